@@ -141,6 +141,7 @@ mod tests {
             change: Change::merge(b"2").unwrap(),
             condition: VersionCondition::Always,
             expiry: PatchExpiry::Keep,
+            max_bytes: None,
         };
         assert_eq!(test.cache.patch(&patch).await.unwrap(), PatchOutcome::Missing);
         // A lease belongs to the release that it was granted to.

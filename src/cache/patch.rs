@@ -35,6 +35,8 @@ pub struct PatchCommand {
     pub condition: VersionCondition,
     /// How long the changed value is fresh.
     pub expiry: PatchExpiry,
+    /// Largest changed value, in bytes, if it is less than that of the namespace.
+    pub max_bytes: Option<usize>,
 }
 
 /// How long a changed value is fresh.
@@ -84,7 +86,7 @@ impl Cache {
 
     /// One attempt; `None` if another write came first.
     async fn try_patch(&self, command: &PatchCommand) -> Result<Option<PatchOutcome>, Error> {
-        let PatchCommand { key, change, condition, expiry } = command;
+        let PatchCommand { key, change, condition, expiry, max_bytes } = command;
         let context = self.context(key.namespace())?;
         let key = &*context.key(key);
         let refused = |_: &_| context.counters.count(Counter::SetsRefused);
@@ -104,7 +106,8 @@ impl Cache {
             context.counters.count(Counter::SetsRefused);
             return Ok(Some(PatchOutcome::ConditionNotMet));
         }
-        let data = change.apply(&entry, key.namespace(), context.config().max_value_bytes)?;
+        let max_bytes = context.config().max_value_bytes.min(max_bytes.unwrap_or(usize::MAX));
+        let data = change.apply(&entry, key.namespace(), max_bytes)?;
         let (lifetime, condition) = match expiry {
             PatchExpiry::Ttl(ttl) => {
                 let lifetime = policy::lifetime(context.config(), *ttl, rand::random());

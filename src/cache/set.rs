@@ -151,6 +151,13 @@ impl Cache {
             },
         };
         result.count(&context, command.mode);
+        if let (SetMode::Under(token), SetOutcome::NotStored(kind)) = (command.mode, result.outcome)
+            && let Some(exceeded) = context.exceeded(key.namespace(), kind)
+        {
+            // Otherwise the callers that wait for the value would wait for the end of the lease.
+            let backoff = context.config().abandon_backoff;
+            let _ = self.store.abandon(key, token, backoff, &exceeded.to_string()).await;
+        }
         if let (SetMode::Under(token), SetOutcome::Stored { .. }) = (command.mode, result.outcome) {
             self.observe_computation(&context, &command.key, token);
         }

@@ -89,6 +89,11 @@ impl CallQuota {
         self.caller.as_ref().map_or(Ok(()), |caller| caller.check_value(bytes))
     }
 
+    /// Largest value that the caller may write, in bytes.
+    pub fn max_value_bytes(&self) -> Option<usize> {
+        self.caller.as_ref()?.limits.max_value_bytes
+    }
+
     /// Counts the call among those that wait for a value, until its end.
     ///
     /// # Errors

@@ -1,6 +1,12 @@
 //! The permissions of the caller of a request. Handlers check them before anything is done.
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+};
 
 use tonic::{Request, Status};
 
@@ -31,6 +37,8 @@ pub(super) struct Caller {
     pub(super) method: Method,
     pub(super) peer: SocketAddr,
     pub(super) refusals: Arc<Refusals>,
+    /// Whether the call is recorded as one that would be refused. Unset if it is refused.
+    pub(super) is_recorded: Option<Arc<AtomicBool>>,
 }
 
 /// Part of the cache that a call touches, for the error if it is refused.
@@ -146,8 +154,18 @@ impl Access {
     ) -> Result<(), Status> {
         let is_fill = matches!(command.mode, SetMode::Under(_));
         self.check_key(&command.key, is_fill, index)?;
+        self.check_value(command.data.len())
+    }
+
+    /// Largest value that the caller may write, in bytes; none if its quota does not limit it.
+    pub(super) fn max_value_bytes(&self) -> Option<usize> {
+        self.quota.as_ref()?.max_value_bytes()
+    }
+
+    /// Checks the size of a value that is written, in bytes.
+    pub(super) fn check_value(&self, bytes: usize) -> Result<(), Status> {
         match &self.quota {
-            Some(quota) => Ok(quota.check_value(command.data.len()).map_err(cache::Error::from)?),
+            Some(quota) => Ok(quota.check_value(bytes).map_err(cache::Error::from)?),
             None => Ok(()),
         }
     }
@@ -173,13 +191,7 @@ impl Access {
         is_special: bool,
     ) -> Result<(), Status> {
         let Some(caller) = &self.caller else { return self.touch(target.namespace()) };
-        let scope = match target {
-            InvalidateTarget::Namespace(_) | InvalidateTarget::Tags(..) => Scope::ALL,
-            InvalidateTarget::Pattern(_, glob) => Scope::Prefix(glob.prefix()),
-            InvalidateTarget::Key(key) | InvalidateTarget::KeyOfAllVersions(key) => {
-                Scope::Key(key.key())
-            }
-        };
+        let scope = scope_of(target);
         let permission = Permission::of(caller.method);
         let verb = if is_special { permission.special() } else { permission.verb() };
         caller.check(verb, target.namespace(), scope, Some(index))?;
@@ -193,6 +205,17 @@ impl Access {
         }
         let access = self.clone();
         Some(Arc::new(move |namespace| access.sees(namespace)))
+    }
+
+    /// Checks whether the caller has the permission of the special case anywhere.
+    pub(super) fn check_special_anywhere(&self) -> Result<(), Status> {
+        let Some(caller) = &self.caller else { return Ok(()) };
+        match Permission::of(caller.method).special() {
+            Some(verb) if !caller.principal.grants().allow_anywhere(verb) => {
+                caller.refuse(verb, Touched::default())
+            }
+            _ => Ok(()),
+        }
     }
 
     /// Checks the permission for all namespaces at once, or for the server.
@@ -213,6 +236,15 @@ impl Access {
         let verb = Permission::of(caller.method).verb();
         !caller.principal.is_enforced()
             || verb.is_none_or(|verb| caller.principal.grants().allow_some(verb, namespace))
+    }
+
+    /// Whether the caller has the permission for a target of an invalidation.
+    pub(super) fn may_use(&self, target: &InvalidateTarget) -> bool {
+        let Some(caller) = &self.caller else { return true };
+        let verb = Permission::of(caller.method).verb();
+        let (grants, namespace) = (caller.principal.grants(), target.namespace().as_str());
+        !caller.principal.is_enforced()
+            || verb.is_none_or(|verb| grants.allow(verb, namespace, scope_of(target)))
     }
 
     /// Whether [`Self::sees`] is true of every namespace.
@@ -281,6 +313,10 @@ impl Caller {
     #[cold]
     fn refuse(&self, verb: Verb, touched: Touched<'_>) -> Result<(), Status> {
         let principal = &self.principal;
+        // In the shadow mode, the call goes on, and would be recorded for each of its keys.
+        if self.is_recorded.as_ref().is_some_and(|recorded| recorded.swap(true, Relaxed)) {
+            return Ok(());
+        }
         self.refusals.record(&Refusal {
             principal: Some(principal.name()),
             label: principal.label(),
@@ -296,5 +332,16 @@ impl Caller {
             return Ok(());
         }
         Err(status::permission_denied(principal.name(), verb, touched.namespace, touched.index))
+    }
+}
+
+/// The part of its namespace that a target concerns.
+fn scope_of(target: &InvalidateTarget) -> Scope<'_> {
+    match target {
+        InvalidateTarget::Namespace(_) | InvalidateTarget::Tags(..) => Scope::ALL,
+        InvalidateTarget::Pattern(_, glob) => Scope::Prefix(glob.prefix()),
+        InvalidateTarget::Key(key) | InvalidateTarget::KeyOfAllVersions(key) => {
+            Scope::Key(key.key())
+        }
     }
 }

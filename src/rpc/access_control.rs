@@ -50,8 +50,8 @@ impl AccessControl {
         Self { authenticator, refusals, quotas }
     }
 
-    /// Identifies the caller, and refuses it if it may not call the method at all, or has used up
-    /// its quota. `may_wait`: whether the answer may be [`Entry::Pending`].
+    /// Identifies the caller, and refuses it if it may not call the method at all. `may_wait`:
+    /// whether the answer may be [`Entry::Pending`].
     #[inline]
     pub(super) fn enter(
         &self,
@@ -70,7 +70,7 @@ impl AccessControl {
             certificate: peer.certificate.as_ref(),
         };
         let principal = match self.authenticator.authenticate(credentials) {
-            Authenticated::Off => return self.begin(method, None),
+            Authenticated::Off => return Entry::Open(Access::default()),
             Authenticated::Caller(principal) => principal,
             Authenticated::Pending(keys) if may_wait => return Entry::Pending(keys),
             Authenticated::Pending(keys) => match self.refuse(method, peer.address, keys.error()) {
@@ -83,20 +83,27 @@ impl AccessControl {
             },
         };
         let refusals = self.refusals.clone();
-        let caller = Caller { principal, method, peer: peer.address, refusals };
+        let is_recorded = (!principal.is_enforced()).then(Arc::default);
+        let caller = Caller { principal, method, peer: peer.address, refusals, is_recorded };
         match caller.check_method(permission) {
-            Ok(()) => self.begin(method, Some(caller)),
+            Ok(()) => Entry::Open(Access { caller: Some(caller), quota: None }),
             Err(status) => Entry::Refused(status),
         }
     }
 
+    /// Begins a call that may begin.
+    ///
+    /// # Errors
+    /// The caller has used up its quota.
     #[inline]
-    fn begin(&self, method: Method, caller: Option<Caller>) -> Entry {
-        let quota = caller.as_ref().and_then(|caller| caller.principal.quota());
-        match self.quotas.begin(quota, method.stays_open()) {
-            Ok(quota) => Entry::Open(Access { caller, quota }),
-            Err(exceeded) => Entry::Refused(Box::new(status::quota_exceeded(&exceeded))),
+    pub(super) fn begin(&self, method: Method, access: &mut Access) -> Result<(), Box<Status>> {
+        if Permission::of(method) == Permission::Public {
+            return Ok(());
         }
+        let quota = access.principal().and_then(|principal| principal.quota());
+        let begun = self.quotas.begin(quota, method.stays_open());
+        access.quota = begun.map_err(|exceeded| Box::new(status::quota_exceeded(&exceeded)))?;
+        Ok(())
     }
 
     /// Refuses a call without accepted credentials; in the shadow mode, it becomes one without any.

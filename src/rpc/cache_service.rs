@@ -135,8 +135,9 @@ impl CacheService for CacheRpc {
         let mut command = convert::set_command(request.into_inner())?;
         access.check_set(&command, None)?;
         schema.apply(&mut command.key);
-        let result = self.cache.set(&command).await?;
+        let result = self.cache.set(&command).await;
         end_filled_lease(&access, &command, &result);
+        let result = result?;
         let outcome = convert::set_result_name(result.outcome);
         Ok(self.with_log_fields(&command.key, outcome, convert::set_response(result)))
     }
@@ -235,7 +236,9 @@ impl CacheService for CacheRpc {
         request: Request<Streaming<pb::FetchStreamRequest>>,
     ) -> RpcResult<FetchStream> {
         let deadline = deadline::of(request.metadata().as_ref())?;
-        let caller = StreamCaller { access: Access::of(&request), schema: Schema::of(&request) };
+        let must_not_wait = request.extensions().get::<MustNotWait>().is_some();
+        let (access, schema) = (Access::of(&request), Schema::of(&request));
+        let caller = StreamCaller { access, schema, must_not_wait };
         let (cache, limit) = (self.cache.clone(), self.max_request_bytes);
         let requests = request.into_inner();
         Ok(Response::new(fetch_stream::serve(cache, requests, caller, deadline, limit)))
@@ -353,6 +356,7 @@ impl CacheService for CacheRpc {
         let (access, schema) = (Access::of(&request), Schema::of(&request));
         let mut command = convert::patch_command(request.into_inner())?;
         access.check(&command.key)?;
+        command.max_bytes = access.max_value_bytes();
         schema.apply(&mut command.key);
         let patched = self.cache.patch(&command).await?;
         let outcome = convert::patch_result_name(patched);

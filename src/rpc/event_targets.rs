@@ -34,7 +34,7 @@ enum Planned {
 
 impl PlannedTargets {
     /// Applies the rules of the events to their attributes, and finds the namespaces of `known`
-    /// that match the globs.
+    /// that match the globs and in which the caller has the permission.
     ///
     /// Ends when there are more than `limit` targets, which is for the caller to refuse: globs and
     /// events multiply, and a request may have a thousand of them for as many namespaces.
@@ -46,6 +46,7 @@ impl PlannedTargets {
         requested: Vec<RequestedTarget>,
         known: &[Namespace],
         limit: usize,
+        access: &Access,
     ) -> Result<Self, Error> {
         let (mut targets, mut planned) = (Vec::new(), Vec::with_capacity(requested.len()));
         let mut visited = 0_usize;
@@ -66,7 +67,11 @@ impl PlannedTargets {
                     let before = targets.len();
                     for name in known {
                         if glob.matches(name.as_str()) {
-                            targets.push(selection.within(name.clone()));
+                            let target = selection.within(name.clone());
+                            // A refusal by name would show that the namespace exists.
+                            if access.may_use(&target) {
+                                targets.push(target);
+                            }
                         }
                         visited += 1;
                         if visited.is_multiple_of(NAMESPACES_PER_YIELD) {

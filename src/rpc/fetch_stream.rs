@@ -44,6 +44,8 @@ struct Session {
 pub(super) struct StreamCaller {
     pub(super) access: Access,
     pub(super) schema: Schema,
+    /// Whether the call is answered without waiting.
+    pub(super) must_not_wait: bool,
 }
 
 /// Serves one stream until `deadline` at the latest.
@@ -127,6 +129,9 @@ impl Session {
                 let mut request = request.map_err(|violation| violation.within("open."))?;
                 self.caller.access.check_fetch(&request)?;
                 self.caller.schema.apply(&mut request.key);
+                if self.caller.must_not_wait {
+                    request.wait = Some(Duration::ZERO);
+                }
                 Ok((request, options))
             }
             Some(ClientMessage::Fill(_) | ClientMessage::Abandon(_)) | None => {
@@ -169,6 +174,7 @@ impl Session {
         let mode = SetMode::Under(lease.guard.token());
         let command = convert::fill_command(key, fill, mode)
             .map_err(|violation| violation.within("fill."))?;
+        self.caller.access.check_value(command.data.len())?;
         let result = self.cache.set(&command).await.map_err(|error| error.within("fill."))?;
         match result.outcome {
             // The lease may still be held: dropping the guard releases it.

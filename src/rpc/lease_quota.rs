@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use super::access::Access;
 use crate::{
     cache::{
-        FetchStatus, GetOrFetchOutcome, GetOrFetchResult, LeaseToken, SetCommand, SetMode,
+        Error, FetchStatus, GetOrFetchOutcome, GetOrFetchResult, LeaseToken, SetCommand, SetMode,
         SetOutcome, SetResult,
     },
     model::EntryKey,
@@ -55,9 +55,18 @@ pub(super) fn end_lease(access: &Access, key: &EntryKey, token: LeaseToken) {
 }
 
 /// As [`end_lease`], after a write: one under a lease ends it, unless the store did not answer.
-pub(super) fn end_filled_lease(access: &Access, command: &SetCommand, result: &SetResult) {
+pub(super) fn end_filled_lease(
+    access: &Access,
+    command: &SetCommand,
+    result: &Result<SetResult, Error>,
+) {
+    let is_kept = match result {
+        Ok(SetResult { outcome: SetOutcome::NotStored(kind), .. }) => !kind.is_quota(),
+        Ok(_) | Err(Error::QuotaExceeded(_)) => false,
+        Err(_) => true,
+    };
     if let SetMode::Under(token) = command.mode
-        && !matches!(result.outcome, SetOutcome::NotStored(_))
+        && !is_kept
     {
         end_lease(access, &command.key, token);
     }

@@ -135,7 +135,7 @@ impl Pipeline {
         };
         let connection = request.body().connection().clone();
         let entry = self.0.access.enter(method, authorization.as_ref(), &connection, may_wait);
-        let access = match entry {
+        let mut access = match entry {
             Entry::Open(access) => access,
             Entry::Pending(keys) => {
                 return dispatched(Either::Right(self.dispatch_after(keys, call, request)));
@@ -148,6 +148,14 @@ impl Pipeline {
             }
         };
         let trail = self.0.audit.begin(method, &access, request.headers(), &connection);
+        if trail.is_on() {
+            call.audit(trail.clone());
+        }
+        if let Err(status) = self.0.access.begin(method, &mut access) {
+            let refused = Refused { status: *status, unread: Some(request.into_body()) };
+            let pause = self.0.limits.refusal_pause(&connection, deadline);
+            return dispatched(Either::Right(refused.reply_after(pause, call)));
+        }
         let (mut head, body) = request.into_parts();
         head.headers = headers;
         let quota = access.quota().cloned();
@@ -155,8 +163,7 @@ impl Pipeline {
             head.extensions.insert(access);
         }
         if trail.is_on() {
-            head.extensions.insert(trail.clone());
-            call.audit(trail);
+            head.extensions.insert(trail);
         }
         if !schema.is_none() {
             head.extensions.insert(schema);
@@ -246,7 +253,7 @@ impl Pipeline {
     fn open(
         &self,
         received: &Received,
-        request: Request<MessageBody>,
+        mut request: Request<MessageBody>,
     ) -> Result<Admitted, Refused> {
         let limits = &self.0.limits;
         let limit = if received.call.method().is_cache() {
@@ -262,6 +269,10 @@ impl Pipeline {
             }
         }
         let quota = received.quota.clone();
+        let waits = received.call.method().is_cache();
+        if waits && quota.as_ref().is_some_and(|quota| quota.wait().is_err()) {
+            request.extensions_mut().insert(MustNotWait);
+        }
         let holds = Holds { permit: None, quota: quota.clone(), _taken: taken };
         let (connection, pipeline) = (received.connection.clone(), self.clone());
         let refuse = move || pipeline.reject(Overload::IncompleteRequests);

@@ -82,7 +82,7 @@ impl Error {
     /// Whether the answer to a call that must not fail is `degraded`. A full store was asked and
     /// has answered; after any other failure the store's content is unknown.
     pub fn is_degraded(&self) -> bool {
-        !matches!(self.kind, ErrorKind::Full | ErrorKind::KeyQuota | ErrorKind::ByteQuota)
+        self.kind != ErrorKind::Full && !self.kind.is_quota()
     }
 }
 
@@ -95,6 +95,11 @@ impl From<ErrorKind> for Error {
 // === impl ErrorKind ===
 
 impl ErrorKind {
+    /// Whether the namespace holds as much as it may.
+    pub fn is_quota(self) -> bool {
+        matches!(self, Self::KeyQuota | Self::ByteQuota)
+    }
+
     /// Whether the failure is an outage of the store, rather than of this one operation.
     pub fn is_outage(self) -> bool {
         match self {

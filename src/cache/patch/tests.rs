@@ -16,6 +16,7 @@ fn merge(text: &str) -> PatchCommand {
         change: Change::merge(text.as_bytes()).unwrap(),
         condition: VersionCondition::Always,
         expiry: PatchExpiry::Keep,
+        max_bytes: None,
     }
 }
 

@@ -87,9 +87,7 @@ impl CacheRpc {
         let results: Vec<Result<_, cache::Error>> =
             join_all(commands.iter().map(|command| self.cache.set_checked(command))).await;
         for (command, result) in commands.iter().zip(&results) {
-            if let Ok(result) = result {
-                end_filled_lease(&access, command, result);
-            }
+            end_filled_lease(&access, command, result);
         }
         let results = results.into_iter().map(|result| result.map(convert::set_response));
         let results = results.collect::<Result<_, _>>()?;

@@ -57,12 +57,16 @@ impl CacheRpc {
         });
         let hold_off = convert::hold_off(request.hold_off)?;
         let required = convert::required_durability(request.required_durability)?;
+        // Errors of events name their rules.
+        if requested.iter().any(|target| target.event_name().is_some()) {
+            access.check_special_anywhere()?;
+        }
         let has_globs = requested.iter().any(RequestedTarget::is_matching);
         let mut known = if has_globs { self.keys.namespaces().await? } else { Vec::new() };
-        // A glob stands for the namespaces that the caller may see.
         known.retain(|namespace| access.sees(namespace.as_str()));
         let limit = self.max_batch_keys;
-        let mut planned = PlannedTargets::new(&self.cache, requested, &known, limit).await?;
+        let mut planned =
+            PlannedTargets::new(&self.cache, requested, &known, limit, &access).await?;
         trail.targets(planned.targets());
         planned.check(&access)?;
         planned.keys_mut().for_each(|key| schema.apply(key));

@@ -30,7 +30,7 @@ pub(in crate::rpc) fn patch_command(request: pb::PatchRequest) -> Checked<PatchC
         Some(Expiry::Keep(false)) => return Err(Violation::new("keep", "must be true when set")),
     };
     let condition = version_condition(request.if_version.as_deref())?;
-    Ok(PatchCommand { key, change, condition, expiry })
+    Ok(PatchCommand { key, change, condition, expiry, max_bytes: None })
 }
 
 pub(in crate::rpc) fn patch_response(outcome: PatchOutcome) -> pb::PatchResponse {
