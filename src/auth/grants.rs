@@ -180,6 +180,15 @@ pub(super) mod tests {
     }
 
     #[test]
+    fn a_denied_part_is_no_permission_for_everything() {
+        assert!(grants(&["stats *"], &[]).allow_everywhere(Verb::Stats));
+        for deny in ["stats secret", "stats *", "stats shop k:", "stats secret.*"] {
+            assert!(!grants(&["stats *"], &[deny]).allow_everywhere(Verb::Stats), "{deny}");
+        }
+        assert!(grants(&["stats *"], &["read secret"]).allow_everywhere(Verb::Stats));
+    }
+
+    #[test]
     fn a_rule_allows_its_verbs_in_its_namespaces() {
         let grants = grants(&["read,write shop,user.*"], &[]);
         let cases = [

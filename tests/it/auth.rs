@@ -6,6 +6,8 @@ mod jwt;
 mod matrix;
 // Modes, anonymous callers, reload, tokens of all kinds.
 mod callers;
+// Calls that must not show or touch a part that a rule denies.
+mod visibility;
 // Parts of namespaces, lists of namespaces, events.
 mod scopes;
 

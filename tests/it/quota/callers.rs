@@ -5,17 +5,21 @@ use std::time::{Duration, Instant};
 use data_encoding::HEXLOWER;
 use futures_util::StreamExt as _;
 use larder::pb::v1::{
-    GetOrFetchRequest, GetRequest, MintTokenRequest, SetRequest,
-    admin_service_client::AdminServiceClient, cache_service_client::CacheServiceClient,
+    FetchStreamFill, FetchStreamRequest, GetOrFetchRequest, GetRequest, MintTokenRequest,
+    PatchRequest, SetRequest, admin_service_client::AdminServiceClient,
+    cache_service_client::CacheServiceClient, fetch_stream_request::Message as ClientMessage,
+    patch_request,
 };
 use sha2::{Digest as _, Sha256};
-use tonic::{Request, Status, metadata::MetadataValue, transport::Channel};
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Code, Request, Status, metadata::MetadataValue, transport::Channel};
 
 use super::{expect_exceeded, is_exceeded};
 use crate::support::{
-    client::{Fetched as _, data, fetch, get, set, text},
+    client::{Fetched as _, data, fetch, get, json, set, text},
     observe::waiting,
     server::Larder,
+    status::expect_error,
     wait::{SOON, eventually},
 };
 
@@ -191,4 +195,44 @@ async fn many_refusals_are_slowed() {
     };
     let refused = eventually("the rate is used up", SOON, refused).await;
     expect_exceeded::<()>(Err(refused), "principal a", "requests_per_second");
+}
+
+#[tokio::test]
+async fn streams_and_patches_are_limited_like_other_writes() {
+    let server = start("max_value_bytes = 50, waiting = 0", "").await;
+    let a = Caller::new(&server, &token("a")).await;
+    // A fill of a FetchStream.
+    let (requests, receiver) = tokio::sync::mpsc::channel(4);
+    let send = async |message| {
+        requests.send(FetchStreamRequest { message: Some(message) }).await.unwrap();
+    };
+    send(ClientMessage::Open(fetch("k", 0))).await;
+    let stream = with_token(ReceiverStream::new(receiver), &a.token);
+    let mut answers = a.cache.clone().fetch_stream(stream).await.unwrap().into_inner();
+    answers.message().await.unwrap().unwrap();
+    // A call that must not wait is answered at once.
+    let (other, receiver) = tokio::sync::mpsc::channel(4);
+    let open = FetchStreamRequest { message: Some(ClientMessage::Open(fetch("k", 20_000))) };
+    other.send(open).await.unwrap();
+    let waiting = with_token(ReceiverStream::new(receiver), &a.token);
+    let mut waiting = a.cache.clone().fetch_stream(waiting).await.unwrap().into_inner();
+    let answer = waiting.message().await.unwrap().unwrap().message.unwrap();
+    assert!(format!("{answer:?}").contains("Contended"), "{answer:?}");
+
+    let value = Some(data(vec![7; 51]));
+    send(ClientMessage::Fill(FetchStreamFill { value, ..Default::default() })).await;
+    expect_exceeded(answers.message().await, "principal a", "max_value_bytes");
+
+    a.set(set("json", json("{}"))).await.unwrap();
+    let patch = |text: String| PatchRequest {
+        namespace: "ns".to_owned(),
+        key: "json".to_owned(),
+        patch: Some(patch_request::Patch::MergePatch(text)),
+        ..PatchRequest::default()
+    };
+    let long = patch(format!("{{\"a\":\"{}\"}}", "v".repeat(60)));
+    let refused = a.cache.clone().patch(with_token(long, &a.token)).await;
+    expect_error(refused, Code::ResourceExhausted, "VALUE_TOO_LARGE");
+    let short = patch("{\"a\":1}".to_owned());
+    a.cache.clone().patch(with_token(short, &a.token)).await.unwrap();
 }

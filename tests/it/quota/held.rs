@@ -5,7 +5,7 @@ use larder::pb::v1::{BatchSetRequest, FillResult, SetRequest, SetResult};
 
 use super::{expect_exceeded, is_exceeded};
 use crate::support::{
-    client::{NS, data, delete, fill, get, increment, invalidate, set, text},
+    client::{Fetched as _, NS, data, delete, fetch, fill, get, increment, invalidate, set, text},
     env::{Env, read_through},
     origin::{Origin, ok},
     wait::{SOON, eventually},
@@ -98,3 +98,24 @@ async fn fetched_values_are_served_although_they_are_not_stored() {
     assert_eq!(value.map(|value| value.len()), Some(100_000));
     assert_eq!((answer.fill(), answer.degraded), (FillResult::NotStored, false));
 }
+
+on_both_stores!(
+    a_fill_over_the_quota_gives_its_lease_back,
+    env: [FAST],
+    config: "[namespaces.ns]\nlease_ttl = '1m'\nabandon_backoff = '0s'\n[namespaces.ns.quota]\n\
+        max_keys = 5\nleases = 2",
+    |env| {
+        let lease = env.cache.lease("filled").await;
+        let mut index = 0;
+        eventually("the namespace is full", SOON, async || {
+            index += 1;
+            is_exceeded(&env.cache.set(set(&index.to_string(), text("v"))).await).then_some(())
+        })
+        .await;
+        let refused = env.cache.set(fill("filled", text("v"), &lease)).await;
+        expect_exceeded(refused, SUBJECT, "max_keys");
+        // Neither the store nor the quota of leases has it any more.
+        env.cache.get_or_fetch(fetch("filled", 20_000)).await.unwrap().expect_lease();
+        env.cache.get_or_fetch(fetch("other", 20_000)).await.unwrap().expect_lease();
+    }
+);

@@ -195,3 +195,17 @@ async fn a_reload_changes_quotas() {
     let leased = async || env.cache.get_or_fetch(fetch("k", 0)).await.ok();
     eventually("the quota is larger", SOON, leased).await.expect_lease();
 }
+
+on_both_stores!(
+    a_token_does_not_end_the_count_of_another_lease,
+    config: "[namespaces.ns]\nabandon_backoff = '0s'\n[namespaces.ns.quota]\nleases = 1",
+    |env| {
+        let lease = env.cache.lease("a").await;
+        env.cache.abandon(abandon("other", &lease)).await.unwrap();
+        let lost = env.cache.set(fill("third", text("v"), &lease)).await.unwrap();
+        assert_eq!(lost.result(), SetResult::LeaseLost);
+        expect_exceeded(env.cache.get_or_fetch(fetch("b", 0)).await, SUBJECT, "leases");
+        env.cache.abandon(abandon("a", &lease)).await.unwrap();
+        env.cache.get_or_fetch(fetch("b", 20_000)).await.unwrap().expect_lease();
+    }
+);
