@@ -89,12 +89,17 @@ impl Grants {
             && !self.deny.iter().any(|rule| rule.keys.is_empty() && rule.is_of(verb, namespace))
     }
 
-    /// Whether a call of the verb that concerns no namespace, or all of them, is allowed. It is not
-    /// if any part of any namespace is denied.
+    /// Whether a call of the verb that concerns all namespaces is allowed. It is not if any part of
+    /// any namespace is denied.
     pub fn allow_everywhere(&self, verb: Verb) -> bool {
+        self.allow_server(verb) && !self.deny.iter().any(|rule| rule.verbs.contains(verb))
+    }
+
+    /// Whether a call of the verb that concerns no namespace is allowed.
+    pub fn allow_server(&self, verb: Verb) -> bool {
         let is_verb = |rule: &&Rule| rule.verbs.contains(verb);
         self.allow.iter().filter(is_verb).any(Rule::is_of_everything)
-            && !self.deny.iter().any(|rule| is_verb(&rule))
+            && !self.deny.iter().filter(is_verb).any(Rule::is_of_everything)
     }
 
     /// Whether a call of the verb is allowed for all keys of the namespaces of a pattern.
@@ -251,7 +256,7 @@ pub(super) mod tests {
         let grants = grants(&["read *"], &["read shop"]);
         assert!(!grants.allow_some(Verb::Read, "shop"));
         assert!(grants.allow_some(Verb::Read, "user"));
-        assert!(grants.allow_everywhere(Verb::Read));
+        assert!(grants.allow_server(Verb::Read) && !grants.allow_everywhere(Verb::Read));
     }
 
     #[test]

@@ -112,6 +112,17 @@ impl Access {
         keys.try_for_each(|(index, key)| self.check_item(index, key, is_special))
     }
 
+    /// Checks the permission to write entries whose TTL a read extends (sliding expiration).
+    pub(super) fn check_slides(&self, keys: &[EntryKey]) -> Result<(), Status> {
+        let Some(caller) = &self.caller else { return Ok(()) };
+        let is_batch = keys.len() > 1;
+        for (index, key) in keys.iter().enumerate() {
+            let index = is_batch.then_some(index);
+            caller.check(Some(Verb::Write), key.namespace(), Scope::Key(key.key()), index)?;
+        }
+        Ok(())
+    }
+
     /// Checks the permission for all of a namespace.
     pub(super) fn check_namespace(&self, namespace: &Namespace) -> Result<(), Status> {
         self.check_scope(namespace, Scope::ALL, None)
@@ -298,6 +309,10 @@ impl Caller {
             Permission::Needs(verb) => (verb, grants.allow_anywhere(verb)),
             Permission::Either(verb, special) => {
                 (verb, grants.allow_anywhere(verb) || grants.allow_anywhere(special))
+            }
+            // The descriptors are the same in every namespace.
+            Permission::Server(Verb::Reflect) => {
+                (Verb::Reflect, grants.allow_server(Verb::Reflect))
             }
             Permission::Server(verb) => (verb, grants.allow_everywhere(verb)),
         };

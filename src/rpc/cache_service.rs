@@ -205,6 +205,9 @@ impl CacheService for CacheRpc {
         let options = convert::fetch_options(&mut request)?;
         let mut request = convert::get_or_fetch_request(request, deadline)?;
         access.check_fetch(&request)?;
+        if options.as_ref().is_some_and(|options| options.touch.is_some()) {
+            access.check_slides(std::slice::from_ref(&request.key))?;
+        }
         schema.apply(&mut request.key);
         let would_wait = request.wait != Some(Duration::ZERO);
         if must_not_wait {

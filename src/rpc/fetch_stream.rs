@@ -128,6 +128,9 @@ impl Session {
                 let request = convert::get_or_fetch_request(open, deadline);
                 let mut request = request.map_err(|violation| violation.within("open."))?;
                 self.caller.access.check_fetch(&request)?;
+                if options.as_ref().is_some_and(|options| options.touch.is_some()) {
+                    self.caller.access.check_slides(std::slice::from_ref(&request.key))?;
+                }
                 self.caller.schema.apply(&mut request.key);
                 if self.caller.must_not_wait {
                     request.wait = Some(Duration::ZERO);

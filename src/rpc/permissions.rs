@@ -24,6 +24,7 @@ use Permission::{Either, Needs, Public, Server};
 /// In the order of the methods.
 const PERMISSIONS: [(&str, Permission); Method::COUNT] = [
     ("_OTHER", Public),
+    // With touch, here and in the other reads: write as well, in addition.
     ("larder.v1.CacheService/Get", Needs(Verb::Read)),
     // Under a lease: fetch.
     ("larder.v1.CacheService/Set", Either(Verb::Write, Verb::Fetch)),

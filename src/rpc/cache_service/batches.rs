@@ -42,6 +42,9 @@ impl CacheRpc {
         let keys = self.batch_keys(&request.keys, &schema)?;
         access.check_keys(&keys, request.only_if_cached)?;
         let options = convert::batch_fetch_options(&mut request, keys.len())?;
+        if options.as_ref().is_some_and(|options| options.touch.is_some()) {
+            access.check_slides(&keys)?;
+        }
         let params = std::mem::take(&mut request.keys).into_iter().map(|key| key.params);
         let counted = if access.quota().is_some() { keys.clone() } else { Vec::new() };
         let keys = keys.into_iter().zip(params).collect();
@@ -68,6 +71,9 @@ impl CacheRpc {
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;
         let consistency = convert::consistency(request.consistency)?;
         let options = convert::batch_read_options(request)?;
+        if options.as_ref().is_some_and(|options| options.touch.is_some()) {
+            access.check_slides(&keys)?;
+        }
         let batch = BatchGet::new(self.cache.clone(), keys, max_stale, consistency)?;
         Ok(Response::new(match options {
             None => batch_stream::responses(batch, deadline),

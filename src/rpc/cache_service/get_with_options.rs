@@ -19,6 +19,9 @@ impl CacheRpc {
         let max_stale = convert::non_negative("max_stale", request.max_stale)?;
         let consistency = convert::consistency(request.consistency)?;
         let touch = convert::touch(request.touch)?;
+        if touch.is_some() {
+            access.check_slides(std::slice::from_ref(&key))?;
+        }
         let projection = convert::projection(request)?;
         let mut result = self.cache.get(&key, max_stale, consistency).await?;
         let projected = projection.of(result.found.as_ref())?;

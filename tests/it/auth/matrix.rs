@@ -87,7 +87,11 @@ impl Role {
         match needed.split_once(' ') {
             None if needed == "nothing" => true,
             None => self.allows(needed, namespace),
-            Some(("everywhere", verb)) => self.verbs.contains(&verb) && self.is_everywhere,
+            // All of the server's, also of the namespaces that are denied.
+            Some(("everywhere", verb)) => {
+                let is_denied = self.is_denied && verb != "reflect";
+                self.verbs.contains(&verb) && self.is_everywhere && !is_denied
+            }
             Some((_anywhere, verb)) => self.verbs.contains(&verb),
         }
     }

@@ -1,10 +1,10 @@
 //! Calls that must not show or touch a part that a rule denies.
 
 use larder::pb::v1::{
-    BatchGetRequest, EventTarget, FlushNearCacheRequest, GetConfigRequest, InvalidateRequest,
-    KeyRef, ListNamespacesRequest, SetRequest, StatsRequest, Target, Value,
-    admin_service_client::AdminServiceClient, cache_service_client::CacheServiceClient, target,
-    value,
+    BatchGetOrFetchRequest, BatchGetRequest, EventTarget, FlushNearCacheRequest, GetConfigRequest,
+    GetOrFetchRequest, GetRequest, InvalidateRequest, KeyRef, ListNamespacesRequest, SetRequest,
+    StatsRequest, Target, Value, admin_service_client::AdminServiceClient,
+    cache_service_client::CacheServiceClient, target, value,
 };
 use tonic::{Code, Status, transport::Channel};
 
@@ -137,4 +137,52 @@ async fn the_shadow_mode_counts_a_call_once() {
     let of_part: Vec<_> = refusals.filter(|line| line.contains("principal=\"part\"")).collect();
     assert_eq!(of_part.len(), 1, "{of_part:?}");
     assert!(of_part[0].ends_with(" 1"), "{of_part:?}");
+}
+
+#[tokio::test]
+async fn a_read_that_extends_a_ttl_needs_the_permission_to_write() {
+    let roles =
+        "[auth.roles.reader]\nallow = [{ verbs = ['read', 'fetch'], namespaces = ['*'] }]\n";
+    let principals = format!(
+        "[auth.principals.reader]\ntokens = [{:?}]\nroles = ['reader']\n",
+        digest("reader")
+    );
+    let server = Larder::memory().config(&format!("{roles}{principals}")).start().await;
+    let reader = Caller::new(&server, "reader").await;
+    let touch = Some(prost_types::Duration { seconds: 60, nanos: 0 });
+    let keys = vec![KeyRef { namespace: "shop".into(), key: "k".into(), ..Default::default() }; 2];
+    let get = |touch| GetRequest {
+        namespace: "shop".into(),
+        key: "k".into(),
+        touch,
+        ..Default::default()
+    };
+    let fetch = |touch| GetOrFetchRequest {
+        namespace: "shop".into(),
+        key: "k".into(),
+        touch,
+        ..Default::default()
+    };
+    let batch = |touch| BatchGetRequest { keys: keys.clone(), touch, ..Default::default() };
+    let batch_fetch =
+        |touch| BatchGetOrFetchRequest { keys: keys.clone(), touch, ..Default::default() };
+    let cache = &reader.cache;
+    for (touch, is_allowed) in [(None, true), (touch, false)] {
+        let token = &reader.token;
+        let results = [
+            cache.clone().get(with_token(get(touch), token)).await.map(drop),
+            cache.clone().get_or_fetch(with_token(fetch(touch), token)).await.map(drop),
+            cache.clone().batch_get(with_token(batch(touch), token)).await.map(drop),
+            cache.clone().batch_get_or_fetch(with_token(batch_fetch(touch), token)).await.map(drop),
+        ];
+        for (index, result) in results.into_iter().enumerate() {
+            match result {
+                Ok(()) => assert!(is_allowed, "{index}"),
+                Err(status) => {
+                    assert!(!is_allowed, "{index}: {status:?}");
+                    assert_eq!(reason(&status), "PERMISSION_DENIED");
+                }
+            }
+        }
+    }
 }
