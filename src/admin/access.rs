@@ -1,6 +1,9 @@
-//! Who may use the admin port: bearers of a token, and people with a session.
+//! Access to the admin port: by a token, or by the session of a person.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    net::{IpAddr, Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwapOption;
 use axum::{
@@ -11,6 +14,7 @@ use axum::{
 };
 use governor::clock::DefaultClock;
 use opentelemetry::metrics::Meter;
+use tokio::time::Instant;
 
 use super::{
     attempts::{Attempt, Attempts},
@@ -41,8 +45,8 @@ pub(super) const READYZ: &str = "/readyz";
 const CSRF_HEADER: &str = "x-csrf-token";
 /// Scheme of `Authorization`, whose case does not matter (RFC 9110, 11.1).
 const BEARER: &[u8] = b"bearer ";
-/// Text for a peer whose address is not known. No connection is without one.
-const NO_ADDRESS: std::net::IpAddr = std::net::IpAddr::V4(std::net::Ipv4Addr::UNSPECIFIED);
+/// Stands for the address of a peer without one. No connection is without one.
+const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
 /// Decides which requests the admin port answers. Without a token, all of them.
 pub struct AdminAccess {
@@ -140,7 +144,7 @@ impl AdminAccess {
 
     fn end_sessions(&self, headers: &HeaderMap) -> bool {
         let ids = CookieName::Session.values(headers, self.is_tls);
-        ids.iter().fold(false, |is_ended, id| self.sessions.end(id) || is_ended)
+        ids.iter().filter(|id| self.sessions.end(id)).count() > 0
     }
 
     fn record_admin(&self, action: &'static str, how: &'static str, peer: Option<SocketAddr>) {

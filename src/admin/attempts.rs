@@ -1,4 +1,4 @@
-//! Slows down those that try tokens.
+//! Limits of wrong tokens.
 
 use std::{
     net::{IpAddr, Ipv6Addr},
@@ -18,16 +18,16 @@ use parking_lot::Mutex;
 /// Failures of one address at once. After them, two can follow in each pause.
 const FAILURES: NonZeroU32 = NonZeroU32::new(10).unwrap();
 const PAUSE: Duration = Duration::from_secs(6);
-/// Failures of all addresses at once.
+/// Failures of all addresses at once. After them, two can follow in each pause.
 const ALL_FAILURES: NonZeroU32 = NonZeroU32::new(100).unwrap();
 const ALL_PAUSE: Duration = Duration::from_secs(1);
 /// Addresses that are distinguished. The one that was used least recently is forgotten for a new
 /// one. The limit in all bounds how often failures cause that.
 const MAX_ADDRESSES: usize = 4096;
-/// Time for which an address with a valid token is exempt from the limit in all, so that those who
-/// try tokens elsewhere do not shut it out.
+/// Time for which an address with a valid token is exempt from the limit in all. Wrong tokens of
+/// other addresses do not shut it out.
 const EXEMPT: Duration = Duration::from_secs(3600);
-/// Bits of an IPv6 address that one owner has, who can use any of the others.
+/// Bits of an IPv6 address that its owner cannot choose.
 const NETWORK_BITS: u32 = 64;
 
 /// The result of trying a token.

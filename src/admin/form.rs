@@ -19,7 +19,7 @@ const CONTENT_TYPE: &str = "application/x-www-form-urlencoded";
 pub(super) struct Form(Bytes);
 
 impl Form {
-    /// Whether a request says that it has a form.
+    /// Whether the headers are those of a form.
     pub(super) fn is_in(headers: &HeaderMap) -> bool {
         let kind = headers.get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
         let kind = kind.and_then(|kind| kind.split(';').next());

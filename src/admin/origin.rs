@@ -5,8 +5,8 @@ use url::Url;
 
 const SEC_FETCH_SITE: &str = "sec-fetch-site";
 
-/// Whether the headers say that a page of this server has made the request. Browsers send at least
-/// one of them with a form and with a call of a script.
+/// Whether a page of this server has made the request, by its headers. Browsers send at least one
+/// of them with a form and with a call of a script.
 pub(super) fn is_same_origin(headers: &HeaderMap, is_tls: bool) -> bool {
     let site = headers.get(SEC_FETCH_SITE).map(|site| site == "same-origin");
     let origin = headers.get(header::ORIGIN).map(|origin| {

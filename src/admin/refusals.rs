@@ -70,7 +70,7 @@ impl Refused {
         }
     }
 
-    /// What to do.
+    /// Advice for the caller.
     pub(super) fn advice(self) -> &'static str {
         match self {
             Self::NoCredentials => {
@@ -117,8 +117,8 @@ impl Refusals {
         Self { counter, audit, log: Mutex::new(intervals.into()) }
     }
 
-    /// Records a refusal. Attempts over the limit are not in the audit log: whoever makes them can
-    /// make any number.
+    /// Records a refusal. Attempts over the limit are not in the audit log, as their number has no
+    /// bound.
     pub(super) fn record(&self, refused: Refused, action: String, peer: Option<SocketAddr>) {
         let reason = refused.reason();
         self.counter.add(1, &[KeyValue::new("reason", reason)]);

@@ -1,9 +1,6 @@
-//! Sessions of people who logged in.
+//! Sessions of people after their login.
 
-use std::{
-    sync::Arc,
-    time::{Duration, Instant},
-};
+use std::{sync::Arc, time::Duration};
 
 use data_encoding::BASE64URL_NOPAD;
 use hashlink::LinkedHashMap;
@@ -14,6 +11,7 @@ use opentelemetry::{
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
+use tokio::time::Instant;
 
 /// Most sessions. The oldest one ends for a new one.
 pub(super) const MAX_SESSIONS: usize = 256;
@@ -156,10 +154,10 @@ impl Sessions {
 
 impl OpenSession {
     fn end(&self, now: Instant, limits: SessionLimits) -> Option<End> {
-        if now.saturating_duration_since(self.began_at) >= limits.ttl {
+        if now.duration_since(self.began_at) >= limits.ttl {
             return Some(End::Expired);
         }
-        (now.saturating_duration_since(self.used_at) >= limits.idle).then_some(End::Idle)
+        (now.duration_since(self.used_at) >= limits.idle).then_some(End::Idle)
     }
 }
 

@@ -74,16 +74,19 @@ impl AdminConfig {
 /// A token, or a list of tokens. An empty text or list is none. In a variable, tokens are separated
 /// by commas.
 fn tokens() -> impl ValueType<Value = Vec<TokenConfig>> {
-    let several = list_of_type(token(), MAX_TOKENS);
+    let parse = |raw: &ValueKind| {
+        if matches!(raw, ValueKind::Array(items) if items.is_empty()) {
+            return Ok(Vec::new());
+        }
+        list_of_type(token(), MAX_TOKENS).parse(raw)
+    };
     value_type(
-        move |raw| match raw {
-            ValueKind::String(text) if text.trim().is_empty() => Ok(Vec::new()),
-            ValueKind::String(text) => {
-                let items = text.split(',').map(|item| Value::from(item.trim()));
-                several.parse(&ValueKind::Array(items.collect()))
+        move |raw| {
+            if let ValueKind::String(text) = raw {
+                let items = text.split(',').map(str::trim).filter(|_| !text.trim().is_empty());
+                return parse(&ValueKind::Array(items.map(Value::from).collect()));
             }
-            ValueKind::Array(items) if items.is_empty() => Ok(Vec::new()),
-            other => several.parse(other),
+            parse(raw)
         },
         |tokens: &Vec<TokenConfig>| match tokens.as_slice() {
             [one] => token().render(one),

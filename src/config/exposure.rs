@@ -22,7 +22,7 @@ pub struct Exposure {
 }
 
 impl Exposure {
-    /// What is missing, as it is written in a file.
+    /// The missing table or key, as it is written in a file.
     fn written(&self) -> String {
         if self.missing == ADMIN_TOKEN {
             return self.missing.to_owned();
