@@ -84,6 +84,9 @@ impl AdminAccess {
     pub fn configure(&self, config: &AdminConfig) {
         let limits = SessionLimits { ttl: config.session_ttl, idle: config.session_idle };
         let rules = Tokens::new(&config.token).map(|tokens| Arc::new(Rules { tokens, limits }));
+        if rules.is_some() {
+            self.refusals.show();
+        }
         let tokens = rules.clone();
         let before = self.rules.swap(rules);
         let tokens = tokens.as_ref().map(|rules| &rules.tokens);

@@ -117,6 +117,13 @@ impl Refusals {
         Self { counter, audit, log: Mutex::new(intervals.into()) }
     }
 
+    /// Shows every reason in the metrics: an alert compares with the zero.
+    pub(super) fn show(&self) {
+        for refused in Refused::ALL {
+            self.counter.add(0, &[KeyValue::new("reason", refused.reason())]);
+        }
+    }
+
     /// Records a refusal. Attempts over the limit are not in the audit log, as their number has no
     /// bound.
     pub(super) fn record(&self, refused: Refused, action: String, peer: Option<SocketAddr>) {
