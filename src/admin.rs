@@ -1,4 +1,16 @@
-//! The admin port: HTTP for Prometheus, for probes without gRPC, and for events.
+//! The admin port: HTTP for Prometheus, for probes without gRPC, and for events. With a token, all
+//! but the probes needs it or a session.
+
+mod access;
+mod attempts;
+mod cookies;
+mod form;
+mod login;
+mod origin;
+mod pages;
+mod refusals;
+mod sessions;
+mod tokens;
 
 use std::{
     collections::VecDeque,
@@ -15,6 +27,7 @@ use axum::{
     Router,
     extract::{ConnectInfo, Request, State},
     http::{StatusCode, header},
+    middleware,
     response::IntoResponse,
     routing::get,
 };
@@ -35,6 +48,10 @@ use tokio_util::sync::CancellationToken;
 use transport::{AcceptError, AcceptErrors, CloseReason, ConnectionStats, TlsConnection, TlsPort};
 
 use crate::health::Health;
+use access::{LIVEZ, READYZ, require_credentials};
+
+pub use access::AdminAccess;
+pub use sessions::Session;
 
 /// Maximum number of open connections. Each lasts for one request.
 pub const MAX_CONNECTIONS: usize = 128;
@@ -57,6 +74,8 @@ pub struct AdminPort {
     pub registry: Registry,
     /// The state that the probes ask for.
     pub health: Health,
+    /// Decides which requests are answered.
+    pub access: Arc<AdminAccess>,
     /// Further routes.
     pub routes: Router,
     /// Counts the connections, and has their limit.
@@ -81,13 +100,15 @@ struct OpenConnection {
 
 /// Serves `/metrics`, `/livez`, `/readyz` and the further routes until `stop` is cancelled.
 pub async fn serve(listener: TcpListener, port: AdminPort, stop: CancellationToken) {
-    let AdminPort { registry, health, routes, stats, tls } = port;
+    let AdminPort { registry, health, access, routes, stats, tls } = port;
     let router = Router::new()
         .route("/metrics", get(metrics))
-        .route("/livez", get(async || "ok\n"))
-        .route("/readyz", get(readyz))
-        .with_state(Admin { registry, health })
-        .merge(routes);
+        .route(LIVEZ, get(async || "ok\n"))
+        .route(READYZ, get(readyz))
+        .with_state(Admin { registry, health: health.clone() })
+        .merge(login::router(access.clone(), health))
+        .merge(routes)
+        .layer(middleware::from_fn_with_state(access, require_credentials));
     stop.run_until_cancelled(accept(&listener, &router, &stats, tls.as_ref())).await;
 }
 
@@ -174,7 +195,7 @@ fn take_oldest(connections: &mut VecDeque<Served>) -> Option<Served> {
 /// The routes for one connection, whose requests have the address of its peer.
 fn with_peer(router: &Router, peer: SocketAddr, is_asked: &Arc<AtomicBool>) -> Router {
     let is_asked = is_asked.clone();
-    router.clone().layer(axum::middleware::map_request(move |mut request: Request| {
+    router.clone().layer(middleware::map_request(move |mut request: Request| {
         is_asked.store(true, Relaxed);
         request.extensions_mut().insert(ConnectInfo(peer));
         ready(request)

@@ -58,18 +58,19 @@ async fn publish(State(parts): State<Parts>, request: Request) -> Response {
 /// Applies all events of a request. Answers only when that is done.
 async fn applied(parts: &Parts, request: Request) -> Result<Response, Fault> {
     let Parts { cache, audit } = parts;
-    let peer = request.extensions().get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
+    let caller = caller(&request);
     let is_audited = audit.records(AuditEvent::Event);
     let (types, plans) = planned(cache, request).await.inspect_err(|_| {
         if is_audited {
-            let mut record = event_record(peer);
+            let mut record = event_record(caller.clone());
             record.code("INVALID_ARGUMENT");
             audit.record(record);
         }
     })?;
     let targets: Vec<usize> = plans.iter().map(|plan| plan.targets().len()).collect();
     let audited = types.iter().zip(&plans).filter(|_| is_audited);
-    let records: Vec<_> = audited.map(|(name, plan)| record_of(name, plan, peer)).collect();
+    let records: Vec<_> =
+        audited.map(|(name, plan)| record_of(name, plan, caller.clone())).collect();
     let results = cache.apply_events(plans, EventRoute::Http).await;
     for (mut record, result) in records.into_iter().zip(&results) {
         record.code(if result.is_ok() { "OK" } else { "UNAVAILABLE" });
@@ -102,14 +103,23 @@ async fn planned(cache: &Cache, request: Request) -> Result<(Vec<String>, Vec<Ev
     plan(cache, mode, &parts.headers, &body)
 }
 
-fn event_record(peer: Option<SocketAddr>) -> Record {
+/// The caller whose credentials the admin port has checked. Without credentials, its address.
+fn caller(request: &Request) -> AuditedCaller {
+    let extensions = request.extensions();
+    extensions.get::<AuditedCaller>().cloned().unwrap_or_else(|| AuditedCaller {
+        peer: extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0),
+        ..AuditedCaller::default()
+    })
+}
+
+fn event_record(caller: AuditedCaller) -> Record {
     let mut record = Record::new(AuditEvent::Event, ACTION);
-    record.caller(AuditedCaller { peer, ..AuditedCaller::default() });
+    record.caller(caller);
     record
 }
 
-fn record_of(name: &str, plan: &EventPlan, peer: Option<SocketAddr>) -> Record {
-    let mut record = event_record(peer);
+fn record_of(name: &str, plan: &EventPlan, caller: AuditedCaller) -> Record {
+    let mut record = event_record(caller);
     record.text("event_name", name).touched().extend(plan.parts());
     record
 }

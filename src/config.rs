@@ -8,6 +8,7 @@
 //! - Nothing is coerced: `connections = true` is a mistake, not 1.
 //! - The list of keys that reads the configuration also renders it.
 
+mod admin;
 mod audit;
 mod auth;
 mod connection_string;
@@ -61,6 +62,7 @@ use namespace::DefaultsSection;
 use value::{HOUR, MICROSECOND, MILLISECOND, boolean, duration, socket_address};
 use visitor::{ConfigVisitor, Section};
 
+pub use admin::AdminConfig;
 pub use audit::{AuditConfig, AuditTarget, KeyForm};
 pub use auth::{
     AuthConfig, AuthMode, JwtConfig, MintedConfig, PrincipalConfig, RoleConfig, RuleConfig,
@@ -85,7 +87,7 @@ pub use store::{StoreConfig, WaitReplicas};
 pub use store_url::{InvalidStoreUrl, StoreUrl};
 pub use target::Target;
 pub use telemetry::TelemetryConfig;
-pub use tls::{AdminConfig, TlsConfig};
+pub use tls::TlsConfig;
 pub use warm::WarmConfig;
 pub use watch::WatchConfig;
 

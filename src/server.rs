@@ -230,7 +230,7 @@ impl Server {
                 %address,
                 missing,
                 risk,
-                remedy = "add the table, or listen on a loopback address (docs/security.md)",
+                remedy = "add what is missing, or listen on a loopback address (docs/security.md)",
                 "other machines can reach a port that lacks a protection"
             );
         }
@@ -298,6 +298,7 @@ fn spawn(
     let port = admin::AdminPort {
         registry,
         health: health.clone(),
+        access: reload.admin_access.clone(),
         routes: cloud_events::router(reload.cache.clone(), reload.audit.clone()),
         stats: ports.admin.clone(),
         tls: reload.certificates.admin(),

@@ -17,8 +17,8 @@ pub(super) use check::check_auth;
 pub use jwt::JwtConfig;
 pub use principal::PrincipalConfig;
 pub use role::{RoleConfig, RuleConfig};
-pub(super) use token::check_secret;
 pub use token::{MintedConfig, TokenConfig};
+pub(super) use token::{check_secret, token};
 
 /// Whether calls are refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -3,6 +3,10 @@
 use std::net::SocketAddr;
 
 use super::{AuthMode, Config, diagnostics::Diagnostics};
+use crate::tls::ClientCertificates;
+
+/// The key that protects the admin port. The other protections are tables.
+const ADMIN_TOKEN: &str = "admin.token";
 
 /// A port that other machines can reach, without a protection that it could have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,22 +15,35 @@ pub struct Exposure {
     pub port: &'static str,
     /// Its address.
     pub address: SocketAddr,
-    /// The table that would protect it.
+    /// The table or the key that would protect it.
     pub missing: &'static str,
     /// The consequence.
     pub risk: &'static str,
+}
+
+impl Exposure {
+    /// The missing table or key, as it is written in a file.
+    fn written(&self) -> String {
+        if self.missing == ADMIN_TOKEN {
+            return self.missing.to_owned();
+        }
+        format!("[{}]", self.missing)
+    }
 }
 
 impl Config {
     /// The ports that other machines can reach and that lack a protection.
     pub fn exposures(&self) -> Vec<Exposure> {
         let is_enforced = self.auth.as_ref().is_some_and(|auth| auth.mode == AuthMode::Enforce);
+        let has_certificates = self.admin.tls.client_cert == ClientCertificates::Required;
+        let has_credentials = has_certificates || !self.admin.token.is_empty();
         let plain = "what is sent can be read and changed on the way";
         let (grpc, admin) = (self.listen, self.admin_listen);
         let missing = [
             ("listen", grpc, self.tls.cert.is_some(), "tls", plain),
             ("listen", grpc, is_enforced, "auth", "every caller may do everything"),
             ("admin_listen", admin, self.admin.tls.cert.is_some(), "admin.tls", plain),
+            ("admin_listen", admin, has_credentials, ADMIN_TOKEN, "every peer may use the port"),
         ];
         let missing = missing.into_iter().filter(|(_, address, is_protected, ..)| {
             !is_protected && !address.ip().to_canonical().is_loopback()
@@ -48,8 +65,7 @@ impl Config {
         let exposures = self.exposures();
         for (port, address) in [("listen", self.listen), ("admin_listen", self.admin_listen)] {
             let of_port = exposures.iter().filter(|exposure| exposure.port == port);
-            let tables: Vec<_> =
-                of_port.map(|exposure| format!("[{}]", exposure.missing)).collect();
+            let tables: Vec<_> = of_port.map(Exposure::written).collect();
             if !tables.is_empty() {
                 let message = format!(
                     "expected {} or a loopback address, as strict_security is on, got {address}",
@@ -65,7 +81,7 @@ impl Config {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::config::AuthConfig;
+    use crate::config::{AuthConfig, TokenConfig};
 
     fn missing(config: &Config) -> Vec<&'static str> {
         config.exposures().iter().map(|exposure| exposure.missing).collect()
@@ -97,6 +113,13 @@ mod tests {
             assert_eq!(missing(&config), missed, "{mode:?}");
         }
         config.admin_listen = "0.0.0.0:2".parse().unwrap();
+        assert_eq!(missing(&config), ["tls", "admin.tls", "admin.token"]);
+        config.admin.tls.client_cert = ClientCertificates::Optional;
+        assert_eq!(missing(&config), ["tls", "admin.tls", "admin.token"]);
+        config.admin.tls.client_cert = ClientCertificates::Required;
+        assert_eq!(missing(&config), ["tls", "admin.tls"]);
+        config.admin.tls.client_cert = ClientCertificates::None;
+        config.admin.token = vec![TokenConfig::of("a token of the test")];
         assert_eq!(missing(&config), ["tls", "admin.tls"]);
     }
 }

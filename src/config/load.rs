@@ -158,6 +158,7 @@ pub(in crate::config) fn load_text(file: &str, sources: Sources) -> Result<Confi
     for (index, source) in config.event_sources.iter_mut().enumerate() {
         source.resolve_file(&format!("event_sources[{index}]"), &mut diagnostics);
     }
+    config.admin.resolve(environment.variables(), &mut diagnostics);
     config.audit.resolve(environment.variables(), &mut diagnostics);
     if let Some(auth) = &mut config.auth {
         auth.resolve(environment.variables(), &mut diagnostics);

@@ -1,19 +1,21 @@
 //! Compares a reloaded configuration with the one in use.
 
-use super::Config;
 use super::render::TomlRenderer;
+use super::{AdminConfig, Config};
 
 impl Config {
     /// The changed keys whose new value takes effect only after a restart, in order.
     ///
     /// A reload applies `namespaces`, `defaults`, `events`, `auth`, `strict_namespaces`,
-    /// `strict_events`, `log.level`, `log.keys`, and the certificates of ports that have TLS.
+    /// `strict_events`, `log.level`, `log.keys`, the tokens and sessions of the admin port, and the
+    /// certificates of ports that have TLS.
     pub fn needs_restart(&self, new: &Self) -> Vec<String> {
         let reloaded = |key: &str| {
             key.starts_with("namespaces.")
                 || key.starts_with("defaults.")
                 || key.starts_with("events.")
                 || key.starts_with("auth.")
+                || AdminConfig::is_reloaded(key)
                 || matches!(key, "strict_namespaces" | "strict_events" | "log.level" | "log.keys")
         };
         let is_reloaded = |key: &str| reloaded(key) || self.is_reloaded_tls(new, key);

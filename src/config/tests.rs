@@ -1,5 +1,6 @@
 #![allow(clippy::unwrap_used, clippy::expect_used)]
 
+mod admin;
 mod errors;
 mod events;
 mod headers;

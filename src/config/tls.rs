@@ -34,13 +34,6 @@ pub struct TlsConfig {
     pub handshake_timeout: Duration,
 }
 
-/// `[admin]`: the admin port.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct AdminConfig {
-    /// TLS of the port.
-    pub tls: TlsConfig,
-}
-
 impl Default for TlsConfig {
     fn default() -> Self {
         Self {
@@ -71,12 +64,6 @@ impl Section for TlsConfig {
         visitor.key("min_version", &mut self.min_version, versions);
         let timeout = duration(100 * MILLISECOND, 60 * SECOND);
         visitor.key("handshake_timeout", &mut self.handshake_timeout, timeout);
-    }
-}
-
-impl Section for AdminConfig {
-    fn visit(&mut self, visitor: &mut impl ConfigVisitor) {
-        visitor.section("tls", &mut self.tls);
     }
 }
 

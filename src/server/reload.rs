@@ -10,6 +10,7 @@ use super::{
     warmer::Warmer,
 };
 use crate::{
+    admin::AdminAccess,
     audit::{AuditLog, Record},
     auth::Authenticator,
     cache::Cache,
@@ -38,6 +39,7 @@ pub struct Reload {
     pub(super) quotas: Arc<Quotas>,
     pub(super) held_quotas: HeldQuotas,
     pub(super) certificates: Certificates,
+    pub(super) admin_access: Arc<AdminAccess>,
     pub(super) audit: AuditLog,
 }
 
@@ -83,6 +85,7 @@ impl Reload {
         self.running_config.set(config);
         self.warmer.follow(&origins);
         self.authenticator.configure(config.auth.as_ref());
+        self.admin_access.configure(&config.admin);
         self.quotas.configure(&config.namespaces);
         limit_held(&self.held_quotas, &config.namespaces);
         Ok(())

@@ -18,7 +18,7 @@ use super::{
     warmer::Warmer,
 };
 use crate::{
-    admin,
+    admin::{self, AdminAccess},
     audit::AuditLog,
     auth::{Authenticator, Refusals},
     cache::{self, Cache, Directory, Namespaces, Watches, fleet_stats::FleetStats},
@@ -126,6 +126,7 @@ impl Services {
         let authenticator = Arc::new(authenticator);
         let refusals = Arc::new(Refusals::new(&meter, audit.clone()));
         let access = AccessControl::new(authenticator.clone(), refusals, quotas.clone());
+        let admin_access = AdminAccess::new(&config.admin, &meter, audit.clone());
         process_metrics::register(&meter);
         let key_logging = KeyLogging::default();
         key_logging.set(config.log.keys);
@@ -170,6 +171,7 @@ impl Services {
             quotas,
             held_quotas,
             certificates,
+            admin_access,
             audit,
         };
         let services = Self {

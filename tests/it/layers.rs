@@ -18,7 +18,7 @@ use crate::sources::{Source, line_of, paths, without_tests};
 
 /// Each top-level module of the library and each other crate, with the ones that it may use.
 const LAYERS: &[(&str, &str)] = &[
-    ("admin", "health repeated_events transport"),
+    ("admin", "audit config health model repeated_events transport"),
     ("audit", "config model repeated_events"),
     ("auth", "audit config count_guard error_chain model quota repeated_events"),
     (

@@ -13,6 +13,8 @@
 #[macro_use]
 mod support;
 
+// The admin port with a token.
+mod admin_access;
 // The audit log.
 mod audit;
 // Callers and what they may do.

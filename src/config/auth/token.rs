@@ -45,8 +45,18 @@ impl TokenConfig {
         &self.digest
     }
 
+    /// A token for tests, whose reference is not shown.
+    #[cfg(test)]
+    pub(crate) fn of(token: &str) -> Self {
+        let written = SecretTemplate::unresolved(token).unwrap_or_else(|error| panic!("{error}"));
+        Self { written, digest: Sha256::digest(token).into() }
+    }
+
     /// Reads the token or its digest.
-    pub(super) fn resolve(&mut self, env: &BTreeMap<String, String>) -> Result<(), String> {
+    pub(in crate::config) fn resolve(
+        &mut self,
+        env: &BTreeMap<String, String>,
+    ) -> Result<(), String> {
         let value = self.written.resolve(env).map_err(|error| error.to_string())?;
         let value = value.expose_secret().trim();
         self.digest = match value.strip_prefix(DIGEST) {
@@ -86,7 +96,7 @@ fn digest(digits: &str) -> Result<[u8; 32], String> {
 }
 
 /// A token: its digest, or a reference to where it is. A token in plain text is refused.
-pub(super) fn token() -> impl ValueType<Value = TokenConfig> {
+pub(in crate::config) fn token() -> impl ValueType<Value = TokenConfig> {
     value_type(
         |raw| {
             let ValueKind::String(text) = raw else {

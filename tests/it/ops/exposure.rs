@@ -1,6 +1,9 @@
 //! Ports that other machines can reach.
 
-use crate::support::server::{Larder, run};
+use crate::support::{
+    server::{Larder, run},
+    tls::write_certificates,
+};
 
 const ANY_ADDRESS: (&str, &str) = ("LARDER_LISTEN", "0.0.0.0:0");
 
@@ -25,4 +28,38 @@ fn an_exposed_port_is_an_error_with_strict_security() {
     assert!(!output.status.success(), "{error}");
     let expected = "listen: expected [tls], [auth] or a loopback address";
     assert!(error.contains(expected) && error.contains("0.0.0.0:0"), "{error}");
+}
+
+#[tokio::test]
+async fn an_exposed_admin_port_is_a_warning() {
+    let server = Larder::memory().env("LARDER_ADMIN_LISTEN", "0.0.0.0:0").start().await;
+    let log = server.logs();
+    for missing in ["admin.tls", "admin.token"] {
+        assert!(log.contains(&format!(r#""missing":"{missing}""#)), "{log}");
+    }
+}
+
+#[test]
+fn an_exposed_admin_port_needs_tls_and_a_token_with_strict_security() {
+    let variables = [
+        ("LARDER_STORE", "memory"),
+        ("LARDER_LISTEN", "127.0.0.1:0"),
+        ("LARDER_ADMIN_LISTEN", "0.0.0.0:0"),
+        ("LARDER_STRICT_SECURITY", "true"),
+    ];
+    let error = String::from_utf8(run(&["check-config"], &variables).stderr).unwrap();
+    let expected = "admin_listen: expected [admin.tls], admin.token or a loopback address";
+    assert!(error.contains(expected), "{error}");
+    let directory = tempfile::tempdir().unwrap();
+    write_certificates(directory.path());
+    let path = |name: &str| directory.path().join(name).display().to_string();
+    let (cert, key) = (path("server.pem"), path("server.key"));
+    let digest = format!("sha256:{}", "0".repeat(64));
+    let protected = [
+        ("LARDER_ADMIN__TOKEN", digest.as_str()),
+        ("LARDER_ADMIN__TLS__CERT", &cert),
+        ("LARDER_ADMIN__TLS__KEY", &key),
+    ];
+    let output = run(&["check-config"], &[&variables[..], &protected[..]].concat());
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }

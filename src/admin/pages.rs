@@ -1,0 +1,93 @@
+//! Pages for people, and the headers that protect them. No page needs a script.
+
+use std::sync::LazyLock;
+
+use axum::{
+    http::{HeaderMap, HeaderName, HeaderValue, header},
+    response::{Html, IntoResponse as _, Response},
+};
+use data_encoding::BASE64;
+use sha2::{Digest as _, Sha256};
+
+use super::refusals::Refused;
+
+const STYLE: &str = include_str!("pages/style.css");
+const LOGIN: &str = include_str!("pages/login.html");
+const HOME: &str = include_str!("pages/home.html");
+const LOGOUT: &str = include_str!("pages/logout.html");
+
+/// The only style, by its hash, and nothing else that a page could load or send.
+static CONTENT_SECURITY_POLICY: LazyLock<String> = LazyLock::new(|| {
+    let hash = BASE64.encode(&Sha256::digest(STYLE));
+    format!(
+        "default-src 'none'; style-src 'sha256-{hash}'; form-action 'self'; frame-ancestors \
+         'none'; base-uri 'none'"
+    )
+});
+
+/// The form of the login, and why the last attempt was refused.
+pub(super) fn login(csrf_token: &str, refused: Option<Refused>) -> Response {
+    let message = refused.map(|refused| {
+        let text = match refused {
+            Refused::UnknownToken => "The token is not valid.",
+            Refused::Limited(_) => "Too many tokens were wrong. Wait, and try again.",
+            Refused::NoCsrfToken | Refused::CrossOrigin => "The form is out of date. Try again.",
+            Refused::NoCredentials | Refused::Malformed | Refused::BadForm => {
+                "The form cannot be read. Try again."
+            }
+        };
+        format!("<p class=\"error\" role=\"alert\">{text}</p>")
+    });
+    let message = message.unwrap_or_default();
+    page(LOGIN, &[("csrf", csrf_token), ("message", &message)])
+}
+
+/// The first page. `csrf_token`: that of the session; none without a session.
+pub(super) fn home(is_ready: bool, csrf_token: Option<&str>) -> Response {
+    let logout = csrf_token.map(|token| filled(LOGOUT, &[("csrf", token)])).unwrap_or_default();
+    let state = if is_ready { "ready" } else { "not ready" };
+    let version = env!("CARGO_PKG_VERSION");
+    page(HOME, &[("version", version), ("state", state), ("logout", &logout)])
+}
+
+/// Adds the headers that protect an answer in a browser.
+pub(super) fn protect(headers: &mut HeaderMap) {
+    let fixed: [(HeaderName, &'static str); 4] = [
+        (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
+        (header::X_FRAME_OPTIONS, "DENY"),
+        // With `no-referrer`, a form would be sent with the origin `null`.
+        (header::REFERRER_POLICY, "same-origin"),
+        (header::CACHE_CONTROL, "no-store"),
+    ];
+    for (name, value) in fixed {
+        headers.insert(name, HeaderValue::from_static(value));
+    }
+    if let Ok(policy) = HeaderValue::from_str(&CONTENT_SECURITY_POLICY) {
+        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    }
+}
+
+fn page(template: &str, values: &[(&str, &str)]) -> Response {
+    Html(filled(template, values).replace("{{style}}", STYLE)).into_response()
+}
+
+/// The values need no escapes: each is of this program.
+fn filled(template: &str, values: &[(&str, &str)]) -> String {
+    values.iter().fold(template.to_owned(), |page, (name, value)| {
+        page.replace(&format!("{{{{{name}}}}}"), value)
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_place_of_a_page_is_filled() {
+        let values = [("csrf", "c"), ("message", ""), ("version", "1"), ("state", "ready")];
+        for template in [LOGIN, HOME, LOGOUT] {
+            let page = filled(template, &values).replace("{{style}}", STYLE);
+            assert!(!page.replace("{{logout}}", "").contains("{{"), "{page}");
+        }
+    }
+}

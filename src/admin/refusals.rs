@@ -1,0 +1,159 @@
+//! Requests to the admin port that are refused.
+
+use std::{net::SocketAddr, time::Duration};
+
+use axum::http::StatusCode;
+use opentelemetry::{
+    KeyValue,
+    metrics::{Counter, Meter},
+};
+use parking_lot::Mutex;
+use repeated_events::LogInterval;
+
+use crate::{
+    audit::{AuditLog, AuditedCaller, Record},
+    model::AuditEvent,
+};
+
+/// Time between two log lines for the same reason.
+const LOG_INTERVAL: Duration = Duration::from_secs(60);
+
+/// Why a request is refused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Refused {
+    /// It has neither a token nor a session.
+    NoCredentials,
+    /// Its token is not valid.
+    UnknownToken,
+    /// Its header `Authorization` has no bearer token.
+    Malformed,
+    /// Too many tokens were not valid. The next attempt is possible after this time.
+    Limited(Duration),
+    /// A page of another origin has made it.
+    CrossOrigin,
+    /// It has not the token of its session or form against forged requests.
+    NoCsrfToken,
+    /// Its form is too long, or cannot be read.
+    BadForm,
+}
+
+impl Refused {
+    const ALL: [Self; 7] = [
+        Self::NoCredentials,
+        Self::UnknownToken,
+        Self::Malformed,
+        Self::Limited(Duration::ZERO),
+        Self::CrossOrigin,
+        Self::NoCsrfToken,
+        Self::BadForm,
+    ];
+
+    /// The name in metrics, the log and the audit log.
+    pub(super) fn reason(self) -> &'static str {
+        match self {
+            Self::NoCredentials => "no_credentials",
+            Self::UnknownToken => "unknown_token",
+            Self::Malformed => "malformed",
+            Self::Limited(_) => "limited",
+            Self::CrossOrigin => "cross_origin",
+            Self::NoCsrfToken => "no_csrf_token",
+            Self::BadForm => "bad_form",
+        }
+    }
+
+    pub(super) fn status(self) -> StatusCode {
+        match self {
+            Self::NoCredentials | Self::UnknownToken | Self::Malformed => StatusCode::UNAUTHORIZED,
+            Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
+            Self::CrossOrigin | Self::NoCsrfToken => StatusCode::FORBIDDEN,
+            Self::BadForm => StatusCode::BAD_REQUEST,
+        }
+    }
+
+    /// Advice for the caller.
+    pub(super) fn advice(self) -> &'static str {
+        match self {
+            Self::NoCredentials => {
+                "the admin port needs a token: send it as Authorization: Bearer <token>, or log in \
+                 with a browser at /login"
+            }
+            Self::UnknownToken => "the token is not one of admin.token",
+            Self::Malformed => "expected Authorization: Bearer <token>",
+            Self::Limited(_) => "too many tokens were wrong: wait before the next attempt",
+            Self::CrossOrigin => {
+                "a request of a session must come from a page of this server: its Origin or \
+                 Sec-Fetch-Site is of another one, or missing"
+            }
+            Self::NoCsrfToken => {
+                "a request of a session that changes something needs the session's token, in the \
+                 header X-CSRF-Token or the form field csrf: load the page again"
+            }
+            Self::BadForm => "the form cannot be read",
+        }
+    }
+
+    /// Seconds until the next attempt.
+    pub(super) fn retry_after(self) -> Option<u64> {
+        let Self::Limited(wait) = self else { return None };
+        Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+    }
+}
+
+/// Counts and logs refusals, and records them in the audit log.
+pub(super) struct Refusals {
+    counter: Counter<u64>,
+    audit: AuditLog,
+    log: Mutex<Vec<(&'static str, LogInterval)>>,
+}
+
+impl Refusals {
+    pub(super) fn new(meter: &Meter, audit: AuditLog) -> Self {
+        let counter = meter
+            .u64_counter("larder.admin.refusals")
+            .with_description("Requests to the admin port that were refused")
+            .build();
+        let intervals =
+            Refused::ALL.map(|refused| (refused.reason(), LogInterval::new(LOG_INTERVAL)));
+        Self { counter, audit, log: Mutex::new(intervals.into()) }
+    }
+
+    /// Shows every reason in the metrics: an alert compares with the zero.
+    pub(super) fn show(&self) {
+        for refused in Refused::ALL {
+            self.counter.add(0, &[KeyValue::new("reason", refused.reason())]);
+        }
+    }
+
+    /// Records a refusal. Attempts over the limit are not in the audit log, as their number has no
+    /// bound.
+    pub(super) fn record(&self, refused: Refused, action: String, peer: Option<SocketAddr>) {
+        let reason = refused.reason();
+        self.counter.add(1, &[KeyValue::new("reason", reason)]);
+        if !matches!(refused, Refused::Limited(_)) {
+            let mut record = Record::new(AuditEvent::Refused, action);
+            record.caller(AuditedCaller { peer, ..AuditedCaller::default() });
+            record.text("reason", reason).code(match refused.status() {
+                StatusCode::UNAUTHORIZED => "UNAUTHENTICATED",
+                StatusCode::FORBIDDEN => "PERMISSION_DENIED",
+                _ => "INVALID_ARGUMENT",
+            });
+            self.audit.record(record);
+        }
+        let due = {
+            let mut log = self.log.lock();
+            let interval = log.iter_mut().find(|(of, _)| *of == reason);
+            interval.and_then(|(_, interval)| interval.occurred())
+        };
+        if let Some(count) = due {
+            let peer = peer.map(|peer| peer.to_string());
+            tracing::warn!(
+                target: "larder::admin",
+                reason,
+                peer,
+                count,
+                remedy = refused.advice(),
+                "requests to the admin port are refused"
+            );
+        }
+    }
+}

@@ -1,0 +1,89 @@
+//! The admin port with a token: bearers, the login of people, and the limits on wrong tokens.
+
+// A client of HTTP that keeps nothing.
+mod http;
+// Bearers of tokens.
+mod tokens;
+// The login, the logout, and forged requests.
+mod login;
+// How sessions end.
+mod sessions;
+// Wrong tokens are slowed down.
+mod limits;
+
+use data_encoding::HEXLOWER;
+use sha2::{Digest as _, Sha256};
+
+use self::http::{Answer, Http};
+use crate::support::server::{Builder, Larder};
+
+const TOKEN: &str = "test-token-of-the-admin-port-0123456789";
+const OTHER: &str = "another-token-of-the-admin-port-0123456789";
+const WRONG: &str = "wrong-token-of-the-admin-port-0123456789";
+/// The secret of a form, which a browser has from its page.
+const SECRET: &str = "0123456789012345678901234567890123456789abc";
+
+fn builder() -> Builder {
+    Larder::memory().env("TOKEN", TOKEN).env("OTHER", OTHER)
+}
+
+/// A server with [`TOKEN`], and further lines of `[admin]`.
+async fn server(admin: &str) -> Larder {
+    builder().config(&format!("[admin]\ntoken = '${{env:TOKEN}}'\n{admin}")).start().await
+}
+
+fn digest(token: &str) -> String {
+    format!("sha256:{}", HEXLOWER.encode(&Sha256::digest(token)))
+}
+
+/// A session of a browser.
+struct Browser {
+    http: Http,
+    cookie: String,
+    /// The token against forged requests.
+    csrf: String,
+}
+
+impl Browser {
+    /// Logs in with [`TOKEN`].
+    async fn log_in(http: &Http) -> Self {
+        let answer = send_login(http, TOKEN).await;
+        assert_eq!(answer.status, 303, "{answer:?}");
+        let http = http.clone();
+        let cookie = answer.cookie("larder_session").expect("a cookie").0;
+        let mut browser = Self { http, cookie, csrf: String::new() };
+        let home = browser.get("/").await;
+        assert_eq!(home.status, 200, "{home:?}");
+        browser.csrf = home.field("csrf");
+        browser
+    }
+
+    fn headers(&self) -> Vec<(&str, String)> {
+        vec![("cookie", self.cookie.clone())]
+    }
+
+    /// The headers of a request that changes something.
+    fn headers_of_change(&self) -> Vec<(&str, String)> {
+        let mut headers = self.headers();
+        headers.push(("origin", self.http.origin()));
+        headers.push(("x-csrf-token", self.csrf.clone()));
+        headers
+    }
+
+    async fn get(&self, path: &str) -> Answer {
+        self.http.send("GET", path, &self.headers(), "").await
+    }
+
+    async fn log_out(&self) -> Answer {
+        let mut headers = self.headers();
+        headers.push(("origin", self.http.origin()));
+        self.http.form("/logout", &headers, &[("csrf", &self.csrf)]).await
+    }
+}
+
+/// Sends the form of the login, as a browser does.
+async fn send_login(http: &Http, token: &str) -> Answer {
+    let cookie = format!("{}={SECRET}", http.cookie_name("larder_login"));
+    let headers = [("cookie", cookie), ("origin", http.origin())];
+    http.form("/login", &headers, &[("csrf", SECRET), ("token", token)]).await
+}
