@@ -81,6 +81,16 @@ impl CallQuota {
         Ok(())
     }
 
+    /// Counts further keys of a namespace that the call has touched.
+    pub fn charge_keys(&self, namespace: &Namespace, count: u64) {
+        if let Some(caller) = &self.caller {
+            caller.charge_requests(count);
+        }
+        if let Some(quota) = self.namespaces.get(namespace) {
+            quota.charge_requests(count);
+        }
+    }
+
     /// Checks the size of a value that the caller writes, in bytes.
     ///
     /// # Errors

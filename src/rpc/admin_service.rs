@@ -103,6 +103,9 @@ impl AdminRpc {
                 .map_err(status::batch_size)?;
             plan_of_keys(namespace, request.keys, &config)?
         };
+        if let Some(quota) = access.quota() {
+            quota.charge_keys(&plan.namespace, plan.keys.len().saturating_sub(1) as u64);
+        }
         plan.refresh = request.refresh;
         plan.rate = NonZeroU32::new(request.rate).unwrap_or(plan.rate);
         Ok(plan)

@@ -80,7 +80,7 @@ mod tests {
         for number in 0..BURST.get() {
             assert!(is_paused(None).is_none(), "{number}");
         }
-        let pause = is_paused(None).expect("the burst is used up");
+        let Some(pause) = is_paused(None) else { panic!("the burst is used up") };
         let close = Instant::now() + 2 * PAUSE;
         assert!(is_paused(Some(close)).is_none(), "the deadline is close");
         let begun = Instant::now();

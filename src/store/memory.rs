@@ -53,7 +53,7 @@ use parking_lot::Mutex;
 use super::{
     Ban, BanLimits, BanOutcome, Condition, HeldQuotas, Increment, IncrementOutcome, LeaseLoss,
     PutOutcome, ReadOutcome, Result, Store, Take, TakeOutcome, clock::StoreClock,
-    key_watch::KeyWatchers,
+    held_quotas::HeldQuota, key_watch::KeyWatchers,
 };
 use crate::{
     changes::{ChangeHub, ChangedKey, PublishedChange, WatchOptions},
@@ -169,19 +169,22 @@ impl Inner {
         let generation = self.generation(key.namespace());
         let (key, shard) = self.locate(key);
         let memory = memory_for(key.key, &entry);
+        let quota = self.quotas.of(key.key.namespace()).map(|quota| (quota, generation.clone()));
+        let check_quota = |(quota, generation): &(Arc<HeldQuota>, Arc<Generation>)| {
+            let replaced = shard.lock().entries.counted_memory(&key, generation);
+            quota.check(&generation.usage(), memory, replaced)
+        };
+        // First without the lock, so that a write that is refused evicts nothing.
+        quota.as_ref().map_or(Ok(()), check_quota)?;
         self.reserve(memory)?;
-        let quota = self.quotas.of(key.key.namespace());
-        let quota = quota.map(|quota| (quota, generation.state().clone()));
-        // Held until the entry is inserted, so that writes at the same time count each other.
-        let mut _checked = None;
-        if let Some((quota, state)) = &quota {
-            _checked = Some(state.quota_lock.lock());
-            let replaced = shard.lock().entries.counted_memory(&key, &generation);
-            let checked = quota.check(&generation.usage(), memory, replaced);
-            checked.inspect_err(|_| self.budget.release(memory))?;
-        }
         // Evicted first and copied afterwards, so that the process does not need both.
         let slot = Slot::new(&key, entry, generation, self.now(), self.epoch);
+        // Held until the entry is inserted, so that writes at the same time count each other.
+        let mut _checked = None;
+        if let Some(quota) = &quota {
+            _checked = Some(quota.1.state().quota_lock.lock());
+            check_quota(quota).inspect_err(|_| self.budget.release(memory))?;
+        }
         let mut shard = shard.lock();
         match check(&mut shard, &key, self.now()) {
             Ok(outcome) => {

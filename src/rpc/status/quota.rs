@@ -1,6 +1,6 @@
 //! The status of calls that a quota refuses.
 
-use std::collections::HashMap;
+use std::{collections::HashMap, time::Duration};
 
 use tonic::{
     Code, Status,
@@ -18,6 +18,7 @@ pub(in crate::rpc) const QUOTA_EXCEEDED: &str = "QUOTA_EXCEEDED";
 #[cold]
 pub(in crate::rpc) fn quota_exceeded(exceeded: &QuotaExceeded) -> Status {
     let QuotaExceeded { subject, figure, limit, retry_after } = exceeded;
+    let retry_after = retry_after.map(|after| Duration::from_millis(millis_ceil(after)));
     let message = exceeded.to_string();
     let info = [
         ("subject", subject.to_string()),
@@ -35,7 +36,7 @@ pub(in crate::rpc) fn quota_exceeded(exceeded: &QuotaExceeded) -> Status {
         .map_or(MetadataValue::from_static("-1"), |after| MetadataValue::from(millis_ceil(after)));
     metadata.insert("grpc-retry-pushback-ms", pushback);
     if retry_after.is_some() {
-        details.set_retry_info(*retry_after);
+        details.set_retry_info(retry_after);
     }
     Status::with_error_details_and_metadata(Code::ResourceExhausted, message, details, metadata)
 }
