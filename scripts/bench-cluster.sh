@@ -56,7 +56,7 @@ cluster_url="redis-cluster://$(IFS=,; echo "${nodes[*]}")"
 start_larder one "redis://127.0.0.1:$redis_port"
 start_larder cluster "$cluster_url"
 # With fewer shards, a batch is in fewer slots. Replicas with another number need a prefix of theirs.
-start_larder few "$cluster_url" LARDER_STORE__SHARDS=16 LARDER_STORE__PREFIX=few
+start_larder few "$cluster_url" LARDER_STORE__SHARDS=6 LARDER_STORE__PREFIX=few
 for server in one cluster few; do
   until_true grep -q '"message":"the store is available"' "$work/$server.log"
   "$BASELINE" load "${address[$server]}"
@@ -75,7 +75,7 @@ done
 
 {
   echo "| call | one Redis, calls per second of CPU | three primaries | ratio |" \
-    "with 16 shards | ratio |"
+    "with 6 shards | ratio |"
   echo "|---|---|---|---|---|---|"
   for rpc in Get BatchGet; do
     awk -v rpc="$rpc" -v one="$(rate "one-$rpc")" -v cluster="$(rate "cluster-$rpc")" \
