@@ -1,6 +1,7 @@
 //! Names and entries: plain data that every layer shares.
 
 mod audit_event;
+mod bearer;
 mod entry;
 mod event;
 mod glob;
@@ -18,6 +19,7 @@ mod verb;
 mod violation;
 
 pub use audit_event::{AuditEvent, AuditEvents, UnknownAuditEvent};
+pub use bearer::bearer_token;
 pub use entry::{
     Entry, FetchMetadata, FetchSource, Kind, Lifetime, MAX_TAG_BYTES, MAX_TAGS, NewEntry, Tags,
     Validators, Version,

@@ -29,7 +29,7 @@ use super::{
 use crate::{
     audit::{AuditLog, AuditedCaller, Record},
     config::AdminConfig,
-    model::AuditEvent,
+    model::{AuditEvent, bearer_token},
 };
 
 /// Path of the form of the login.
@@ -43,8 +43,6 @@ pub(super) const LIVEZ: &str = "/livez";
 pub(super) const READYZ: &str = "/readyz";
 
 const CSRF_HEADER: &str = "x-csrf-token";
-/// Scheme of `Authorization`, whose case does not matter (RFC 9110, 11.1).
-const BEARER: &[u8] = b"bearer ";
 /// Stands for the address of a peer without one. No connection is without one.
 const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
@@ -274,10 +272,4 @@ fn is_of_browser(request: &Request) -> bool {
     let accept = request.headers().get(header::ACCEPT).and_then(|accept| accept.to_str().ok());
     let is_read = [Method::GET, Method::HEAD].contains(request.method());
     is_read && accept.is_some_and(|accept| accept.contains("text/html"))
-}
-
-fn bearer_token(authorization: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = authorization.split_at_checked(BEARER.len())?;
-    let token = token.trim_ascii();
-    (scheme.eq_ignore_ascii_case(BEARER) && !token.is_empty()).then_some(token)
 }

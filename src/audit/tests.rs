@@ -3,6 +3,7 @@
 use std::{
     fs,
     path::{Path, PathBuf},
+    sync::Arc,
     time::Duration,
 };
 
@@ -233,4 +234,22 @@ async fn refused_calls_without_credentials_are_recorded_up_to_a_rate() {
     let recorded = lines.iter().filter(|line| line["event"] == "refused").count();
     let lost: u64 = lines.iter().filter_map(|line| line["count"].as_u64()).sum();
     assert!((2500..4000).contains(&recorded) && lost > 0, "{recorded} recorded, {lost} lost");
+}
+
+#[tokio::test]
+async fn a_tail_does_not_repeat_what_an_unwritable_file_loses() {
+    let log = open(&config(Path::new("/dev/full")));
+    // More than the bytes that wait for the file.
+    for number in 0..2000 {
+        log.record(delete_of((0..20).map(|key| format!("{number}:{key}"))));
+    }
+    log.close(LIMIT).await;
+    let mut tail = log.tail(100_000, false).unwrap();
+    let (mut records, mut losses) = (0, 0);
+    while let Some(part) = tail.next().await {
+        let is_lost = |line: &Arc<str>| parsed(line)["event"] == "lost";
+        losses += part.records.iter().filter(|line| is_lost(line)).count();
+        records += part.records.len();
+    }
+    assert!(records > 100 && losses == 0, "{losses} of {records}");
 }

@@ -106,6 +106,7 @@ impl Writer {
     fn add(&mut self, record: Record) {
         self.add_lost();
         let line = record.line(&self.names);
+        self.ring.push(&line);
         if !self.append(&line) {
             self.counts.not_written.fetch_add(1, Relaxed);
         }
@@ -114,14 +115,19 @@ impl Writer {
     /// Adds a line about the records that were lost since the last one.
     fn add_lost(&mut self) {
         let lost = self.counts.lost();
-        if lost > self.lost && self.append(&lost_line(lost - self.lost)) {
+        if lost == self.lost {
+            return;
+        }
+        // Without room for it, its number grows until there is.
+        let line = lost_line(lost - self.lost);
+        if self.append(&line) {
+            self.ring.push(&line);
             self.lost = lost;
         }
     }
 
     /// Adds a line to those that wait, if there is room.
     fn append(&mut self, line: &str) -> bool {
-        self.ring.push(line);
         let has_room = self.pending.len() + line.len() < MAX_PENDING_BYTES;
         if has_room {
             self.pending.extend_from_slice(line.as_bytes());

@@ -20,11 +20,9 @@ use super::{
 };
 use crate::{
     config::{AuthConfig, AuthMode, PrincipalQuotaConfig, RoleConfig},
+    model::bearer_token,
     quota::Quotas,
 };
-
-/// Scheme of the metadata `authorization`, whose case does not matter (RFC 9110, 11.1).
-const BEARER: &[u8] = b"bearer ";
 
 /// Credentials of a call.
 #[derive(Debug, Clone, Copy, Default)]
@@ -317,12 +315,6 @@ fn with_quota(
     }
     let quota = quotas.of_principal(&owner, principal.label(), limits);
     principal.with_quota(quota)
-}
-
-fn bearer_token(authorization: &[u8]) -> Option<&[u8]> {
-    let (scheme, token) = authorization.split_at_checked(BEARER.len())?;
-    let token = token.trim_ascii();
-    (scheme.eq_ignore_ascii_case(BEARER) && !token.is_empty()).then_some(token)
 }
 
 #[cfg(test)]

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use config::ValueKind;
-use secrecy::{ExposeSecret, SecretString};
+use secrecy::SecretString;
 
-use super::auth::check_secret;
+use super::auth::resolved_secret;
 use super::diagnostics::Diagnostics;
 use super::secret_template::SecretTemplate;
 use super::toml::quoted;
@@ -97,12 +97,7 @@ impl AuditConfig {
         diagnostics: &mut Diagnostics,
     ) {
         let Some(key) = &mut self.hash_key else { return };
-        let resolved = key.resolved(env).map_err(|error| error.to_string());
-        let checked = resolved.and_then(|key| {
-            check_secret(key.value().expose_secret())?;
-            Ok(key)
-        });
-        match checked {
+        match resolved_secret(key, env) {
             Ok(resolved) => *key = resolved,
             Err(problem) => diagnostics.reject("audit.hash_key", problem),
         }

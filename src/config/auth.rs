@@ -18,7 +18,7 @@ pub use jwt::JwtConfig;
 pub use principal::PrincipalConfig;
 pub use role::{RoleConfig, RuleConfig};
 pub use token::{MintedConfig, TokenConfig};
-pub(super) use token::{check_secret, token};
+pub(super) use token::{resolved_secret, token};
 
 /// Whether calls are refused.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -23,16 +23,26 @@ pub(super) type NamespaceQuotas = HashMap<Namespace, Arc<Quota>>;
 const GAUGES: [QuotaFigure; 4] =
     [QuotaFigure::InFlight, QuotaFigure::Waiting, QuotaFigure::Streams, QuotaFigure::Leases];
 
-/// Time after which the use of a principal is forgotten. By then, each debt of a call is small.
+/// Time after which the use of a principal is forgotten, and an older debt is forgiven.
 const IDLE: Duration = Duration::from_secs(300);
+/// Number of principals from which on idle ones are looked for.
+const MIN_PURGE: usize = 256;
 
 /// The quotas of a replica.
 pub struct Quotas {
     namespaces: ArcSwap<NamespaceQuotas>,
     /// By name. All credentials of a principal share its use, also over a reload.
-    principals: Mutex<HashMap<Arc<str>, KnownPrincipal>>,
+    principals: Mutex<Principals>,
     /// Refused calls by label, of quotas that are gone too.
     refused: Mutex<BTreeMap<Label, Arc<Refused>>>,
+}
+
+#[derive(Default)]
+struct Principals {
+    known: HashMap<Arc<str>, KnownPrincipal>,
+    /// Number of them at which idle ones are forgotten. It doubles, so that a new principal costs
+    /// the same however many there are.
+    purge_at: usize,
 }
 
 struct KnownPrincipal {
@@ -111,13 +121,11 @@ impl Quotas {
         let label = Label::Principal(label.clone());
         let refused = self.refused(&label);
         let mut principals = self.principals.lock();
-        let known = principals.get(name).map(|known| known.usage.clone());
+        let known = principals.known.get(name).map(|known| known.usage.clone());
         let usage = known.unwrap_or_else(|| {
-            // The number of those in use is bounded by that of checked credentials.
-            let is_used = |usage: &Arc<Usage>| Arc::strong_count(usage) > 1;
-            principals.retain(|_, known| is_used(&known.usage) || !known.usage.is_idle_since(IDLE));
+            principals.purge();
             let usage = Arc::<Usage>::default();
-            principals.insert(name.clone(), KnownPrincipal { label, usage: usage.clone() });
+            principals.known.insert(name.clone(), KnownPrincipal { label, usage: usage.clone() });
             usage
         });
         let subject = format!("principal {name}").into();
@@ -142,6 +150,11 @@ impl Quotas {
         Ok(Some(Arc::new(call)))
     }
 
+    #[cfg(test)]
+    pub(super) fn principal_count(&self) -> usize {
+        self.principals.lock().known.len()
+    }
+
     fn refused(&self, label: &Label) -> Arc<Refused> {
         self.refused.lock().entry(label.clone()).or_default().clone()
     }
@@ -157,10 +170,23 @@ impl Quotas {
         for (namespace, quota) in &**self.namespaces.load() {
             add(&Label::Namespace(namespace.as_str().into()), &quota.usage);
         }
-        for known in self.principals.lock().values() {
+        for known in self.principals.lock().known.values() {
             add(&known.label, &known.usage);
         }
         sums
+    }
+}
+
+impl Principals {
+    /// Forgets idle principals, if there are many more than after the last time. The number of
+    /// those in use is bounded by that of checked credentials.
+    fn purge(&mut self) {
+        if self.known.len() < self.purge_at.max(MIN_PURGE) {
+            return;
+        }
+        let is_used = |usage: &Arc<Usage>| Arc::strong_count(usage) > 1;
+        self.known.retain(|_, known| is_used(&known.usage) || !known.usage.is_idle_since(IDLE));
+        self.purge_at = 2 * self.known.len();
     }
 }
 

@@ -150,3 +150,25 @@ async fn credentials_with_other_limits_share_the_use_of_their_principal() {
     let caller = of_principal(&quotas, limits(6)).unwrap();
     assert_eq!(refused(quotas.begin(Some(&caller), false)), Some(QuotaFigure::RequestsPerSecond));
 }
+
+#[tokio::test(start_paused = true)]
+async fn idle_principals_are_forgotten() {
+    let quotas = quotas();
+    let limits = UseLimits { requests_per_second: Some(1), ..UseLimits::default() };
+    let limits = PrincipalQuotaConfig { limits, ..PrincipalQuotaConfig::default() };
+    let of = |name: &str| quotas.of_principal(&name.into(), &"p".into(), limits.clone()).unwrap();
+    let kept = of("kept");
+    quotas.begin(Some(&kept), false).unwrap();
+    for number in 0..10_000 {
+        tokio::time::advance(Duration::from_secs(1)).await;
+        quotas.begin(Some(&of(&number.to_string())), false).unwrap();
+    }
+    let known = quotas.principal_count();
+    assert!((1..2_000).contains(&known), "{known}");
+    // One whose credential is in use keeps its use.
+    quotas.begin(Some(&kept), false).unwrap();
+    assert_eq!(
+        refused(quotas.begin(Some(&of("kept")), false)),
+        Some(QuotaFigure::RequestsPerSecond)
+    );
+}

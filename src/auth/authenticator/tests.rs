@@ -54,22 +54,6 @@ fn caller(authenticated: Authenticated) -> Result<Arc<Principal>, AuthError> {
     }
 }
 
-#[test]
-fn bearer_tokens_are_read_by_their_scheme() {
-    let cases: [(&[u8], Option<&[u8]>); 7] = [
-        (b"Bearer abc", Some(b"abc")),
-        (b"bearer   abc ", Some(b"abc")),
-        (b"Basic abc", None),
-        (b"Bearer", None),
-        (b"Bearer ", None),
-        (b"abc", None),
-        (b"", None),
-    ];
-    for (header, token) in cases {
-        assert_eq!(bearer_token(header), token, "{header:?}");
-    }
-}
-
 #[tokio::test]
 async fn a_certificate_names_its_principal() {
     let authenticator = authenticator(Some(&config(AuthMode::Enforce)));

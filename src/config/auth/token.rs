@@ -70,8 +70,18 @@ impl TokenConfig {
     }
 }
 
+/// Reads a secret from its variable or file, and checks it.
+pub(in crate::config) fn resolved_secret(
+    reference: &SecretTemplate,
+    env: &BTreeMap<String, String>,
+) -> Result<SecretTemplate, String> {
+    let resolved = reference.resolved(env).map_err(|error| error.to_string())?;
+    check_secret(resolved.value().expose_secret())?;
+    Ok(resolved)
+}
+
 /// Rejects a secret that can be guessed, or that no header can have.
-pub(in crate::config) fn check_secret(secret: &str) -> Result<(), String> {
+fn check_secret(secret: &str) -> Result<(), String> {
     let length = secret.len();
     if length < MIN_CHARACTERS {
         return Err(format!(
@@ -164,12 +174,7 @@ impl MintedConfig {
         diagnostics: &mut Diagnostics,
     ) {
         for (index, key) in self.keys.iter_mut().enumerate() {
-            let resolved = key.resolved(env).map_err(|error| error.to_string());
-            let checked = resolved.and_then(|key| {
-                check_secret(key.value().expose_secret())?;
-                Ok(key)
-            });
-            match checked {
+            match resolved_secret(key, env) {
                 Ok(resolved) => *key = resolved,
                 Err(problem) => {
                     diagnostics.reject("auth.minted.keys", format!("item {index}: {problem}"));

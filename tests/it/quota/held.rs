@@ -15,6 +15,18 @@ const SUBJECT: &str = "namespace ns";
 /// The estimates of Redis come fast enough for a test.
 const FAST: (&str, &str) = ("LARDER_STORE__QUOTA_INTERVAL", "100ms");
 
+/// Stores values until the namespace is full. Returns their number.
+async fn fill_up(env: &Env) -> usize {
+    let mut stored = 0;
+    eventually("the namespace is full", SOON, async || {
+        let answer = env.cache.set(set(&stored.to_string(), text("v"))).await;
+        stored += usize::from(answer.is_ok());
+        is_exceeded(&answer).then_some(())
+    })
+    .await;
+    stored
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_embedded_store_holds_no_more_than_the_keys_allowed() {
     let env = Env::memory(&[], "[namespaces.ns.quota]\nmax_keys = 10").await;
@@ -66,13 +78,8 @@ on_both_stores!(
     config: "[namespaces.ns]\nlease_ttl = '1m'\n[namespaces.ns.quota]\nmax_keys = 20",
     |env| {
         let lease = env.cache.lease("filled").await;
-        let mut index = 0;
-        eventually("the namespace is full", SOON, async || {
-            index += 1;
-            is_exceeded(&env.cache.set(set(&index.to_string(), text("v"))).await).then_some(())
-        })
-        .await;
-        assert!(index >= 20, "{index}");
+        let stored = fill_up(&env).await;
+        assert!(stored >= 20, "{stored}");
         let refused = env.cache.set(fill("filled", text("v"), &lease)).await;
         expect_exceeded(refused, SUBJECT, "max_keys");
         let counter = increment("counter", 1);
@@ -82,9 +89,14 @@ on_both_stores!(
         let results = env.cache.batch_set(BatchSetRequest { items }).await.unwrap().results;
         let results: Vec<_> = results.iter().map(|item| (item.result(), item.degraded)).collect();
         assert_eq!(results, [(SetResult::NotStored, false), (SetResult::Stored, false)]);
-        env.cache.get(get("1")).await.unwrap().value.unwrap();
+        env.cache.get(get("0")).await.unwrap().value.unwrap();
 
         env.cache.invalidate_namespace(invalidate(NS)).await.unwrap();
+        for index in 0..stored {
+            env.cache.delete(delete(&index.to_string())).await.unwrap();
+        }
+        let stored = async || env.cache.set(set("new", text("v"))).await.ok();
+        eventually("there is room again", SOON, stored).await;
     }
 );
 
@@ -106,12 +118,7 @@ on_both_stores!(
         max_keys = 5\nleases = 2",
     |env| {
         let lease = env.cache.lease("filled").await;
-        let mut index = 0;
-        eventually("the namespace is full", SOON, async || {
-            index += 1;
-            is_exceeded(&env.cache.set(set(&index.to_string(), text("v"))).await).then_some(())
-        })
-        .await;
+        fill_up(&env).await;
         let refused = env.cache.set(fill("filled", text("v"), &lease)).await;
         expect_exceeded(refused, SUBJECT, "max_keys");
         // Neither the store nor the quota of leases has it any more.
