@@ -48,7 +48,7 @@ class Call(Mapping[str, Any]):
         try:
             return self._arguments[name]
         except KeyError:
-            about = f"{self.function.__qualname__} has no argument {name!r}"
+            about = f"{self.function!r} has no argument {name!r}"
             raise AttributeError(about) from None
 
     def __iter__(self) -> Iterator[str]:
