@@ -238,3 +238,18 @@ def test_a_wrong_call_is_a_type_error(client, space):
 
     with pytest.raises(TypeError, match="missing a required argument: 'a'"):
         f()
+
+
+def test_two_living_functions_of_one_name_are_reported(client, space, caplog):
+    def make(number):
+        @cached(client=client, namespace=space)
+        def f():
+            return number
+
+        return f
+
+    one = make(1)
+    assert "share their entries" not in caplog.text
+    two = make(2)
+    assert "make.<locals>.f and share their entries" in caplog.text
+    assert (one(), two()) == (1, 1)

@@ -35,6 +35,10 @@ class Moment(NamedTuple):
     #: The arguments that templates may name.
     arguments: Any
 
+    def with_result(self, result: Any) -> dict[str, Any]:
+        """All by name, with the result of the call."""
+        return {**self.more, "result": result, "response": result}
+
 
 class Rules(NamedTuple):
     """When a call is cached, for how long and with which tags."""
@@ -73,7 +77,7 @@ class Rules(NamedTuple):
             return False
         if self.store_if is None:
             return True
-        more = {**moment.more, "result": result}
+        more = moment.with_result(result)
         return bool(await settle(self.store_if.call(result, moment.subject, more=more)))
 
     async def lifetime(self, moment: Moment, result: Any) -> Any:
@@ -99,7 +103,7 @@ class Rules(NamedTuple):
 
 async def ask(callback: Callback, moment: Moment, *results: Any) -> Any:
     """The answer of a callback about a call, or about a call and its result."""
-    more = {**moment.more, "result": results[0]} if results else moment.more
+    more = moment.with_result(results[0]) if results else moment.more
     return await settle(callback.call(moment.subject, *results, more=more))
 
 
