@@ -9,14 +9,13 @@ import json
 import pickle
 import threading
 import time
-from typing import Annotated, Any, Dict, Optional  # noqa: UP035
+from typing import Annotated, Any, Dict  # noqa: UP035
 
 import fastapi
 import pydantic
 import pytest
 from fastapi import (
     BackgroundTasks,
-    Body,
     Cookie,
     Depends,
     FastAPI,
@@ -81,7 +80,7 @@ def get_db():
         session.open = False
 
 
-def get_current_user(authorization: Annotated[Optional[str], Header()] = None) -> Optional[User]:
+def get_current_user(authorization: Annotated[str | None, Header()] = None) -> User | None:
     return User(id=int(authorization)) if authorization else None
 
 
@@ -311,7 +310,9 @@ def test_response_models_are_kept(site):
     async def narrowed() -> Any:
         return made
 
-    @site.app.get("/list", response_model=list[Item], response_model_exclude={"__all__": {"secret"}})
+    @site.app.get(
+        "/list", response_model=list[Item], response_model_exclude={"__all__": {"secret"}}
+    )
     @site.cached()
     def many():
         return [{"itemId": 1, "at": made.at}]
@@ -365,7 +366,9 @@ def test_whole_responses_keep_status_headers_and_body(site):
 
     one, two = site.get("/html"), site.get("/html")
     assert states(one, two) == ["MISS", "HIT"] and one.text == two.text == "<p>é</p>"
-    assert two.headers["x-own"] == "1" and two.headers["content-type"] == one.headers["content-type"]
+    assert (
+        two.headers["x-own"] == "1" and two.headers["content-type"] == one.headers["content-type"]
+    )
     assert len(two.headers.get_list("content-length")) == 1
     site.get("/404")
     again = site.get("/404")
@@ -604,8 +607,10 @@ def test_skipping_and_forcing(site):
 
     @site.app.get("/")
     @site.cached(
-        skip_cache_fn=skip, forced_update=lambda request: "fresh" in request.query_params,
-        enabled=lambda: on, cache_if=lambda result: result["n"] != 2,
+        skip_cache_fn=skip,
+        forced_update=lambda request: "fresh" in request.query_params,
+        enabled=lambda: on,
+        cache_if=lambda result: result["n"] != 2,
     )
     async def read():
         site.calls.append(1)
