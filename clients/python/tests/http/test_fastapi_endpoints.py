@@ -27,6 +27,7 @@ from fastapi import (
     Response,
 )
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
+from fastapi.security import APIKeyCookie
 from fastapi.testclient import TestClient
 
 from larder_cache import UncacheableArgument
@@ -70,6 +71,14 @@ class Search(pydantic.BaseModel):
 
 def page(limit: int = 10):
     return limit
+
+
+def tenant_header(x_tenant: Annotated[str, Header()] = ""):
+    return x_tenant
+
+
+def of_tenant(name: Annotated[str, Depends(tenant_header)]):
+    return name
 
 
 def get_db():
@@ -351,6 +360,38 @@ def test_values_without_a_model(site):
         one, two = site.get(path), site.get(path)
         assert states(one, two) == ["MISS", "HIT"] and one.json() == two.json() == body
     assert site.calls == [1]
+
+
+def test_what_dependencies_are_made_of_is_in_the_key(site):
+    @site.app.get("/tenant")
+    @site.cached()
+    async def tenant(name: Annotated[str, Depends(of_tenant)]):
+        return name
+
+    @site.app.get("/key")
+    @site.cached()
+    async def key(name: Annotated[str, Depends(APIKeyCookie(name="sid"))]):
+        return name
+
+    @site.app.get("/listed")
+    @site.cached(vary_headers=["accept"])
+    async def listed(name: Annotated[str, Depends(of_tenant)]):
+        return name
+
+    @site.app.get("/router", dependencies=[Depends(of_tenant)])
+    @site.cached()
+    async def router():
+        return 1
+
+    kinds = [{"x-tenant": name, "cookie": f"sid={name}"} for name in ("a", "b", "a")]
+    for path in ("/tenant", "/key"):
+        answers = [site.get(path, headers=headers) for headers in kinds]
+        assert states(*answers) == ["MISS", "MISS", "HIT"]
+        assert [answer.json() for answer in answers] == ["a", "b", "a"]
+    assert answers[0].headers.get("vary") is None
+    assert site.get("/tenant", headers=kinds[0]).headers["vary"] == "x-tenant"
+    for path in ("/listed", "/router"):
+        assert states(*(site.get(path, headers=h) for h in kinds)) == ["MISS", "HIT", "HIT"]
 
 
 def test_whole_responses_keep_status_headers_and_body(site):

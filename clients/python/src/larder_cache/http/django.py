@@ -119,6 +119,9 @@ class DjangoVisit:
     def header(self, name: str) -> str | None:
         return self.request.headers.get(name)
 
+    def implied(self) -> Sequence[tuple[str, str]]:
+        return ()
+
     def query(self) -> list[tuple[str, str]]:
         return [(name, value) for name, values in self.request.GET.lists() for value in values]
 

@@ -188,7 +188,7 @@ class Endpoint:
             captured.headers,
             statuses=options.statuses,
             by_user=bool(options.by_user),
-            varied=options.headers,
+            varied=options.headers or [name[7:] for name, _ in visit.implied()],
         )
         return captured if reason is None else captured._replace(reason=reason)
 
@@ -254,8 +254,9 @@ class Endpoint:
         headers = {"X-Cache": state}
         if options.debug:
             headers["X-Cache-Key"] = _shown_key(key)
-        if options.headers:
-            headers["Vary"] = merged_vary(first(own, "vary"), options.headers)
+        varied = options.headers or [name[7:] for name in key.params if name[:7] == "header:"]
+        if varied:
+            headers["Vary"] = merged_vary(first(own, "vary"), varied)
         if found is not None and found.stored:
             # Another request of this process has just stored it.
             stored = found.stored
@@ -317,8 +318,10 @@ class Endpoint:
             key = self._add_arguments(params, visit)
             if visit.own_query(options.query_params):
                 self._add_query(params, visit, options.query_params)
-        for header in options.headers:
-            params[f"header:{header}"] = visit.header(header) or ""
+        if options.headers is None:
+            params.update(visit.implied())
+        else:
+            params.update((f"header:{name}", visit.header(name) or "") for name in options.headers)
         if visit.method not in ("GET", "HEAD"):
             params["@method"] = visit.method
             body = None if options.key_builder is not None else await visit.body()

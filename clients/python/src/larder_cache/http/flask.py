@@ -99,6 +99,9 @@ class FlaskVisit:
         found = self.request.headers.getlist(name)
         return ", ".join(found) if found else None
 
+    def implied(self) -> Sequence[tuple[str, str]]:
+        return ()
+
     def query(self) -> list[tuple[str, str]]:
         return list(self.request.args.items(multi=True))
 

@@ -61,9 +61,18 @@ class JsonableCodec(JsonCodec):
 JSONABLE = JsonableCodec()
 
 
-@functools.lru_cache(maxsize=1024)
 def model_codec(model: Any, exclude_unset: bool) -> Codec:
     """The codec of a response model; the same object each time."""
+    try:
+        return _codec(model, exclude_unset)
+    except TypeError:
+        # Annotations can have metadata that cannot be compared; without a codec of its own, the
+        # value is stored as the framework would encode it.
+        return JSONABLE
+
+
+@functools.lru_cache(maxsize=1024)
+def _codec(model: Any, exclude_unset: bool) -> Codec:
     if model is None:
         return JSONABLE
     try:

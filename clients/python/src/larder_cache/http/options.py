@@ -26,7 +26,7 @@ class EndpointArguments(TypedDict, total=False):
     cache_anonymous: bool
     cache_authorized: bool
     vary_query_params: Sequence[str] | None
-    vary_headers: Sequence[str]
+    vary_headers: Sequence[str] | None
     key: str | None
     key_builder: Callable[..., Any] | None
     key_prefix: str
@@ -65,7 +65,7 @@ _DEFAULTS: EndpointArguments = {
     "cache_anonymous": False,
     "cache_authorized": False,
     "vary_query_params": None,
-    "vary_headers": (),
+    "vary_headers": None,
     "key": None,
     "key_builder": None,
     "key_prefix": "",

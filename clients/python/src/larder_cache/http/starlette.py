@@ -120,6 +120,12 @@ class StarletteVisit:
         found = self.request.headers.getlist(name)
         return ", ".join(found) if found else None
 
+    def implied(self) -> Sequence[tuple[str, str]]:
+        sources = self._shape.sources(self._route)
+        headers = [(f"header:{name}", self.header(name) or "") for name in sources.headers]
+        cookies = self.request.cookies
+        return headers + [(f"cookie:{name}", cookies.get(name, "")) for name in sources.cookies]
+
     def query(self) -> list[tuple[str, str]]:
         declared = self._shape.declared_query(self.request.path_params)
         return [item for item in self.request.query_params.multi_items() if item[0] not in declared]

@@ -64,6 +64,10 @@ class Visit(Protocol):
         """A header of the request; several of one name are joined by commas."""
         ...
 
+    def implied(self) -> Sequence[tuple[str, str]]:
+        """The headers, as ``header:<name>``, and cookies that arguments left out are made of."""
+        ...
+
     def query(self) -> list[tuple[str, str]]:
         """The query parameters, in their order."""
         ...
