@@ -143,7 +143,7 @@ def test_an_endpoint_without_a_request_parameter(site):
     assert first.headers["etag"] == second.headers["etag"]
     assert "x-cache-key" not in second.headers
     assert states(site.get("/2"), site.get("/1?q=a")) == ["MISS", "MISS"]
-    # What the endpoint cannot see does not split the cache.
+    # A parameter that the endpoint cannot see does not split the cache.
     assert states(site.get("/1?utm=5")) == ["HIT"]
     assert site.get("/x").status_code == 422
     schema = site.get("/openapi.json").json()["paths"]["/{item_id}"]["get"]

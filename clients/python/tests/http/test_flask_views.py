@@ -260,6 +260,25 @@ def test_the_user_is_found_in_g_and_by_a_path(site):
     assert states(browser.get("/c"), browser.get("/c")) == ["MISS", "HIT"]
 
 
+def test_the_user_of_flask_login(site):
+    flask_login = pytest.importorskip("flask_login")
+    manager = flask_login.LoginManager(site.app)
+
+    @manager.request_loader
+    def load(request):
+        name = request.headers.get("X-User")
+        if name is None:
+            return None
+        user = flask_login.UserMixin()
+        user.id = name
+        return user
+
+    site.view(cache_by_user=True)
+    answers = [site.get(headers={"X-User": name}) for name in "121"]
+    assert states(*answers) == ["MISS", "MISS", "HIT"]
+    assert states(site.get()) == ["BYPASS"]
+
+
 def test_private_answers_are_stored_by_user_only(site):
     site.view(
         answer=lambda: flask.Response("x", headers={"Cache-Control": "private"}),
@@ -485,19 +504,19 @@ def test_a_stale_answer_is_refreshed_with_the_request_at_hand(site):
     seen = []
 
     def answer():
-        seen.append(flask.request.headers["X-Who"])
+        seen.append(flask.request.headers["X-Name"])
         return str(len(site.calls))
 
     site.view(ttl=0.05, answer=answer, name="stale-view")
-    assert site.get(headers={"X-Who": "a"}).data == b"1"
+    assert site.get(headers={"X-Name": "a"}).data == b"1"
     deadline = time.monotonic() + 10
     while True:
-        answer = site.get(headers={"X-Who": "b"})
+        answer = site.get(headers={"X-Name": "b"})
         if answer.headers["X-Cache"] == "STALE":
             break
         assert time.monotonic() < deadline
     assert answer.data == b"1" and answer.headers["X-Cache-TTL-Remaining"] == "0"
-    while site.get(headers={"X-Who": "c"}).data == b"1":
+    while site.get(headers={"X-Name": "c"}).data == b"1":
         assert time.monotonic() < deadline
     assert seen[:2] == ["a", "b"]
 

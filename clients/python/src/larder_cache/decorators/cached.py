@@ -29,7 +29,7 @@ R = TypeVar("R")
 #: The namespace of functions that name none.
 NAMESPACE: Final = "functions"
 
-#: What functions among the options can ask for by name, besides the call and its arguments.
+#: Functions among the options can ask for these by name, besides the call and its arguments.
 MORE = ("function", "func", "namespace", "args", "kwargs")
 
 
@@ -251,7 +251,7 @@ def _refuse_hidden_coroutine(function: Any) -> None:
 
 
 def _runs_it(function: Any) -> bool:
-    """Whether the wrapper says that it returns a value, as asgiref's async_to_sync does."""
+    """Whether the wrapper shows that it returns a value, as asgiref's async_to_sync does."""
     return hasattr(function, "awaitable") or not hasattr(function, "__code__")
 
 

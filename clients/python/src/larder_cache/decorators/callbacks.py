@@ -96,7 +96,7 @@ class Callback:
 def signature_of(function: Callable[..., Any]) -> inspect.Signature:
     """The signature of a function.
 
-    That of a partial is its own, also if it says that it wraps another function.
+    That of a partial is its own, also if it is marked as a wrapper of another function.
     """
     return inspect.signature(function, follow_wrapped=not isinstance(function, functools.partial))
 

@@ -388,7 +388,7 @@ def body_digest(body: bytes, media_type: str) -> str:
         try:
             body = canonical(json.loads(body)).encode()
         except (ValueError, RecursionError):
-            # The endpoint says what is wrong with it; it is a body as any other here.
+            # The endpoint reports the mistake; here it is a body as any other.
             pass
     return hashlib.sha256(body).hexdigest()
 

@@ -23,7 +23,7 @@ from larder_cache.decorators.templates import Template
 
 from .options import GivenOptions
 
-#: What functions among the options can ask for by name, besides the request.
+#: Functions among the options can ask for these by name, besides the request.
 MORE = ("namespace", "function", "func", "args", "kwargs", "response", "call")
 
 _RULES = (

@@ -88,7 +88,7 @@ class _Steps:
         options = self.endpoint.options
         if options.template is None:
             raise ValueError(
-                f"{options.name} has no template key that tells its variants apart: "
+                f"{options.name} has no template key that its variants share: "
                 "give it one with key=, or use tags"
             )
         moment = self.endpoint.moment(visit)

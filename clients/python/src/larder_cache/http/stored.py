@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from larder_cache.codecs import Codec, Encoded, Kind
 from larder_cache.errors import DecodeError
 
-#: What stored answers begin with; the number is the version of the form.
+#: Stored answers begin with it; the number is the version of the form.
 _MAGIC = b"\x93larder-http1\n"
 
 

@@ -52,7 +52,7 @@ class Visit(Protocol):
 
     @property
     def codec(self) -> Codec | None:
-        """How values are stored; None: as the options say."""
+        """How values are stored; None: as the options have it."""
         ...
 
     @property
