@@ -1,4 +1,4 @@
-"""What type checkers see of decorated functions. `test_typing.py` runs mypy on it."""
+"""Decorated functions, for type checkers. `test_typing.py` runs mypy on it."""
 
 from __future__ import annotations
 

@@ -42,7 +42,7 @@ UNSET: Final = _Unset()
 
 
 class Decorator(Protocol):
-    """What the decorators return: it keeps the signature of the function."""
+    """A decorator of functions. It keeps their signatures."""
 
     @overload
     def __call__(  # type: ignore[overload-overlap]

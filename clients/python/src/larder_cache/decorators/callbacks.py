@@ -11,7 +11,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 class Offer(NamedTuple):
-    """What callbacks can get.
+    """The values that callbacks can get.
 
     ``values`` come in the order in which a function gets them by position, ``more`` by name only.
     ``arguments`` are those of the decorated function.

@@ -21,7 +21,7 @@ R = TypeVar("R")
 
 
 class _Decorated:
-    """What blocking and asynchronous functions have in common."""
+    """The common part of blocking and asynchronous functions."""
 
     def __init__(self, plan: Plan) -> None:
         functools.update_wrapper(cast("Any", self), plan.function)

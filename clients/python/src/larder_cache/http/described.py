@@ -12,7 +12,7 @@ from .visit import Captured
 
 
 class ArgumentShape(Protocol):
-    """Which arguments of an endpoint can be part of its key."""
+    """Finds the arguments of an endpoint that can be part of its key."""
 
     def key_arguments(
         self, arguments: Mapping[str, Any], listed: Sequence[str] | None, path: Mapping[str, Any]
@@ -26,7 +26,7 @@ class ArgumentShape(Protocol):
 
 
 class Variant(NamedTuple):
-    """What distinguishes the answers of an endpoint, besides its arguments.
+    """A request, as far as it distinguishes the answers of an endpoint, besides its arguments.
 
     ``query`` and ``headers`` are those of the request, ``user`` is the id, and ``body`` comes with
     its media type. ``request`` is what a key builder gets. ``implied`` are the headers and cookies

@@ -44,7 +44,7 @@ _STEPS = 4
 
 
 class _Outcome:
-    """What the endpoint did for this request, if it ran."""
+    """The work of the endpoint for this request, if it ran."""
 
     __slots__ = ("begun", "captured", "ended", "error", "result")
 

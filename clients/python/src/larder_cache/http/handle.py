@@ -1,4 +1,4 @@
-"""What cached endpoints have besides being callable: keys, reads, writes and invalidations."""
+"""The helpers of cached endpoints: keys, reads, writes and invalidations."""
 
 from __future__ import annotations
 

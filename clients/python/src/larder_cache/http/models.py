@@ -25,7 +25,7 @@ class ModelCodec:
         self._exclude_unset = exclude_unset
 
     def encode(self, value: Any, /) -> Encoded:
-        """What is stored for a value."""
+        """The stored form of a value."""
         try:
             checked = self._adapter.validate_python(value, from_attributes=True)
             body = self._adapter.dump_json(
@@ -49,7 +49,7 @@ class JsonableCodec(JsonCodec):
     """Values as FastAPI encodes them when there is no response model."""
 
     def encode(self, value: Any, /) -> Encoded:
-        """What is stored for a value."""
+        """The stored form of a value."""
         try:
             jsonable = jsonable_encoder(value)
         except Exception as error:

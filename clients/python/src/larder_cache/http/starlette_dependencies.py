@@ -22,7 +22,7 @@ _AUTHORIZATION = "authorization"
 
 
 class SourcesOfRoute:
-    """What the dependencies that a route injects into its endpoint read.
+    """Finds what the dependencies that a route injects into its endpoint read.
 
     Dependencies of the router, which inject nothing, are not among them. It keeps the answer for
     the last route, since an endpoint has hardly more than one.

@@ -41,7 +41,7 @@ class EndpointCodec:
         self._values = values
 
     def encode(self, value: Any, /) -> Encoded:
-        """What is stored for a value."""
+        """The stored form of a value."""
         if isinstance(value, StoredResponse):
             return _joined([value.status, value.headers, ""], value.body)
         if isinstance(value, StoredValue):

@@ -11,7 +11,7 @@ from .caching_rules import Headers
 
 
 class Captured(NamedTuple):
-    """What an endpoint returned: what of it is stored, or why nothing is."""
+    """The part of an answer that can be stored, or the reason why nothing is."""
 
     content: Any
     status: int = 200
@@ -24,7 +24,7 @@ class Visit(Protocol):
 
     @property
     def request(self) -> Any:
-        """What functions among the options get."""
+        """The request of the framework, for functions among the options."""
         ...
 
     @property
@@ -104,7 +104,7 @@ class Visit(Protocol):
         ...
 
     def capture(self, result: Any) -> Captured:
-        """What of a result can be stored."""
+        """The part of a result that can be stored."""
         ...
 
     def finish(self, result: Any, headers: Mapping[str, str]) -> Any:
