@@ -148,12 +148,13 @@ class ThreadIo:
                 channel = grpc.insecure_channel(target, arguments)
             else:
                 channel = grpc.secure_channel(target, secret, arguments)
-            self._channel, self._stubs = channel, of_channel(channel)
+            stubs = of_channel(channel)
+            self._channel, self._stubs = channel, stubs
         if old is not None:
             closing = threading.Timer(_GRACE, old.close)
             closing.daemon = True
             closing.start()
-        return self._stubs
+        return stubs
 
     def connect(self, timeout: float) -> None:
         """Waits until the channel is connected. Raises `Unavailable`."""
