@@ -21,6 +21,7 @@ from larder_cache import (
     Unavailable,
 )
 from larder_cache.decorators import cache_result, cached, compress, decompress
+from larder_cache.testing import FakeLarder
 
 
 class Counted:
@@ -374,14 +375,26 @@ def test_a_value_that_cannot_be_decoded_is_computed_again(client, space, counted
     assert client.counters(space)["undecodable"] >= 1
 
 
-def test_a_value_that_cannot_be_encoded_is_returned_and_not_stored(client, space):
+def test_a_value_that_cannot_be_encoded_is_returned_and_not_stored(client, space, caplog):
     thing = object()
 
-    @cached(client=client, namespace=space)
+    @cached(client=client, namespace=space, name="f")
     def f():
         return thing
 
     assert f() is thing is f()
+    assert caplog.text.count("a value of f cannot be stored: INVALID_ARGUMENT: $: ") == 1
+
+
+def test_the_fake_takes_the_place_of_the_server(space):
+    with Client(FakeLarder()) as fake:
+        counted = Counted()
+
+        @cached(client=fake, namespace=space)
+        def f(a):
+            return counted.run(a)
+
+        assert f(1) == f(1) == [1] and counted.calls == 1 and f.invalidate(1).deleted
 
 
 def test_what_is_on_a_decorated_function(client, space):
@@ -556,6 +569,8 @@ def test_the_client_can_come_from_a_function_or_a_handle(client, space, counted)
     assert f(1) == f(1) == [1]
     assert g(1) == g(1) == [1]
     assert counted.calls == 2
+    with pytest.raises(TypeError, match="the codec is that of the handle"):
+        cached(namespace=client.namespace(space), codec="json")(nothing)
     with pytest.raises(TypeError, match="client is that of the handle"):
         cached(namespace=client.namespace(space), client=client)(nothing)
 
@@ -566,7 +581,6 @@ def test_a_near_cache_of_the_function(client, space, counted):
         return counted.run(a)
 
     deadline = time.monotonic() + 10
-    while f.get(1).tier != "client":
-        f(1)
-        assert time.monotonic() < deadline
-    assert f(1) == [1]
+    while client.counters(space)["near_hits"] < 2:
+        assert f(1) == [1] and time.monotonic() < deadline
+    assert counted.calls == 1

@@ -16,6 +16,9 @@ ttl = "10m"
 ttl_jitter = 0.0
 abandon_backoff = "50ms"
 
+[namespaces.sie]
+stale_if_error = "10m"
+
 [namespaces.swr]
 stale_while_revalidate = "10m"
 """

@@ -7,7 +7,7 @@ import time
 import flask
 import pytest
 
-from larder_cache import Client, UncacheableArgument
+from larder_cache import Client, LarderError, UncacheableArgument
 from larder_cache.http import StoredResponse
 from larder_cache.http.flask import cached_endpoint
 
@@ -521,6 +521,52 @@ def test_a_stale_answer_is_refreshed_with_the_request_at_hand(site):
     assert seen[:2] == ["a", "b"]
 
 
+def test_a_failure_is_answered_with_the_stale_answer(site):
+    site.space = "sie"
+    broken = False
+
+    def answer():
+        if broken:
+            raise KeyError("broken")
+        return "fine"
+
+    site.view("/a", ttl=0.05, answer=answer, name="sie-a")
+    site.view("/b", ttl=0.05, answer=answer, name="sie-b", max_stale=0)
+    site.get("/a"), site.get("/b")
+    broken = True
+    deadline = time.monotonic() + 10
+    while (found := site.get("/a")).headers["X-Cache"] != "STALE":
+        assert time.monotonic() < deadline
+    assert found.data == b"fine" and found.headers["Age"] >= "0"
+    with pytest.raises(KeyError, match="broken"):
+        while site.get("/b").status_code == 200:
+            assert time.monotonic() < deadline
+
+
+def test_names_and_prefixes(site):
+    site.view("/a", name="n", debug=True)
+    site.view("/b", key_prefix="p", debug=True)
+    assert site.get("/a").headers["X-Cache-Key"] == "n"
+    assert site.get("/b").headers["X-Cache-Key"] == "p"
+
+
+def test_errors_of_the_cache_are_raised_if_so_asked(space):
+    with Client("127.0.0.1:1", call_timeout=0.2, connect_timeout=0.2) as away:
+        site = Site(away, space)
+        site.view(on_error="raise")
+        with pytest.raises(LarderError):
+            site.get()
+
+
+def test_a_near_cache_of_a_view(site):
+    site.view(near_cache=True)
+    deadline = time.monotonic() + 10
+    before = site.client.counters(site.space)["near_hits"]
+    while site.client.counters(site.space)["near_hits"] == before:
+        assert site.get().status_code == 200 and time.monotonic() < deadline
+    assert len(site.calls) == 1
+
+
 def test_a_cache_that_is_away_is_no_outage_of_the_site(space):
     with Client("127.0.0.1:1", call_timeout=0.2, connect_timeout=0.2) as away:
         site = Site(away, space)
@@ -549,7 +595,7 @@ def test_options_are_checked():
         with pytest.raises((TypeError, ValueError)) as caught:
             cached_endpoint("n", **options)(view)
         assert error in str(caught.value)
-    with pytest.raises(TypeError, match="needs a namespace"):
+    with pytest.raises(TypeError, match="namespace must be the name of one"):
         cached_endpoint(view)
     with pytest.raises(TypeError, match="is a generator"):
         cached_endpoint("n")(generator_view)

@@ -136,6 +136,12 @@ def cached(
     raise UncacheableArgument for an argument that cannot be part of a key.
     """
 
+    made_codec = chosen_codec(
+        codec=codec, serializer=serializer, deserializer=deserializer, type=type
+    )
+    if made_codec is not None and not isinstance(namespace, str):
+        raise TypeError("the codec is that of the handle that is given as namespace")
+
     def decorate(function: Any) -> Any:
         made, binding = _unwrapped(function, "cached")
         is_async = is_coroutine_function(made)
@@ -182,9 +188,7 @@ def cached(
                 near_cache=near_cache,
                 function=full_name,
             ),
-            codec=chosen_codec(
-                codec=codec, serializer=serializer, deserializer=deserializer, type=type
-            ),
+            codec=made_codec,
             user_of=user_of,
             fetching={
                 option: value

@@ -16,8 +16,9 @@ from larder_cache.decorators.calls import CallKey
 from larder_cache.decorators.canonical import NotCanonical, canonical
 from larder_cache.decorators.errors import uncacheable_argument
 from larder_cache.decorators.options import Moment, ask
+from larder_cache.decorators.unstored import UnstoredLog
 from larder_cache.decorators.users import USER_PARAM, user_at, user_id
-from larder_cache.results import Loaded, Result, Stale
+from larder_cache.results import Hit, Loaded, Result, Stale
 
 from .caching_rules import (
     Headers,
@@ -77,6 +78,7 @@ class Endpoint:
         #: How the framework stores values, once a request has shown it.
         self.known_codec: Codec | None = None
         self._is_async = is_async
+        self._unstored = UnstoredLog(options.name)
         self._uncacheable = RecentKeys()
 
     def drive(self, visit: Visit, *, refresh: bool = False) -> Any:
@@ -96,6 +98,11 @@ class Endpoint:
             if found.found:
                 return self._answer(visit, key, found)
             return await self._compute_alone(visit, moment, key)
+        refreshes = refresh or await self._refreshes(visit, moment)
+        if options.home.is_near and not refreshes:
+            found = await self.read(visit, key)
+            if found.outcome == Hit.outcome:
+                return self._answer(visit, key, found)
         outcome = _Outcome()
 
         async def load() -> Loaded[Any]:
@@ -110,10 +117,11 @@ class Endpoint:
                 key.key,
                 load if self._is_async else functools.partial(self._load_now, load),
                 params=key.params,
-                refresh=refresh or await self._refreshes(visit, moment),
+                refresh=refreshes,
                 **options.fetching,
             )
         )
+        self._unstored.note(result)
         is_stale = result.outcome == Stale.outcome
         if is_stale and visit.holds:
             await outcome.hold()

@@ -12,7 +12,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from larder_cache import AsyncNamespace
 from larder_cache.codecs import Codec
 from larder_cache.decorators.callbacks import is_coroutine_function
 from larder_cache.decorators.users import user_id
@@ -33,7 +32,7 @@ _USERS = ("current_user", "user", "user_id")
 
 
 def cached_endpoint(
-    namespace: str | AsyncNamespace[Any], **options: Unpack[EndpointArguments]
+    namespace: str, **options: Unpack[EndpointArguments]
 ) -> Callable[[Callable[..., Any]], AsyncCachedEndpoint]:
     """Caches the answers of an endpoint. It stands below the decorator of the router.
 
