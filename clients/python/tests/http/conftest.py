@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
+from fastapi_site import site  # noqa: F401  - a fixture of the tests of FastAPI
 
 from larder_cache import Client
 from larder_cache.testing import LarderServer

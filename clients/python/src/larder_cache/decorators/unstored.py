@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-from larder_cache.results import Result
+from larder_cache.results import NotStored, Result
 
 log = logging.getLogger("larder_cache")
 
@@ -22,7 +22,7 @@ class UnstoredLog:
     def note(self, result: Result[Any]) -> None:
         """Looks at the result of a fill."""
         stored = result.stored
-        if stored or stored is None or self._is_logged:
+        if self._is_logged or not isinstance(stored, NotStored):
             return
         if stored.reason == "NOT_ENCODABLE":
             self._is_logged = True

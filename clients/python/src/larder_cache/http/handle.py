@@ -51,7 +51,7 @@ class _Steps:
 
     async def key(self, visit: DescribedVisit) -> CallKey:
         """The key. Raises ValueError if it needs a user and there is none."""
-        key = await self.endpoint.key(visit, self.endpoint.moment(visit))
+        key = await self.endpoint.keys.key(visit, self.endpoint.moment(visit))
         if key is None:
             raise ValueError(f"the key of {self.endpoint.options.name} needs a user: of(user=...)")
         return key
@@ -92,7 +92,7 @@ class _Steps:
                 "give it one with key=, or use tags"
             )
         moment = self.endpoint.moment(visit)
-        text, _ = options.template.render(moment.arguments, self.endpoint.refuse)
+        text, _ = options.template.render(moment.arguments, self.endpoint.keys.refuse)
         await settle(self.endpoint.handle(visit).invalidate(globs=[glob_escape(text)]))
 
     async def invalidate_all(self) -> None:
