@@ -8,6 +8,8 @@ import pickle
 import time
 from typing import Any  # noqa: UP035
 
+import fastapi_site
+import http_server
 import pytest
 from fastapi import (
     BackgroundTasks,
@@ -23,6 +25,9 @@ from fastapi_site import (
 )
 
 from larder_cache.decorators import compress, decompress
+
+server, space = http_server.server, http_server.space
+site = fastapi_site.site
 
 
 def test_304(site):
