@@ -1,0 +1,27 @@
+"""The test suite of cachelib, bound to the Larder backend."""
+
+import itertools
+
+import pytest
+from clear import ClearTests
+from common import CommonTests
+from delete_many_with_prefix import DeleteManyWithPrefixTests
+from has import HasTests
+
+from larder_cache.backends.cachelib import LarderCache
+
+_number = itertools.count()
+
+
+@pytest.fixture(autouse=True)
+def cache_factory(request):
+    """Each cache begins empty: it has a namespace of its own."""
+
+    def factory(self, *args, **kwargs):
+        return LarderCache(*args, namespace=f"test-{next(_number)}", secret="s" * 32, **kwargs)
+
+    request.cls.cache_factory = factory
+
+
+class TestLarderCache(CommonTests, ClearTests, HasTests, DeleteManyWithPrefixTests):
+    pass
