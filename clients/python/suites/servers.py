@@ -68,10 +68,10 @@ def redis(directory: Path) -> Iterator[str]:
 
 
 @contextlib.contextmanager
-def larder(binary: Path, directory: Path, store: str) -> Iterator[str]:
+def larder(binary: Path, directory: Path, store: str, **more_settings: str) -> Iterator[str]:
     """Runs a server on a free port; yields its address.
 
-    The store is ``memory`` or the URL of a Redis. TTLs are exact.
+    The store is ``memory`` or the URL of a Redis. TTLs are exact. Further settings are variables.
     """
     log = directory / "larder.log"
     settings = {
@@ -80,6 +80,7 @@ def larder(binary: Path, directory: Path, store: str) -> Iterator[str]:
         "LARDER_LOG__FORMAT": "json",
         "LARDER_STORE": store,
         "LARDER_DEFAULTS__TTL_JITTER": "0",
+        **more_settings,
     }
     with child([str(binary)], log, **settings) as process:
         until(lambda: serving_address(log) is not None, process, log)
