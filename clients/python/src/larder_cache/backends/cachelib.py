@@ -190,6 +190,6 @@ def _seconds(timeout: Timeout) -> float:
 def _unpickles(serializer: BaseSerializer) -> bool:
     """Whether a serializer loads with the pickling methods of cachelib."""
     loads = getattr(type(serializer), "loads", None)
-    return getattr(loads, "__module__", None) == BaseSerializer.__module__ and (
-        getattr(loads, "__qualname__", "").split(".")[0] in ("BaseSerializer", "BaseRedisSerializer")
-    )
+    owner = getattr(loads, "__qualname__", "").partition(".")[0]
+    pickling = ("BaseSerializer", "BaseRedisSerializer")
+    return getattr(loads, "__module__", None) == BaseSerializer.__module__ and owner in pickling

@@ -14,7 +14,7 @@ import pickle
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
-from dogpile.cache.api import NO_VALUE, BytesBackend, CacheMutex
+from dogpile.cache.api import NO_VALUE, BytesBackend
 
 from larder_cache import FOREVER
 from larder_cache.backends._clients import shared_client
@@ -100,9 +100,9 @@ class LarderBackend(BytesBackend):
                 "deserializer of the region"
             )
 
-    def get_mutex(self, key: str) -> CacheMutex | None:
+    def get_mutex(self, key: str) -> Any:
         """Returns a mutex that excludes all processes, or None without `distributed_lock`."""
-        return None if self._mutexes is None else self._mutexes.mutex(key)  # type: ignore[return-value]
+        return None if self._mutexes is None else self._mutexes.mutex(key)
 
     def get_serialized(self, key: str) -> Any:
         """Returns the bytes of a value, or NO_VALUE."""
