@@ -168,19 +168,18 @@ def test_a_view_is_served_without_a_server(stopped, namespace):
     assert app.test_client().get("/page").data == b"page"
 
 
-def test_the_client_has_options(target, namespace):
-    _, cache = flask_app(
-        target, namespace, SECRET_KEY=SECRET, CACHE_LARDER_CLIENT={"on_error": "raise"}
+def test_the_client_has_options(stopped, namespace):
+    app, cache = flask_app(
+        stopped, namespace, SECRET_KEY=SECRET, CACHE_LARDER_CLIENT={"on_error": "raise"}
     )
-    assert cache.cache._namespace.client is not LarderCache(
-        target, namespace=namespace, secret=SECRET
-    )._namespace.client
+    with app.app_context(), pytest.raises(LarderError):
+        cache.get("key")
 
 
 def test_pickle_needs_the_key_of_the_application(target, namespace):
     with pytest.raises(ValueError, match="set SECRET_KEY, CACHE_LARDER_SECRET or CACHE_SERIALIZER"):
         flask_app(target, namespace)
-    app, cache = flask_app(target, namespace, CACHE_SERIALIZER="json")
+    app, cache = flask_app(target, namespace, CACHE_SERIALIZER=JSONSerializer)
     with app.app_context():
         cache.set("key", [1, "a"])
         assert cache.get("key") == [1, "a"]

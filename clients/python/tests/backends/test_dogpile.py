@@ -43,18 +43,17 @@ def raw(target, namespace):
 @contextmanager
 def worker(target: str, namespace: str, action: str, **env: str) -> Iterator[subprocess.Popen]:
     """Runs another process; see dogpile_worker.py."""
-    process = subprocess.Popen(
+    with subprocess.Popen(
         [sys.executable, str(WORKER), target, namespace, action],
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, **env},
-    )
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.communicate()
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
 
 
 def said(process: subprocess.Popen, line: str) -> None:

@@ -6,7 +6,7 @@ import logging
 import pickle
 import re
 from collections.abc import Callable
-from typing import Any, Union
+from typing import Any
 
 from larder_cache.backends._signing import Signer
 
@@ -15,7 +15,7 @@ __all__ = ["Objects", "Undecodable", "note_undecodable"]
 logger = logging.getLogger(__name__)
 
 #: What the client stores as `text` and as `data`.
-Encoded = Union[str, bytes]
+Encoded = str | bytes
 
 _COUNTER = re.compile(r"-?[0-9]{1,19}", re.ASCII)
 _MAX_COUNTER = 2**63 - 1

@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 import hmac
 from collections.abc import Sequence
-from typing import Union
 
 __all__ = ["BadSignature", "Secret", "Signer", "is_pickled"]
 
 #: One secret, or several: the first signs, and all verify, so that a secret can be replaced.
-Secret = Union[str, bytes, Sequence[Union[str, bytes]]]
+Secret = str | bytes | Sequence[str | bytes]
 
 # Begins each signed value. The digit is the version of the format.
 _MAGIC = b"LDS1"
@@ -46,7 +45,7 @@ class Signer:
     def __init__(
         self, secret: Secret, namespace: str, *, minimum: int = _MIN_SECRET_BYTES
     ) -> None:
-        secrets = [secret] if isinstance(secret, (str, bytes)) else list(secret)
+        secrets = list(secret) if isinstance(secret, (list, tuple)) else [secret]
         if not secrets:
             raise ValueError("secret must not be empty")
         # Keys of their own, because applications use their secret for other signatures, too.

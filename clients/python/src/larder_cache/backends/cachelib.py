@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, Union
+from typing import Any
 
 from cachelib.base import BaseCache
 from cachelib.serializers import BaseSerializer
@@ -22,7 +22,7 @@ from larder_cache.backends._signing import Secret, Signer
 
 __all__ = ["LarderCache"]
 
-Timeout = Union[int, float, timedelta, None]
+Timeout = int | float | timedelta | None
 
 
 class LarderCache(BaseCache):

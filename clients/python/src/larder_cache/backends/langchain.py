@@ -8,10 +8,12 @@
 from __future__ import annotations
 
 import hashlib
+import warnings
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
 
+from langchain_core._api import LangChainBetaWarning
 from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
 from langchain_core.load import dumps, loads
 from langchain_core.messages import (
@@ -29,6 +31,9 @@ from larder_cache.backends._clients import shared_async_client, shared_client
 from larder_cache.backends._objects import note_undecodable
 
 __all__ = ["LarderCache"]
+
+# `loads` is marked as beta; no user of this module can do anything about that.
+warnings.filterwarnings("ignore", category=LangChainBetaWarning, module=__name__)
 
 # The classes that are made from what is stored: none of them can call or fetch anything.
 _ALLOWED = [
