@@ -14,7 +14,7 @@ import pickle
 import threading
 import zlib
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple, Protocol, Union, runtime_checkable
+from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
 from larder_cache.errors import DecodeError, EncodeError
 
@@ -38,7 +38,7 @@ class Encoded(NamedTuple):
     """A stored value: its kind, and a `str` for `text` and `json` or `bytes` for `data`."""
 
     kind: Kind
-    content: Union[str, bytes]
+    content: str | bytes
 
 
 @runtime_checkable

@@ -69,7 +69,9 @@ def to_proto(value: Duration, name: str = "duration") -> ProtoDuration:
     return _proto(number)
 
 
-def ttl_to_proto(value: Duration | Forever | None, name: str = "ttl") -> ProtoDuration | None | bool:
+def ttl_to_proto(
+    value: Duration | Forever | None, name: str = "ttl"
+) -> ProtoDuration | None | bool:
     """The wire form of a TTL: None for the default, False for one that has passed."""
     if value is None:
         return None

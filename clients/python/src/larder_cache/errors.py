@@ -174,7 +174,6 @@ class UncacheableArgument(LarderError, TypeError):
     code = "INVALID_ARGUMENT"
 
 
-
 _CLASSES: dict[str, type[LarderError]] = {
     kind.code: kind
     for kind in (

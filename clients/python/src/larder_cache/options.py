@@ -15,9 +15,7 @@ __all__ = ["OnError", "Options", "Preset", "TokenSource", "make_options"]
 Preset = Literal["service", "local", "low_latency", "lambda"]
 OnError = Literal["open", "raise"]
 
-TokenSource = Union[
-    str, Callable[[], Union[str, tuple[str, float], Awaitable[Union[str, tuple[str, float]]]]]
-]
+TokenSource = Union[str, Callable[[], str | tuple[str, float] | Awaitable[str | tuple[str, float]]]]
 """A token, or a callable that returns one, or one with the seconds for which it is valid."""
 
 DEFAULT_TARGET = "127.0.0.1:50051"

@@ -1,4 +1,4 @@
-"""Results of calls. Reads are `Hit`, `Stale`, `Negative` or `Miss`; `match` works on all classes."""
+"""Results of calls. A read is a `Hit`, `Stale`, `Negative` or `Miss`; `match` works on all."""
 
 from __future__ import annotations
 

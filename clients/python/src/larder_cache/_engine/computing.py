@@ -96,18 +96,15 @@ class Lease:
             params=self.params,
             lease_token=self.token,
             reason=reason.encode()[:_REASON_BYTES].decode(errors="ignore"),
+            pass_on=pass_on,
         )
-        if pass_on and _HAS_PASS_ON:
-            request.pass_on = True
         try:
             await handle.engine.rpc(ABANDON, request, handle.timeout, always=True)
         except LarderError as error:
             # The lease expires by itself.
             logger.debug("lease of %r cannot be abandoned: %s", self.key, error)
 
-    async def fill(
-        self, encoded: pb.Value, ttl: Any, tags: tuple[str, ...]
-    ) -> Stored | NotStored:
+    async def fill(self, encoded: pb.Value, ttl: Any, tags: tuple[str, ...]) -> Stored | NotStored:
         """Stores the value with the token."""
         handle = self.handle
         request = pb.SetRequest(
@@ -130,12 +127,10 @@ class Lease:
             logger.warning("the value of %r is not stored: %s", self.key, error)
             return NotStored("NOT_STORED", False, error)
         finally:
-            if handle.near is not None:
-                handle.near.wrote(handle.name, self.key)
+            hub = handle.engine.near_hub
+            if hub is not None:
+                hub.wrote(handle.name, self.key)
         return stored_of(answer)
-
-
-_HAS_PASS_ON = "pass_on" in pb.AbandonRequest.DESCRIPTOR.fields_by_name
 
 
 async def compute(
@@ -165,9 +160,9 @@ async def compute(
         raise
     if renewing is not None:
         renewing.stop()
-    value, ttl, tags, store = unpack(call, loaded)
-    stored = await _store(call, lease, value, ttl, tags, store)
-    return _computed(value, stored, ttl, tags, lease.degraded)
+    value, ttl, tags, keep = unpack(call, loaded)
+    stored = await store(call, lease, value, ttl, tags, keep)
+    return computed(value, stored, tags, lease.degraded)
 
 
 def unpack(call: Call, loaded: Any) -> tuple[Any, Any, tuple[str, ...], bool]:
@@ -181,25 +176,26 @@ def unpack(call: Call, loaded: Any) -> tuple[Any, Any, tuple[str, ...], bool]:
     return loaded, call.ttl, call.tags, True
 
 
-async def _store(
-    call: Call, lease: Lease, value: Any, ttl: Any, tags: tuple[str, ...], store: bool
+async def store(
+    call: Call, lease: Lease, value: Any, ttl: Any, tags: tuple[str, ...], keep: bool
 ) -> Stored | NotStored:
-    stored = await _fill(call, lease, value, ttl, tags, store)
-    if not stored and store:
+    """Fills the entry, or gives the lease up; counted."""
+    stored = await _fill(call, lease, value, ttl, tags, keep)
+    if not stored and keep:
         call.handle.counters.fills_refused += 1
     return stored
 
 
 async def _fill(
-    call: Call, lease: Lease, value: Any, ttl: Any, tags: tuple[str, ...], store: bool
+    call: Call, lease: Lease, value: Any, ttl: Any, tags: tuple[str, ...], keep: bool
 ) -> Stored | NotStored:
     if lease.degraded:
         return NotStored("DEGRADED", True)
     if lease.lost:
         return NotStored(lease.lost)
-    if not store or ttl is False:
+    if not keep or ttl is False:
         await lease.abandon("not cacheable", pass_on=True)
-        return NotStored("EXPIRED" if store else "NOT_STORED")
+        return NotStored("EXPIRED" if keep else "NOT_STORED")
     try:
         encoded = call.handle.encode(value, call.codec)
     except EncodeError as error:
@@ -213,14 +209,14 @@ async def _fill(
     return stored
 
 
-def _computed(
+def computed(
     value: Any,
     stored: Stored | NotStored | None,
-    ttl: Any,
     tags: tuple[str, ...],
     degraded: bool,
     error: Exception | None = None,
 ) -> Result[Any]:
+    """The result for a value that a loader returned."""
     if isinstance(stored, Stored):
         facts = Facts(stored.version, 0.0, stored.ttl, tuple(sorted(tags)), "loader")
     else:
@@ -239,9 +235,9 @@ async def compute_unstored(
     except Exception:
         counters.load_errors += 1
         raise
-    value, ttl, tags, _ = unpack(call, loaded)
+    value, _, tags, _ = unpack(call, loaded)
     error = miss.error
     reason = "UNAVAILABLE" if miss.degraded else "NOT_STORED"
     stored = NotStored(reason, miss.degraded, error)
     counters.fills_refused += 1
-    return _computed(value, stored, ttl, tags, miss.degraded, error)
+    return computed(value, stored, tags, miss.degraded, error)

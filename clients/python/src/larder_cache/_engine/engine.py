@@ -44,6 +44,13 @@ class Engine:
         with self._lock:
             return self.counters.setdefault(namespace, Counters())
 
+    def forked(self) -> None:
+        """In a child process: locks, and what the parent was about to do, start again."""
+        self._lock = threading.Lock()
+        self.breaker = Breaker(self.options.target)
+        if self.near_hub is not None:
+            self.near_hub.forked()
+
     async def rpc(
         self,
         method: Method,

@@ -158,9 +158,7 @@ class Fetch:
                     reason="COMPUTATION_FAILED" if answer.cause else "CONTENDED",
                     retry_after=to_seconds(answer.contended.retry_after),
                 )
-                return await self.give_up(
-                    Miss(None, degraded=answer.degraded, error=error), flight
-                )
+                return await self.give_up(Miss(None, degraded=answer.degraded, error=error), flight)
             handle.counters.misses += 1
             return Miss(None, NO_FACTS, degraded=answer.degraded)
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from larder_cache._engine.chunks import BATCH
 from larder_cache._engine.engine import Engine
 from larder_cache._engine.handle import Handle, check_tags
-from larder_cache._engine.reads import BATCH, key_refs
+from larder_cache._engine.reads import key_refs
 from larder_cache._engine.writes import wrote
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache._transport import methods
@@ -164,3 +165,13 @@ async def stats(engine: Engine, namespaces: Iterable[str]) -> pb.StatsResponse:
         if not token:
             whole.next_page_token = ""
             return whole
+
+
+async def namespace_stats(handle: Handle) -> pb.NamespaceStats:
+    """The statistics of one namespace."""
+    request = pb.StatsRequest(namespaces=[handle.name])
+    answer: pb.StatsResponse = await _always(handle, methods.STATS, request)
+    for each in answer.namespaces:
+        if each.namespace == handle.name:
+            return each
+    return pb.NamespaceStats(namespace=handle.name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from larder_cache._engine.chunks import BATCH
 from larder_cache._engine.handle import HIT, STALE, Handle
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache._transport.methods import BATCH_GET, GET
@@ -12,8 +13,6 @@ from larder_cache.durations import Duration, to_proto
 from larder_cache.errors import LarderError
 from larder_cache.names import Key, encode_key, encode_params, split_key
 from larder_cache.results import NO_FACTS, Miss, Result
-
-BATCH = 1000
 
 
 def positive(value: Duration, name: str) -> Any:

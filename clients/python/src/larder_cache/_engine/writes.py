@@ -6,8 +6,9 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from larder_cache._engine.chunks import BATCH, chunks
 from larder_cache._engine.handle import Handle
-from larder_cache._engine.reads import BATCH, key_refs
+from larder_cache._engine.reads import key_refs
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache._transport import methods
 from larder_cache.codecs import JsonCodec
@@ -47,8 +48,9 @@ def stored_of(answer: pb.SetResponse) -> Stored | NotStored:
 def wrote(handle: Handle, key: str | None) -> None:
     """After a change, also one that may not have been applied: reads of now are outdated."""
     handle.engine.io.forget(handle.name, key)
-    if handle.near is not None:
-        handle.near.wrote(handle.name, key)
+    hub = handle.engine.near_hub
+    if hub is not None:
+        hub.wrote(handle.name, key)
 
 
 async def set(
@@ -164,7 +166,7 @@ async def set_many(
                 ),
             )
         )
-    for chunk in _chunks(requests):
+    for chunk in chunks(requests, lambda pair: pair[1].ByteSize()):
         batch = pb.BatchSetRequest(items=[request for _, request in chunk])
         try:
             answer = await handle.engine.rpc(
@@ -181,26 +183,6 @@ async def set_many(
         for (key, _), result in zip(chunk, answer.results):
             results[key] = stored_of(result)
     return results
-
-
-# A message of the server has at most 4 MiB by default.
-_CHUNK_BYTES = 3 * 1024 * 1024
-
-
-def _chunks(
-    requests: list[tuple[Any, pb.SetRequest]],
-) -> Iterable[list[tuple[Any, pb.SetRequest]]]:
-    chunk: list[tuple[Any, pb.SetRequest]] = []
-    size = 0
-    for pair in requests:
-        bytes_ = pair[1].ByteSize()
-        if chunk and (len(chunk) == BATCH or size + bytes_ > _CHUNK_BYTES):
-            yield chunk
-            chunk, size = [], 0
-        chunk.append(pair)
-        size += bytes_
-    if chunk:
-        yield chunk
 
 
 async def delete(

@@ -634,7 +634,7 @@ class RenewResponse(_message.Message):
     def __init__(self, result: _Optional[_Union[RenewResult, str]] = ..., expires_in: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., degraded: bool = ...) -> None: ...
 
 class AbandonRequest(_message.Message):
-    __slots__ = ("namespace", "key", "params", "lease_token", "reason")
+    __slots__ = ("namespace", "key", "params", "lease_token", "reason", "pass_on")
     class ParamsEntry(_message.Message):
         __slots__ = ("key", "value")
         KEY_FIELD_NUMBER: _ClassVar[int]
@@ -647,12 +647,14 @@ class AbandonRequest(_message.Message):
     PARAMS_FIELD_NUMBER: _ClassVar[int]
     LEASE_TOKEN_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
+    PASS_ON_FIELD_NUMBER: _ClassVar[int]
     namespace: str
     key: str
     params: _containers.ScalarMap[str, str]
     lease_token: bytes
     reason: str
-    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[str] = ..., params: _Optional[_Mapping[str, str]] = ..., lease_token: _Optional[bytes] = ..., reason: _Optional[str] = ...) -> None: ...
+    pass_on: bool
+    def __init__(self, namespace: _Optional[str] = ..., key: _Optional[str] = ..., params: _Optional[_Mapping[str, str]] = ..., lease_token: _Optional[bytes] = ..., reason: _Optional[str] = ..., pass_on: bool = ...) -> None: ...
 
 class AbandonResponse(_message.Message):
     __slots__ = ()

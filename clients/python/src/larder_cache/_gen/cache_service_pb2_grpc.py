@@ -247,7 +247,8 @@ class CacheServiceServicer(object):
         Callers that wait are answered at once: with the stale value if there is one, else with
         `contended`; both with FETCH_STATUS_FAILED and the cause. Calls within a short back-off (1 s by
         default) get the same answer: no new lease is granted for the key, so that callers do not try
-        the failed source one after another. A token of a lost lease is ignored.
+        the failed source one after another; unless `pass_on` is set. A token of a lost lease is
+        ignored.
         Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)

@@ -45,7 +45,10 @@ def channel_arguments(options: Options) -> list[tuple[str, Any]]:
     """The arguments of a channel."""
     agent = f"larder-python/{__version__}"
     arguments: list[tuple[str, Any]] = [
-        ("grpc.primary_user_agent", f"{options.user_agent} {agent}" if options.user_agent else agent),
+        (
+            "grpc.primary_user_agent",
+            f"{options.user_agent} {agent}" if options.user_agent else agent,
+        ),
         ("grpc.service_config", _SERVICE_CONFIG),
         ("grpc.service_config_disable_resolution", 1),
         ("grpc.initial_reconnect_backoff_ms", 100),
