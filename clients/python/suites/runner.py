@@ -18,6 +18,8 @@ from pathlib import Path
 
 import servers
 
+from larder_cache.testing import LarderServer
+
 SUITES = Path(__file__).resolve().parent
 GLUE = SUITES / "glue"
 #: Seconds after which a suite hangs. The slowest takes about a minute.
@@ -108,7 +110,7 @@ def run(suite: str, want: Counts, options: argparse.Namespace) -> Result:
         store = "memory"
         if options.store == "redis":
             store = stack.enter_context(servers.redis(work))
-        address = stack.enter_context(servers.larder(options.larder, work, store))
+        server = stack.enter_context(LarderServer(store=store, binary=str(options.larder)))
         report = work / "report.xml"
         # Where a suite looks for its own modules.
         paths: list[Path] = []
@@ -122,7 +124,7 @@ def run(suite: str, want: Counts, options: argparse.Namespace) -> Result:
         else:
             command = pytest_command(suite, report)
         environment["PYTHONPATH"] = os.pathsep.join(map(str, paths))
-        environment["LARDER_ENDPOINT"] = address
+        environment["LARDER_ENDPOINT"] = server.target
         try:
             done = subprocess.run(
                 command, cwd=work, env=environment, capture_output=True, text=True, timeout=TIMEOUT

@@ -1,38 +1,33 @@
-"""A real server for the tests of the backends, and one per test that can be stopped."""
+"""A real server for the tests of the backends, and the address of one that has stopped."""
 
 from __future__ import annotations
 
 import itertools
 import os
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-REPOSITORY = Path(__file__).resolve().parents[4]
-sys.path.insert(0, str(REPOSITORY / "clients" / "python" / "suites"))
+from larder_cache.testing import LarderServer
 
-import servers  # noqa: E402
-
+_BUILT = Path(__file__).resolve().parents[4] / "target" / "debug" / "larder"
 _number = itertools.count()
 
 
-def _binary() -> Path:
-    binary = Path(os.environ.get("LARDER_BIN", REPOSITORY / "target" / "debug" / "larder"))
-    if not binary.is_file():
+def _server(**environment: str) -> LarderServer:
+    binary = os.environ.get("LARDER_BIN", str(_BUILT))
+    if not os.path.isfile(binary):
         pytest.fail(f"{binary} not found: run `cargo build`, or set LARDER_BIN")
-    return binary
+    return LarderServer(binary=binary, environment=environment)
 
 
 @pytest.fixture(scope="session")
-def target(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def target() -> Iterator[str]:
     """The address of a server that all tests share."""
-    directory = tmp_path_factory.mktemp("larder")
     # Short leases, so that mutexes must renew theirs.
-    settings = {"LARDER_DEFAULTS__LEASE_TTL": "1s"}
-    with servers.larder(_binary(), directory, "memory", **settings) as address:
-        yield address
+    with _server(LARDER_DEFAULTS__LEASE_TTL="1s") as server:
+        yield server.target
 
 
 @pytest.fixture
@@ -42,7 +37,7 @@ def namespace() -> str:
 
 
 @pytest.fixture
-def stopped(tmp_path: Path) -> str:
+def stopped() -> str:
     """The address of a server that has stopped."""
-    with servers.larder(_binary(), tmp_path, "memory") as address:
-        return address
+    with _server() as server:
+        return server.target
