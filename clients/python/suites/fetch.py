@@ -65,8 +65,10 @@ def main() -> None:
     stamp = directory / "fingerprint"
     if stamp.is_file() and stamp.read_text() == fingerprint():
         return
-    directory.mkdir(parents=True, exist_ok=True)
-    install(directory)
+    try:
+        install(directory)
+    except subprocess.CalledProcessError as error:
+        sys.exit(f"the suites cannot be installed: {error}")
     stamp.write_text(fingerprint())
 
 

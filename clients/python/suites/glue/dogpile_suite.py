@@ -22,8 +22,9 @@ class TestBackend(_Larder, _GenericBackendTestSuite):
 
 
 class TestSerializer(_Larder, _GenericSerializerTestSuite, _GenericBackendTestSuite):
-    # The region has a serializer, so the backend needs no secret.
-    config_args = {"arguments": {"namespace": "serializer", "distributed_lock": False}}
+    config_args = {
+        "arguments": {"namespace": "serializer", "secret": "s" * 32, "distributed_lock": False}
+    }
 
 
 class TestDistributedLock(_Larder, _GenericBackendTestSuite):
