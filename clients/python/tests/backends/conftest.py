@@ -41,3 +41,10 @@ def stopped() -> str:
     """The address of a server that has stopped."""
     with _server() as server:
         return server.target
+
+
+@pytest.fixture
+def server() -> Iterator[LarderServer]:
+    """A server of the test's own, to stop and to start."""
+    with _server() as server:
+        yield server

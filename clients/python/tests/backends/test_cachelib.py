@@ -87,6 +87,13 @@ def test_a_pickle_needs_a_secret(target, namespace):
         cache.serializer = SimpleSerializer()
 
 
+def test_a_value_that_is_too_large_leaves_no_old_one(cache):
+    cache.set("key", "old")
+    assert cache.set("key", "x" * 2 * 2**20) is False
+    assert cache.get("key") is None
+    assert cache.set_many({"a": 1, "b": "x" * 2 * 2**20}) == ["a"]
+
+
 class Bomb:
     """Raises when it is unpickled."""
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import multiprocessing
+import os
 import pickle
 import threading
 import time
@@ -267,6 +269,66 @@ def test_asynchronous_functions_may_be_plain(cache):
     assert asyncio.run(cache.aget_or_set("key", "other")) == 5
 
 
+# === Values that the server does not take ===
+
+# Over the limit of a value, and over that of a message.
+LARGE = [2 * 2**20, 6 * 2**20]
+
+
+@pytest.mark.parametrize("size", LARGE)
+def test_a_value_that_is_too_large_leaves_no_old_one(cache, size):
+    large = b"x" * size
+    for store in (cache.set, lambda *pair: asyncio.run(cache.aset(*pair))):
+        cache.set("key", "old")
+        store("key", large)
+        assert cache.get("key", "none") == "none"
+    assert cache.add("key", large) is False
+    cache.set("key", "old")
+    assert cache.add("key", large) is False
+    assert cache.get("key") == "old"
+    assert cache.get_or_set("other", lambda: large) == large
+
+
+@pytest.mark.parametrize("size", LARGE)
+def test_the_other_values_of_a_batch_are_stored(cache, size):
+    large = b"x" * size
+    cache.set_many({"a": "old", "b": "old"})
+    assert cache.set_many({"a": large, "b": 1, "c": 2}) == ["a"]
+    assert cache.get_many(["a", "b", "c"]) == {"b": 1, "c": 2}
+    assert asyncio.run(cache.aset_many({"b": large, "c": 3})) == ["b"]
+    assert cache.get_many(["a", "b", "c"]) == {"c": 3}
+
+
+def test_a_value_that_is_too_large_raises_if_errors_do(site, target, namespace):
+    cache = LarderCache(target, {"OPTIONS": {"namespace": namespace, "on_error": "raise"}})
+    with pytest.raises(LarderError, match="VALUE_TOO_LARGE"):
+        cache.set("key", b"x" * LARGE[0])
+
+
+# === Processes ===
+
+
+def _incremented(cache, parent, result):
+    """In a forked child, whose parent has used the cache."""
+    result.put((cache.get("parent") == parent, cache.incr("count")))
+
+
+def test_forked_processes_use_the_cache_of_their_parent(cache):
+    cache.set_many({"parent": os.getpid(), "count": 0})
+    context = multiprocessing.get_context("fork")
+    result = context.SimpleQueue()
+    children = [
+        context.Process(target=_incremented, args=(cache, os.getpid(), result)) for _ in range(3)
+    ]
+    for child in children:
+        child.start()
+    for child in children:
+        child.join(20)
+        assert child.exitcode == 0
+    assert sorted(result.get() for _ in children) == [(True, 1), (True, 2), (True, 3)]
+    assert cache.incr("count") == 4
+
+
 # === Without a server ===
 
 
@@ -305,6 +367,21 @@ def test_without_a_server_invalidations_raise(away, call):
     with pytest.raises(LarderError) as raised:
         call(away)
     assert raised.value.outage
+
+
+def test_a_server_that_comes_back_is_used_again(site, server, namespace):
+    cache = LarderCache(server.target, {"OPTIONS": {"namespace": namespace}})
+    cache.set("key", "before")
+    assert cache.get("key") == "before"
+    server.stop()
+    for _ in range(10):
+        assert cache.get("key") is None
+    server.start()
+    deadline = time.monotonic() + 10
+    while cache.get("key") != "after":
+        assert time.monotonic() < deadline
+        cache.set("key", "after")
+        time.sleep(0.02)
 
 
 def test_on_error_raise(site, stopped, namespace):

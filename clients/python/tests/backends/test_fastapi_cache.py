@@ -105,6 +105,17 @@ def test_values_of_other_clients(target, namespace, raw):
     assert asyncio.run(backend.get("json")) == b'{"a": 1}'
 
 
+def test_a_value_that_is_too_large_leaves_no_old_one(target, namespace):
+    backend = LarderBackend(target, namespace=namespace)
+
+    async def use():
+        await backend.set("key", b"old")
+        await backend.set("key", b"x" * 2 * 2**20)
+        assert await backend.get("key") is None
+
+    asyncio.run(use())
+
+
 def test_without_a_server(stopped, namespace):
     backend = LarderBackend(stopped, namespace=namespace)
 

@@ -81,6 +81,12 @@ def test_what_is_no_answer_is_a_miss(cache, raw, stored):
     assert cache.lookup("prompt", "model") is None
 
 
+def test_an_answer_that_is_too_large_is_not_stored(cache):
+    cache.update("prompt", "model", [Generation(text="x" * 2 * 2**20)])
+    assert cache.lookup("prompt", "model") is None
+    asyncio.run(cache.aupdate("prompt", "model", [Generation(text="x" * 2 * 2**20)]))
+
+
 def test_without_a_server(stopped, namespace):
     cache = LarderCache(stopped, namespace=namespace)
     assert cache.lookup("prompt", "model") is None

@@ -19,6 +19,7 @@ from larder_cache.backends._clients import shared_client
 from larder_cache.backends._globs import prefix_glob
 from larder_cache.backends._objects import Objects, Undecodable, note_undecodable
 from larder_cache.backends._signing import Secret, Signer
+from larder_cache.backends._storing import store, store_many
 
 __all__ = ["LarderCache"]
 
@@ -116,7 +117,7 @@ class LarderCache(BaseCache):
         """Stores a value; returns whether it is stored."""
         made = self._key(key)
         encoded = self._objects.encode(made, value)
-        return bool(self._namespace.set(made, encoded, ttl=self._ttl(timeout)))
+        return bool(store(self._namespace, made, encoded, self._ttl(timeout)))
 
     def add(self, key: str, value: Any, timeout: Timeout = None) -> bool:
         """Stores a value unless there is one; returns whether it is stored."""
@@ -125,13 +126,13 @@ class LarderCache(BaseCache):
         ttl = self._ttl(timeout)
         if ttl is not FOREVER and ttl < 0:
             return False
-        return bool(self._namespace.set(made, encoded, ttl=ttl, if_absent=True))
+        return bool(store(self._namespace, made, encoded, ttl, if_absent=True))
 
     def set_many(self, mapping: Mapping[str, Any], timeout: Timeout = None) -> list[Any]:
         """Stores values; returns the keys that are stored."""
         made = {key: self._key(key) for key in mapping}
         items = {name: self._objects.encode(name, mapping[key]) for key, name in made.items()}
-        results = self._namespace.set_many(items, ttl=self._ttl(timeout))
+        results = store_many(self._namespace, items, self._ttl(timeout))
         return [key for key, name in made.items() if results[name]]
 
     def delete(self, key: str) -> bool:
@@ -188,8 +189,8 @@ def _seconds(timeout: Timeout) -> float:
 
 
 def _unpickles(serializer: BaseSerializer) -> bool:
-    """Whether a serializer loads with the pickling methods of cachelib."""
+    """Whether a serializer loads with a pickling method of cachelib: all but one of them are."""
     loads = getattr(type(serializer), "loads", None)
     owner = getattr(loads, "__qualname__", "").partition(".")[0]
-    pickling = ("BaseSerializer", "BaseRedisSerializer")
-    return getattr(loads, "__module__", None) == BaseSerializer.__module__ and owner in pickling
+    module = getattr(loads, "__module__", None)
+    return module == "cachelib.serializers" and owner != "JSONSerializer"

@@ -25,6 +25,7 @@ from larder_cache import FOREVER, FailedPrecondition, Loaded
 from larder_cache.backends._clients import shared_async_client, shared_client
 from larder_cache.backends._objects import Objects, Undecodable, note_undecodable
 from larder_cache.backends._signing import Signer
+from larder_cache.backends._storing import astore, astore_many, store, store_many
 
 __all__ = ["LarderCache"]
 
@@ -77,23 +78,25 @@ class LarderCache(BaseCache):
             timeout = self.default_timeout
         return FOREVER if timeout is None else timeout
 
-    def _value(self, key: str, result: Any, default: Any) -> Any:
+    def _value(self, namespace: Any, key: str, result: Any, default: Any) -> Any:
         if not result.found:
             return default
         try:
             return self._objects.decode(key, result.value)
         except Undecodable as error:
-            note_undecodable(self._namespace, error)
+            note_undecodable(namespace, error)
             return default
 
     def _keys(self, keys: Iterable[str], version: int | None) -> dict[str, str]:
         """Maps the keys as they are stored to those of the caller."""
         return {self.make_and_validate_key(key, version=version): key for key in keys}
 
-    def _values(self, names: Mapping[str, str], results: Mapping[str, Any]) -> dict[str, Any]:
+    def _values(
+        self, namespace: Any, names: Mapping[str, str], results: Mapping[str, Any]
+    ) -> dict[str, Any]:
         values = {}
         for key, result in results.items():
-            value = self._value(key, result, self._missing_key)
+            value = self._value(namespace, key, result, self._missing_key)
             if value is not self._missing_key:
                 values[names[key]] = value
         return values
@@ -113,12 +116,13 @@ class LarderCache(BaseCache):
         ttl = self.get_backend_timeout(timeout)
         if _is_over(ttl):
             return not self._namespace.contains(key)
-        return bool(self._namespace.set(key, encoded, ttl=ttl, if_absent=True))
+        return bool(store(self._namespace, key, encoded, ttl, if_absent=True))
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """Returns a value, or the default."""
         key = self.make_and_validate_key(key, version=version)
-        return self._value(key, self._namespace.get(key), default)
+        namespace = self._namespace
+        return self._value(namespace, key, namespace.get(key), default)
 
     def set(
         self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
@@ -126,7 +130,7 @@ class LarderCache(BaseCache):
         """Stores a value; a timeout that is over deletes it."""
         key = self.make_and_validate_key(key, version=version)
         encoded = self._objects.encode(key, value)
-        self._namespace.set(key, encoded, ttl=self.get_backend_timeout(timeout))
+        store(self._namespace, key, encoded, self.get_backend_timeout(timeout))
 
     def touch(self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
         """Gives an entry a new timeout; returns whether there was one."""
@@ -141,7 +145,8 @@ class LarderCache(BaseCache):
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """Returns the values that are there."""
         names = self._keys(keys, version)
-        return self._values(names, self._namespace.get_many(list(names)))
+        namespace = self._namespace
+        return self._values(namespace, names, namespace.get_many(list(names)))
 
     def has_key(self, key: str, version: int | None = None) -> bool:
         """Returns whether there is an entry, without reading its value."""
@@ -166,7 +171,7 @@ class LarderCache(BaseCache):
         """Stores values; returns the keys that were not stored."""
         names, items = self._items(data, version)
         ttl = self.get_backend_timeout(timeout)
-        return _failed(names, self._namespace.set_many(items, ttl=ttl))
+        return _failed(names, store_many(self._namespace, items, ttl))
 
     def delete_many(self, keys: Iterable[str], version: int | None = None) -> None:
         """Removes entries. Raises if the server is away."""
@@ -196,13 +201,14 @@ class LarderCache(BaseCache):
             computed.append(default())
             return self._loaded(made, computed[-1], timeout)
 
-        result = self._namespace.get_or_fetch(made, load)
+        namespace = self._namespace
+        result = namespace.get_or_fetch(made, load)
         if computed:
             return computed[-1]
-        value = self._value(made, result, self._missing_key)
+        value = self._value(namespace, made, result, self._missing_key)
         if value is self._missing_key:
             # The stored value cannot be read: it is computed anew.
-            self._namespace.get_or_fetch(made, load, refresh=True)
+            namespace.get_or_fetch(made, load, refresh=True)
             return computed[-1]
         return value
 
@@ -222,12 +228,13 @@ class LarderCache(BaseCache):
         ttl = self.get_backend_timeout(timeout)
         if _is_over(ttl):
             return not await self._async_namespace.contains(key)
-        return bool(await self._async_namespace.set(key, encoded, ttl=ttl, if_absent=True))
+        return bool(await astore(self._async_namespace, key, encoded, ttl, if_absent=True))
 
     async def aget(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """See `get`."""
         key = self.make_and_validate_key(key, version=version)
-        return self._value(key, await self._async_namespace.get(key), default)
+        namespace = self._async_namespace
+        return self._value(namespace, key, await namespace.get(key), default)
 
     async def aset(
         self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
@@ -235,7 +242,7 @@ class LarderCache(BaseCache):
         """See `set`."""
         key = self.make_and_validate_key(key, version=version)
         encoded = self._objects.encode(key, value)
-        await self._async_namespace.set(key, encoded, ttl=self.get_backend_timeout(timeout))
+        await astore(self._async_namespace, key, encoded, self.get_backend_timeout(timeout))
 
     async def atouch(
         self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
@@ -252,7 +259,8 @@ class LarderCache(BaseCache):
     async def aget_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
         """See `get_many`."""
         names = self._keys(keys, version)
-        return self._values(names, await self._async_namespace.get_many(list(names)))
+        namespace = self._async_namespace
+        return self._values(namespace, names, await namespace.get_many(list(names)))
 
     async def ahas_key(self, key: str, version: int | None = None) -> bool:
         """See `has_key`."""
@@ -277,7 +285,7 @@ class LarderCache(BaseCache):
         """See `set_many`."""
         names, items = self._items(data, version)
         ttl = self.get_backend_timeout(timeout)
-        return _failed(names, await self._async_namespace.set_many(items, ttl=ttl))
+        return _failed(names, await astore_many(self._async_namespace, items, ttl))
 
     async def adelete_many(self, keys: Iterable[str], version: int | None = None) -> None:
         """See `delete_many`."""
@@ -301,13 +309,14 @@ class LarderCache(BaseCache):
             computed.append(await _called(default))
             return self._loaded(made, computed[-1], timeout)
 
-        result = await self._async_namespace.get_or_fetch(made, load)
+        namespace = self._async_namespace
+        result = await namespace.get_or_fetch(made, load)
         if computed:
             return computed[-1]
-        value = self._value(made, result, self._missing_key)
+        value = self._value(namespace, made, result, self._missing_key)
         if value is self._missing_key:
             # The stored value cannot be read: it is computed anew.
-            await self._async_namespace.get_or_fetch(made, load, refresh=True)
+            await namespace.get_or_fetch(made, load, refresh=True)
             return computed[-1]
         return value
 

@@ -21,6 +21,7 @@ from larder_cache.backends._clients import shared_client
 from larder_cache.backends._mutexes import LeaseMutexes
 from larder_cache.backends._objects import note_undecodable
 from larder_cache.backends._signing import BadSignature, Signer, is_pickled
+from larder_cache.backends._storing import store, store_many
 
 __all__ = ["LarderBackend"]
 
@@ -116,12 +117,12 @@ class LarderBackend(BytesBackend):
 
     def set_serialized(self, key: str, value: bytes) -> None:
         """Stores the bytes of a value."""
-        self._namespace.set(key, self._sealed(key, value), ttl=self._ttl)
+        store(self._namespace, key, self._sealed(key, value), self._ttl)
 
     def set_serialized_multi(self, mapping: Mapping[str, bytes]) -> None:
         """Stores the bytes of values."""
         items = {key: self._sealed(key, value) for key, value in mapping.items()}
-        self._namespace.set_many(items, ttl=self._ttl)
+        store_many(self._namespace, items, self._ttl)
 
     def delete(self, key: str) -> None:
         """Removes a value. Raises if the server is away."""

@@ -16,6 +16,7 @@ from larder_cache.backends._clients import shared_async_client
 from larder_cache.backends._globs import prefix_glob
 from larder_cache.backends._objects import note_undecodable
 from larder_cache.backends._signing import BadSignature, Secret, Signer, is_pickled
+from larder_cache.backends._storing import astore
 
 __all__ = ["LarderBackend"]
 
@@ -58,7 +59,7 @@ class LarderBackend(Backend):
             payload = self._signer.seal(key, payload)
         elif is_pickled(payload):
             raise ValueError("pickled values are signed: set secret, or use JsonCoder")
-        await self._namespace.set(key, payload, ttl=FOREVER if expire is None else expire)
+        await astore(self._namespace, key, payload, FOREVER if expire is None else expire)
 
     async def clear(self, namespace: str | None = None, key: str | None = None) -> int:
         """Removes the entries whose keys begin with `namespace` and ":", or one entry.

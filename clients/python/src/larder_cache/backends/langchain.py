@@ -29,6 +29,7 @@ from langchain_core.outputs import ChatGeneration, ChatGenerationChunk, Generati
 from larder_cache import FOREVER
 from larder_cache.backends._clients import shared_async_client, shared_client
 from larder_cache.backends._objects import note_undecodable
+from larder_cache.backends._storing import astore, store
 
 __all__ = ["LarderCache"]
 
@@ -82,11 +83,12 @@ class LarderCache(BaseCache):
 
     def lookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
         """Returns the answers to a prompt, or None."""
-        return self._answers(self._namespace.get(_key(prompt, llm_string)))
+        namespace = self._namespace
+        return _answers(namespace, namespace.get(_key(prompt, llm_string)))
 
     def update(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         """Stores the answers to a prompt."""
-        self._namespace.set(_key(prompt, llm_string), _encode(return_val), ttl=self._ttl)
+        store(self._namespace, _key(prompt, llm_string), _encode(return_val), self._ttl)
 
     def clear(self, *, llm_string: str | None = None, **kwargs: Any) -> None:
         """Removes all answers, or those of one configuration of a model.
@@ -100,12 +102,13 @@ class LarderCache(BaseCache):
 
     async def alookup(self, prompt: str, llm_string: str) -> RETURN_VAL_TYPE | None:
         """See `lookup`."""
-        return self._answers(await self._async_namespace.get(_key(prompt, llm_string)))
+        namespace = self._async_namespace
+        return _answers(namespace, await namespace.get(_key(prompt, llm_string)))
 
     async def aupdate(self, prompt: str, llm_string: str, return_val: RETURN_VAL_TYPE) -> None:
         """See `update`."""
         key = _key(prompt, llm_string)
-        await self._async_namespace.set(key, _encode(return_val), ttl=self._ttl)
+        await astore(self._async_namespace, key, _encode(return_val), self._ttl)
 
     async def aclear(self, *, llm_string: str | None = None, **kwargs: Any) -> None:
         """See `clear`."""
@@ -114,14 +117,15 @@ class LarderCache(BaseCache):
         else:
             await self._async_namespace.invalidate(globs=[_model(llm_string) + ":*"])
 
-    def _answers(self, result: Any) -> list[Any] | None:
-        if not result.found:
-            return None
-        try:
-            return _decode(result.value)
-        except (TypeError, ValueError, KeyError, NotImplementedError, ImportError) as error:
-            note_undecodable(self._namespace, error)
-            return None
+
+def _answers(namespace: Any, result: Any) -> list[Any] | None:
+    if not result.found:
+        return None
+    try:
+        return _decode(result.value)
+    except (ValueError, KeyError, NotImplementedError, ImportError) as error:
+        note_undecodable(namespace, error)
+        return None
 
 
 def _model(llm_string: str) -> str:
@@ -139,6 +143,6 @@ def _encode(generations: Sequence[Generation]) -> list[str]:
 
 
 def _decode(stored: Any) -> list[Any]:
-    if not isinstance(stored, list):
-        raise ValueError(f"answers must be a list, not {type(stored).__name__}")
+    if not isinstance(stored, list) or not all(isinstance(each, str) for each in stored):
+        raise ValueError("answers must be a list of text")
     return [loads(each, allowed_objects=_ALLOWED) for each in stored]
