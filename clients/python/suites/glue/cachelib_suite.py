@@ -7,6 +7,7 @@ from clear import ClearTests
 from common import CommonTests
 from delete_many_with_prefix import DeleteManyWithPrefixTests
 from has import HasTests
+from serializer import SerializerTests
 
 from larder_cache.backends.cachelib import LarderCache
 
@@ -23,5 +24,7 @@ def cache_factory(request):
     request.cls.cache_factory = factory
 
 
-class TestLarderCache(CommonTests, ClearTests, HasTests, DeleteManyWithPrefixTests):
+class TestLarderCache(
+    CommonTests, ClearTests, HasTests, DeleteManyWithPrefixTests, SerializerTests
+):
     pass
