@@ -11,11 +11,13 @@ import os
 import sys
 import time
 
+import plugin
 from dogpile.cache import make_region
 
 
 def main() -> None:
     target, namespace, action = sys.argv[1:]
+    plugin.register()
     region = make_region().configure(
         "larder", arguments={"target": target, "namespace": namespace, "secret": "s" * 32}
     )

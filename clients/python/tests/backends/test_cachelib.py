@@ -83,6 +83,9 @@ def test_a_pickle_needs_a_secret(target, namespace):
     cache = LarderCache(target, namespace=namespace, serializer=JSONSerializer())
     cache.set("key", {"a": [1, None]})
     assert cache.get("key") == {"a": [1, None]}
+    with pytest.raises(ValueError, match="cannot encode the value of 'key'"):
+        cache.set("key", b"bytes")
+    assert cache.get("key") == {"a": [1, None]}
     with pytest.raises(ValueError, match="set secret"):
         cache.serializer = SimpleSerializer()
 

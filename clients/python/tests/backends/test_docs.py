@@ -11,6 +11,16 @@ import pytest
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "backends.md"
 
+#: What an installation does.
+SETUPS = {
+    "dogpile.cache": f"""
+import sys
+sys.path.insert(0, {str(Path(__file__).parent)!r})
+import plugin
+plugin.register()
+"""
+}
+
 #: What a reader does next: it fails if the example above it does not work.
 USES = {
     "Django": """
@@ -63,7 +73,7 @@ def test_each_example_is_used():
 def test_an_example(title, target):
     code = sections()[title]
     assert "larder:50051" in code
-    program = code.replace("larder:50051", target) + USES[title]
+    program = SETUPS.get(title, "") + code.replace("larder:50051", target) + USES[title]
     done = subprocess.run(
         [sys.executable, "-c", program], capture_output=True, text=True, timeout=60
     )

@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import plugin
 import pytest
 from dogpile.cache import make_region
 from dogpile.cache.api import NO_VALUE
@@ -27,6 +28,8 @@ from larder_cache.backends.dogpile import LarderBackend
 
 WORKER = Path(__file__).with_name("dogpile_worker.py")
 SECRET = "s" * 32
+
+plugin.register()
 
 
 @pytest.fixture
@@ -229,7 +232,7 @@ def test_without_distributed_lock_there_is_no_mutex(target, namespace):
 # === Values ===
 
 
-def test_the_entry_point(target, namespace):
+def test_a_region_by_name(target, namespace):
     region = make_region().configure(
         "larder", arguments={"target": target, "namespace": namespace, "secret": SECRET}
     )

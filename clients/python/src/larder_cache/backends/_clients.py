@@ -24,22 +24,21 @@ _clients: dict[Any, Any] = {}
 
 def shared_client(target: str | None, options: Mapping[str, Any]) -> Client:
     """Returns the client for a server: the default one without a target and options."""
-    return _shared(Client, default_client, target, options)
+    if target is None and not options:
+        return default_client()
+    client: Client = _shared(Client, target, options)
+    return client
 
 
 def shared_async_client(target: str | None, options: Mapping[str, Any]) -> AsyncClient:
     """Returns the asynchronous client for a server, as `shared_client` does."""
-    return _shared(AsyncClient, default_async_client, target, options)
-
-
-def _shared(
-    make: Callable[..., Any],
-    default: Callable[[], Any],
-    target: str | None,
-    options: Mapping[str, Any],
-) -> Any:
     if target is None and not options:
-        return default()
+        return default_async_client()
+    client: AsyncClient = _shared(AsyncClient, target, options)
+    return client
+
+
+def _shared(make: Callable[..., Any], target: str | None, options: Mapping[str, Any]) -> Any:
     key = (make, target, tuple(sorted((name, _identity(each)) for name, each in options.items())))
     with _lock:
         client = _clients.get(key)

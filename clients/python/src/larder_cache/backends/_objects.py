@@ -34,8 +34,8 @@ class Objects:
     def __init__(
         self,
         signer: Signer | None,
-        dumps: Callable[[Any], bytes] | None = None,
-        loads: Callable[[bytes], Any] | None = None,
+        dumps: Callable[..., Any] | None = None,
+        loads: Callable[..., Any] | None = None,
     ) -> None:
         if signer is None and (dumps is None or loads is None):
             raise ValueError("pickled values need a secret that signs them")
@@ -49,6 +49,11 @@ class Objects:
         if type(value) is int and -_MAX_COUNTER <= value <= _MAX_COUNTER:
             return str(value)
         payload = self._dumps(value)
+        if isinstance(payload, str):
+            payload = payload.encode()
+        if not isinstance(payload, bytes):
+            # Serializers of cachelib return None for what they cannot encode.
+            raise ValueError(f"the serializer cannot encode the value of {key!r}")
         return self._signer.seal(key, payload) if self._signer else payload
 
     def decode(self, key: str, stored: Any) -> Any:

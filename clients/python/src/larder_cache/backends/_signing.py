@@ -42,9 +42,7 @@ class Signer:
     `minimum` is the least length of a secret in bytes.
     """
 
-    def __init__(
-        self, secret: Secret, namespace: str, *, minimum: int = _MIN_SECRET_BYTES
-    ) -> None:
+    def __init__(self, secret: Secret, namespace: str, *, minimum: int = _MIN_SECRET_BYTES) -> None:
         secrets = list(secret) if isinstance(secret, (list, tuple)) else [secret]
         if not secrets:
             raise ValueError("secret must not be empty")
@@ -79,6 +77,8 @@ class Signer:
 
 def is_pickled(payload: bytes) -> bool:
     """Whether bytes are a pickle of the protocols 2 to 5, which all of Python 3 writes."""
-    return payload[:1] == b"\x80" and payload[1:2] in (b"\2", b"\3", b"\4", b"\5") and (
-        payload[-1:] == b"."
+    return (
+        payload[:1] == b"\x80"
+        and payload[1:2] in (b"\2", b"\3", b"\4", b"\5")
+        and (payload[-1:] == b".")
     )

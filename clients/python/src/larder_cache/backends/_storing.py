@@ -48,9 +48,7 @@ async def astore(
     return done
 
 
-def store_many(
-    namespace: Any, items: Mapping[str, Any], ttl: Any
-) -> dict[str, Stored | NotStored]:
+def store_many(namespace: Any, items: Mapping[str, Any], ttl: Any) -> dict[str, Stored | NotStored]:
     """Stores values as `Namespace.set_many` does, except those that are too large."""
     try:
         results: dict[str, Stored | NotStored] = namespace.set_many(items, ttl=ttl)

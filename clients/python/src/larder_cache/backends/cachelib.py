@@ -1,5 +1,7 @@
 """A backend for cachelib, and with it for what takes a cachelib cache, such as Flask-Session.
 
+For example:
+
     from larder_cache.backends.cachelib import LarderCache
 
     cache = LarderCache("larder:50051", namespace="shop", secret=SECRET)
@@ -52,7 +54,7 @@ class LarderCache(BaseCache):
     ) -> None:
         # The base class of releases before 0.17 takes numbers only.
         super().__init__()
-        self.default_timeout = _seconds(default_timeout)
+        self.default_timeout = _seconds(default_timeout)  # type: ignore[assignment]
         self.ignore_delete_many_errors = ignore_delete_many_errors
         self.key_prefix = key_prefix or ""
         self._signer = None if secret is None else Signer(secret, namespace)

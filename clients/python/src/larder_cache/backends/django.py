@@ -1,5 +1,7 @@
 """A cache backend for Django.
 
+For example:
+
     CACHES = {
         "default": {
             "BACKEND": "larder_cache.backends.django.LarderCache",

@@ -1,5 +1,7 @@
 """A backend for dogpile.cache, with mutexes across processes.
 
+For example:
+
     region = make_region().configure(
         "larder",
         expiration_time=300,

@@ -1,5 +1,7 @@
 """A backend for fastapi-cache2.
 
+For example:
+
     FastAPICache.init(LarderBackend("larder:50051", namespace="shop"), prefix="api")
 """
 

@@ -1,5 +1,7 @@
 """A backend for Flask-Caching.
 
+For example:
+
     app.config.update(
         CACHE_TYPE="larder_cache.backends.flask_caching.LarderCache",
         CACHE_LARDER_TARGET="larder:50051",
@@ -22,7 +24,7 @@ from larder_cache.backends import cachelib
 __all__ = ["LarderCache"]
 
 
-class LarderCache(cachelib.LarderCache, BaseCache):  # type: ignore[misc]
+class LarderCache(cachelib.LarderCache, BaseCache):
     """The cachelib backend, with a configuration of Flask.
 
     - `CACHE_LARDER_TARGET`: the server, `LARDER_ENDPOINT` by default;

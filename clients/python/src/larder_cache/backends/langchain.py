@@ -1,5 +1,7 @@
 """A cache of model answers for LangChain.
 
+For example:
+
     from langchain_core.globals import set_llm_cache
 
     set_llm_cache(LarderCache("larder:50051", namespace="llm", ttl="1d"))
@@ -16,6 +18,7 @@ from typing import Any
 from langchain_core._api import LangChainBetaWarning
 from langchain_core.caches import RETURN_VAL_TYPE, BaseCache
 from langchain_core.load import dumps, loads
+from langchain_core.load.serializable import Serializable
 from langchain_core.messages import (
     AIMessage,
     AIMessageChunk,
@@ -37,7 +40,7 @@ __all__ = ["LarderCache"]
 warnings.filterwarnings("ignore", category=LangChainBetaWarning, module=__name__)
 
 # The classes that are made from what is stored: none of them can call or fetch anything.
-_ALLOWED = [
+_ALLOWED: list[type[Serializable]] = [
     Generation,
     GenerationChunk,
     ChatGeneration,
