@@ -11,13 +11,13 @@ import os
 import sys
 import time
 
-import plugin
+import dogpile_plugin
 from dogpile.cache import make_region
 
 
 def main() -> None:
     target, namespace, action = sys.argv[1:]
-    plugin.register()
+    dogpile_plugin.register()
     region = make_region().configure(
         "larder", arguments={"target": target, "namespace": namespace, "secret": "s" * 32}
     )

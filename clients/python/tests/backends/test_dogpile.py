@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import plugin
+import dogpile_plugin
 import pytest
 from dogpile.cache import make_region
 from dogpile.cache.api import NO_VALUE
@@ -29,7 +29,7 @@ from larder_cache.backends.dogpile import LarderBackend
 WORKER = Path(__file__).with_name("dogpile_worker.py")
 SECRET = "s" * 32
 
-plugin.register()
+dogpile_plugin.register()
 
 
 @pytest.fixture

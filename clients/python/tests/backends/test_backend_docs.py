@@ -16,8 +16,8 @@ SETUPS = {
     "dogpile.cache": f"""
 import sys
 sys.path.insert(0, {str(Path(__file__).parent)!r})
-import plugin
-plugin.register()
+import dogpile_plugin
+dogpile_plugin.register()
 """
 }
 

@@ -1,7 +1,7 @@
 """The backend of dogpile.cache under its name, also if the client is not installed.
 
-The name comes with the installation, as an entry point. Sources that are used as they are have none.
-The suite of dogpile.cache runs with an installed client, and finds the entry point.
+The name comes with the installation, as an entry point. Sources that are used as they are have
+none. The suite of dogpile.cache runs with an installed client, and finds the entry point.
 """
 
 from __future__ import annotations
