@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 SECRET_KEY = "the secret key of the test site, which is long enough"
 
 _number = itertools.count(1)
 
 
-def configure(target: str) -> None:
-    """Configures Django, once per process."""
-    import django
-    from django.conf import settings
-
-    if settings.configured:
-        return
-    settings.configure(
-        SECRET_KEY=SECRET_KEY,
-        ROOT_URLCONF=__name__,
-        ALLOWED_HOSTS=["*"],
-        INSTALLED_APPS=["django.contrib.sessions"],
-        MIDDLEWARE=[
+def settings(target: str) -> dict[str, Any]:
+    """The settings of the site with a server."""
+    return {
+        "SECRET_KEY": SECRET_KEY,
+        "ROOT_URLCONF": __name__,
+        "ALLOWED_HOSTS": ["*"],
+        "INSTALLED_APPS": ["django.contrib.sessions"],
+        "MIDDLEWARE": [
             "django.middleware.cache.UpdateCacheMiddleware",
             "django.contrib.sessions.middleware.SessionMiddleware",
             "django.middleware.cache.FetchFromCacheMiddleware",
         ],
-        SESSION_ENGINE="django.contrib.sessions.backends.cache",
-        CACHES={
+        "SESSION_ENGINE": "django.contrib.sessions.backends.cache",
+        "CACHES": {
             "default": {
                 "BACKEND": "larder_cache.backends.django.LarderCache",
                 "LOCATION": target,
                 "OPTIONS": {"namespace": "django-site"},
             }
         },
-        USE_TZ=True,
-    )
-    django.setup()
+    }
 
 
 def page(request):

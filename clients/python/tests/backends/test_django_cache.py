@@ -9,8 +9,11 @@ import pickle
 import threading
 import time
 
+import django
 import django_site
 import pytest
+from django.conf import settings
+from django.test import override_settings
 from races import race
 
 from larder_cache import Client, LarderError
@@ -21,7 +24,12 @@ from larder_cache.backends.django import LarderCache
 @pytest.fixture
 def site(target):
     """Django with the shared server."""
-    django_site.configure(target)
+    # Other tests of this process configure Django when they are imported.
+    if not settings.configured:
+        settings.configure(SECRET_KEY="not used")
+        django.setup()
+    with override_settings(**django_site.settings(target)):
+        yield
 
 
 @pytest.fixture
