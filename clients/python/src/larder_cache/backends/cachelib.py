@@ -70,7 +70,7 @@ class LarderCache(BaseCache):
     def serializer(self, serializer: BaseSerializer | None) -> None:
         if self._signer is None and (serializer is None or _unpickles(serializer)):
             raise ValueError(
-                "pickled values are signed: set secret, or a serializer such as JSONSerializer()"
+                "pickled values are signed: set secret, or a serializer that does not pickle"
             )
         self._serializer = serializer
         self._objects = (

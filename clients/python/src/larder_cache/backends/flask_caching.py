@@ -15,7 +15,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from cachelib.serializers import JSONSerializer
+from cachelib.serializers import BaseSerializer
 from flask import Flask
 from flask_caching.backends.base import BaseCache
 
@@ -50,8 +50,7 @@ class LarderCache(cachelib.LarderCache, BaseCache):
             **kwargs,
         }
         if options["secret"] is None and config.get("CACHE_SERIALIZER"):
-            # The extension sets its serializer afterwards.
-            options["serializer"] = JSONSerializer()
+            options["serializer"] = _SetLater()
         if args:
             options.pop("target")
         try:
@@ -69,3 +68,13 @@ def _secrets(app: Flask) -> list[Any] | None:
     if not app.secret_key:
         return None
     return [app.secret_key, *(app.config.get("SECRET_KEY_FALLBACKS") or [])]
+
+
+class _SetLater(BaseSerializer):
+    """Stands for the serializer of the extension, which sets it right afterwards."""
+
+    def dumps(self, value: Any, *arguments: Any) -> bytes:
+        raise NotImplementedError("this release of Flask-Caching ignores CACHE_SERIALIZER")
+
+    def loads(self, bvalue: Any) -> Any:
+        raise NotImplementedError("this release of Flask-Caching ignores CACHE_SERIALIZER")
