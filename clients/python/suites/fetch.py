@@ -1,8 +1,8 @@
 """Installs the suites: ``fetch.py DIRECTORY``.
 
 The directory gets ``venv`` (the interfaces and this client) and ``sources`` (the source
-distributions, unpacked). A directory that is up to date is left alone, so that only the first run
-needs the network.
+distributions, unpacked). What is up to date is left alone, so that only the first run needs the
+network.
 """
 
 from __future__ import annotations
@@ -13,20 +13,24 @@ import subprocess
 import sys
 import tarfile
 import venv
+from collections.abc import Callable
 from pathlib import Path
 
 SUITES = Path(__file__).resolve().parent
 CLIENT = SUITES.parent
-#: Files that the installation depends on.
-INPUTS = [SUITES / "requirements.txt", SUITES / "sdists.txt", CLIENT / "pyproject.toml"]
+REQUIREMENTS = SUITES / "requirements.txt"
+SDISTS = SUITES / "sdists.txt"
 
 
-def fingerprint() -> str:
-    """Changes with everything that the installation depends on."""
+def once(stamp: Path, inputs: list[Path], make: Callable[[], None]) -> None:
+    """Calls ``make`` unless it was done with the same inputs."""
     digest = hashlib.sha256(f"{sys.version}\n{CLIENT}\n".encode())
-    for path in INPUTS:
+    for path in inputs:
         digest.update(path.read_bytes())
-    return digest.hexdigest()
+    if stamp.is_file() and stamp.read_text() == digest.hexdigest():
+        return
+    make()
+    stamp.write_text(digest.hexdigest())
 
 
 def names(path: Path) -> list[str]:
@@ -35,22 +39,20 @@ def names(path: Path) -> list[str]:
     return [line.split("==")[0] for line in lines if line]
 
 
-def install(directory: Path) -> None:
-    """Installs everything anew."""
+def pip(directory: Path, *arguments: str) -> None:
+    """Runs pip of the virtual environment in the directory."""
+    python = directory / "venv" / "bin" / "python"
+    command = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check", *arguments]
+    subprocess.run(command, check=True, cwd=directory)
+
+
+def install_suites(directory: Path) -> None:
+    """Installs the interfaces, and unpacks the source distributions."""
     shutil.rmtree(directory, ignore_errors=True)
     venv.create(directory / "venv", with_pip=True)
-    python = directory / "venv" / "bin" / "python"
-    pip = [str(python), "-m", "pip", "--quiet", "--disable-pip-version-check"]
-    subprocess.run([*pip, "install", "-r", str(SUITES / "requirements.txt")], check=True)
-    # Editable, so that the suites run the working tree, and installed, so that they find the
-    # backends by their entry points as users do.
-    subprocess.run(
-        [*pip, "install", "--no-deps", "--no-build-isolation", "-e", str(CLIENT)], check=True
-    )
-    sdists = SUITES / "sdists.txt"
-    download = [*pip, "download", "--no-deps", "--require-hashes", "--dest", "sdists"]
-    download += ["--no-binary", ",".join(names(sdists)), "-r", str(sdists)]
-    subprocess.run(download, check=True, cwd=directory)
+    pip(directory, "install", "-r", str(REQUIREMENTS))
+    download = ["download", "--no-deps", "--require-hashes", "--dest", "sdists"]
+    pip(directory, *download, "--no-binary", ",".join(names(SDISTS)), "-r", str(SDISTS))
     for archive in sorted((directory / "sdists").glob("*.tar.gz")):
         with tarfile.open(archive) as source:
             if hasattr(tarfile, "data_filter"):
@@ -59,17 +61,24 @@ def install(directory: Path) -> None:
                 source.extractall(directory / "sources")
 
 
+def install_client(directory: Path) -> None:
+    """Installs this client: in place, so that the working tree is tested.
+
+    It is an installation, so that the interfaces find the backends by their entry points as they do
+    for users.
+    """
+    pip(directory, "install", "--no-deps", "--no-build-isolation", "-e", str(CLIENT))
+
+
 def main() -> None:
-    """Installs, unless the directory is up to date."""
+    """Installs what is not up to date."""
     directory = Path(sys.argv[1])
-    stamp = directory / "fingerprint"
-    if stamp.is_file() and stamp.read_text() == fingerprint():
-        return
+    suites, client = directory / "suites-installed", directory / "client-installed"
     try:
-        install(directory)
+        once(suites, [REQUIREMENTS, SDISTS], lambda: install_suites(directory))
+        once(client, [CLIENT / "pyproject.toml"], lambda: install_client(directory))
     except subprocess.CalledProcessError as error:
         sys.exit(f"the suites cannot be installed: {error}")
-    stamp.write_text(fingerprint())
 
 
 if __name__ == "__main__":

@@ -74,6 +74,10 @@ class LarderCache(BaseCache):
 
     # === Translation ===
 
+    def _made(self, key: str, version: int | None) -> str:
+        made: Any = self.make_and_validate_key(key, version=version)
+        return str(made)
+
     def get_backend_timeout(self, timeout: Any = DEFAULT_TIMEOUT) -> Any:
         """The TTL of a timeout in seconds; `FOREVER` for None; at most 0: do not store."""
         if timeout == DEFAULT_TIMEOUT:
@@ -91,7 +95,7 @@ class LarderCache(BaseCache):
 
     def _keys(self, keys: Iterable[str], version: int | None) -> dict[str, str]:
         """Maps the keys as they are stored to those of the caller."""
-        return {self.make_and_validate_key(key, version=version): key for key in keys}
+        return {self._made(key, version): key for key in keys}
 
     def _values(
         self, namespace: Any, names: Mapping[str, str], results: Mapping[str, Any]
@@ -113,7 +117,7 @@ class LarderCache(BaseCache):
         self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
         """Stores a value unless there is one; returns whether there was none."""
-        key = self.make_and_validate_key(key, version=version)
+        key = self._made(key, version)
         encoded = self._objects.encode(key, value)
         ttl = self.get_backend_timeout(timeout)
         if _is_over(ttl):
@@ -122,7 +126,7 @@ class LarderCache(BaseCache):
 
     def get(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """Returns a value, or the default."""
-        key = self.make_and_validate_key(key, version=version)
+        key = self._made(key, version)
         namespace = self._namespace
         return self._value(namespace, key, namespace.get(key), default)
 
@@ -130,18 +134,18 @@ class LarderCache(BaseCache):
         self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> None:
         """Stores a value; a timeout that is over deletes it."""
-        key = self.make_and_validate_key(key, version=version)
+        key = self._made(key, version)
         encoded = self._objects.encode(key, value)
         store(self._namespace, key, encoded, self.get_backend_timeout(timeout))
 
     def touch(self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
         """Gives an entry a new timeout; returns whether there was one."""
-        key = self.make_and_validate_key(key, version=version)
+        key = self._made(key, version)
         return bool(self._namespace.touch(key, self.get_backend_timeout(timeout)))
 
     def delete(self, key: str, version: int | None = None) -> bool:
         """Removes an entry; returns whether there was one. Raises if the server is away."""
-        key = self.make_and_validate_key(key, version=version)
+        key = self._made(key, version)
         return bool(self._namespace.delete(key))
 
     def get_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
@@ -152,12 +156,12 @@ class LarderCache(BaseCache):
 
     def has_key(self, key: str, version: int | None = None) -> bool:
         """Returns whether there is an entry, without reading its value."""
-        key = self.make_and_validate_key(key, version=version)
+        key = self._made(key, version)
         return bool(self._namespace.contains(key))
 
     def incr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """Adds to an integer, atomically. Raises ValueError if there is none."""
-        made = self.make_and_validate_key(key, version=version)
+        made = self._made(key, version)
         try:
             done = self._namespace.increment(made, delta, if_present=True)
         except FailedPrecondition as error:
@@ -196,7 +200,7 @@ class LarderCache(BaseCache):
         """
         if not callable(default):
             return super().get_or_set(key, default, timeout=timeout, version=version)
-        made = self.make_and_validate_key(key, version=version)
+        made = self._made(key, version)
         computed: list[Any] = []
 
         def load() -> Loaded[Any]:
@@ -225,7 +229,7 @@ class LarderCache(BaseCache):
         self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
         """See `add`."""
-        key = self.make_and_validate_key(key, version=version)
+        key = self._made(key, version)
         encoded = self._objects.encode(key, value)
         ttl = self.get_backend_timeout(timeout)
         if _is_over(ttl):
@@ -234,7 +238,7 @@ class LarderCache(BaseCache):
 
     async def aget(self, key: str, default: Any = None, version: int | None = None) -> Any:
         """See `get`."""
-        key = self.make_and_validate_key(key, version=version)
+        key = self._made(key, version)
         namespace = self._async_namespace
         return self._value(namespace, key, await namespace.get(key), default)
 
@@ -242,7 +246,7 @@ class LarderCache(BaseCache):
         self, key: str, value: Any, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> None:
         """See `set`."""
-        key = self.make_and_validate_key(key, version=version)
+        key = self._made(key, version)
         encoded = self._objects.encode(key, value)
         await astore(self._async_namespace, key, encoded, self.get_backend_timeout(timeout))
 
@@ -250,12 +254,12 @@ class LarderCache(BaseCache):
         self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None
     ) -> bool:
         """See `touch`."""
-        key = self.make_and_validate_key(key, version=version)
+        key = self._made(key, version)
         return bool(await self._async_namespace.touch(key, self.get_backend_timeout(timeout)))
 
     async def adelete(self, key: str, version: int | None = None) -> bool:
         """See `delete`."""
-        key = self.make_and_validate_key(key, version=version)
+        key = self._made(key, version)
         return bool(await self._async_namespace.delete(key))
 
     async def aget_many(self, keys: Iterable[str], version: int | None = None) -> dict[str, Any]:
@@ -266,12 +270,12 @@ class LarderCache(BaseCache):
 
     async def ahas_key(self, key: str, version: int | None = None) -> bool:
         """See `has_key`."""
-        key = self.make_and_validate_key(key, version=version)
+        key = self._made(key, version)
         return bool(await self._async_namespace.contains(key))
 
     async def aincr(self, key: str, delta: int = 1, version: int | None = None) -> int:
         """See `incr`."""
-        made = self.make_and_validate_key(key, version=version)
+        made = self._made(key, version)
         try:
             done = await self._async_namespace.increment(made, delta, if_present=True)
         except FailedPrecondition as error:
@@ -304,7 +308,7 @@ class LarderCache(BaseCache):
         """See `get_or_set`. `default` may be a coroutine function."""
         if not callable(default):
             return await super().aget_or_set(key, default, timeout=timeout, version=version)
-        made = self.make_and_validate_key(key, version=version)
+        made = self._made(key, version)
         computed: list[Any] = []
 
         async def load() -> Loaded[Any]:

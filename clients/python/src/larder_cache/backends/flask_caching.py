@@ -73,7 +73,7 @@ def _secrets(app: Flask) -> list[Any] | None:
 class _SetLater(BaseSerializer):
     """Stands for the serializer of the extension, which sets it right afterwards."""
 
-    def dumps(self, value: Any, *arguments: Any) -> bytes:
+    def dumps(self, value: Any, protocol: int = 0) -> bytes:
         raise NotImplementedError("this release of Flask-Caching ignores CACHE_SERIALIZER")
 
     def loads(self, bvalue: Any) -> Any:
