@@ -19,7 +19,9 @@ def cache_factory(request):
     """Each cache begins empty: it has a namespace of its own."""
 
     def factory(self, *args, **kwargs):
-        return LarderCache(*args, namespace=f"test-{next(_number)}", secret="s" * 32, **kwargs)
+        kwargs["namespace"] = f"test-{next(_number)}"
+        # Long deadlines: the suite is not about speed.
+        return LarderCache(*args, secret="s" * 32, preset="local", **kwargs)
 
     request.cls.cache_factory = factory
 

@@ -11,6 +11,8 @@ from django.test import TestCase, override_settings
 @override_settings(
     CACHES=caches_setting_for_tests(
         BACKEND="larder_cache.backends.django.LarderCache",
+        # Long deadlines: the suite is not about speed.
+        OPTIONS={"preset": "local"},
         exclude={"cull", "zero_cull"},
     )
 )

@@ -15,21 +15,22 @@ class _Larder:
     backend = "larder"
 
 
+def _arguments(namespace, **more):
+    # Long deadlines: the suite is not about speed.
+    return {"arguments": {"namespace": namespace, "secret": "s" * 32, "preset": "local", **more}}
+
+
 class TestBackend(_Larder, _GenericBackendTestSuite):
-    config_args = {
-        "arguments": {"namespace": "plain", "secret": "s" * 32, "distributed_lock": False}
-    }
+    config_args = _arguments("plain", distributed_lock=False)
 
 
 class TestSerializer(_Larder, _GenericSerializerTestSuite, _GenericBackendTestSuite):
-    config_args = {
-        "arguments": {"namespace": "serializer", "secret": "s" * 32, "distributed_lock": False}
-    }
+    config_args = _arguments("serializer", distributed_lock=False)
 
 
 class TestDistributedLock(_Larder, _GenericBackendTestSuite):
-    config_args = {"arguments": {"namespace": "locked", "secret": "s" * 32}}
+    config_args = _arguments("locked")
 
 
 class TestMutex(_Larder, _GenericMutexTestSuite):
-    config_args = {"arguments": {"namespace": "mutex", "secret": "s" * 32}}
+    config_args = _arguments("mutex")

@@ -23,6 +23,8 @@ class TestLarderCache(GenericCacheTests):
             SECRET_KEY="s" * 32,
             CACHE_TYPE="larder_cache.backends.flask_caching.LarderCache",
             CACHE_LARDER_NAMESPACE=f"test-{next(_number)}",
+            # Long deadlines: the suite is not about speed.
+            CACHE_LARDER_CLIENT={"preset": "local"},
         )
         cache = flask_caching.Cache(app)
         return lambda: app.extensions["cache"][cache]

@@ -13,10 +13,10 @@ _number = itertools.count()
 class TestSync(SyncCacheTestSuite):
     @pytest.fixture
     def cache(self):
-        return LarderCache(namespace=f"sync-{next(_number)}")
+        return LarderCache(namespace=f"sync-{next(_number)}", preset="local")
 
 
 class TestAsync(AsyncCacheTestSuite):
     @pytest.fixture
     async def cache(self):
-        return LarderCache(namespace=f"async-{next(_number)}")
+        return LarderCache(namespace=f"async-{next(_number)}", preset="local")

@@ -26,7 +26,7 @@ def _server(**environment: str) -> LarderServer:
 def target() -> Iterator[str]:
     """The address of a server that all tests share."""
     # Short leases, so that mutexes must renew theirs.
-    with _server(LARDER_DEFAULTS__LEASE_TTL="1s") as server:
+    with _server(LARDER_DEFAULTS__LEASE_TTL="2s") as server:
         yield server.target
 
 

@@ -27,7 +27,7 @@ def settings(target: str) -> dict[str, Any]:
             "default": {
                 "BACKEND": "larder_cache.backends.django.LarderCache",
                 "LOCATION": target,
-                "OPTIONS": {"namespace": "django-site"},
+                "OPTIONS": {"namespace": "django-site", "preset": "local"},
             }
         },
     }

@@ -18,9 +18,8 @@ from dogpile.cache import make_region
 def main() -> None:
     target, namespace, action = sys.argv[1:]
     dogpile_plugin.register()
-    region = make_region().configure(
-        "larder", arguments={"target": target, "namespace": namespace, "secret": "s" * 32}
-    )
+    arguments = {"target": target, "namespace": namespace, "secret": "s" * 32, "preset": "local"}
+    region = make_region().configure("larder", arguments=arguments)
     if action == "hold":
         mutex = region.backend.get_mutex("key")
         assert mutex.acquire()

@@ -33,13 +33,13 @@ class JSONSerializer(BaseSerializer):
 
 @pytest.fixture
 def cache(target, namespace):
-    return LarderCache(target, namespace=namespace, secret=SECRET)
+    return LarderCache(target, namespace=namespace, secret=SECRET, preset="local")
 
 
 @pytest.fixture
 def raw(target, namespace):
     """The same namespace without the backend."""
-    with Client(target) as client:
+    with Client(target, preset="local") as client:
         yield client.namespace(namespace)
 
 

@@ -34,13 +34,13 @@ def site(target):
 
 @pytest.fixture
 def cache(site, target, namespace):
-    return LarderCache(target, {"OPTIONS": {"namespace": namespace}})
+    return LarderCache(target, {"OPTIONS": {"namespace": namespace, "preset": "local"}})
 
 
 @pytest.fixture
 def raw(target, namespace):
     """The same namespace without the backend."""
-    with Client(target) as client:
+    with Client(target, preset="local") as client:
         yield client.namespace(namespace)
 
 
@@ -149,7 +149,7 @@ def test_a_secret_can_be_replaced(cache, target, namespace):
 def test_undecodable_values_are_counted(cache, raw, target, namespace):
     raw.set(":1:key", b"garbage")
     cache.get("key")
-    assert shared_client(target, {}).counters(namespace)["undecodable"] == 1
+    assert shared_client(target, {"preset": "local"}).counters(namespace)["undecodable"] == 1
 
 
 class Bomb:
@@ -176,7 +176,7 @@ def test_eight_threads_compute_once(cache):
 
 def test_two_clients_compute_once(cache, target, namespace):
     # Another client, as in another process: the server makes one of them wait.
-    other = LarderCache(target, {"OPTIONS": {"namespace": namespace, "preset": "local"}})
+    other = LarderCache(target, {"OPTIONS": {"namespace": namespace, "call_timeout": 4}})
     calls = []
 
     def compute():

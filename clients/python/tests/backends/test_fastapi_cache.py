@@ -21,7 +21,7 @@ SECRET = "s" * 32
 @pytest.fixture
 def raw(target, namespace):
     """The same namespace without the backend."""
-    with Client(target) as client:
+    with Client(target, preset="local") as client:
         yield client.namespace(namespace)
 
 
@@ -33,7 +33,7 @@ def initialize():
 
 
 def test_the_interface(target, namespace):
-    backend = LarderBackend(target, namespace=namespace)
+    backend = LarderBackend(target, namespace=namespace, preset="local")
 
     async def use():
         assert await backend.get("a") is None
@@ -70,7 +70,9 @@ def test_a_cached_endpoint(target, namespace, initialize, coder):
         calls.append(item)
         return {"item": item, "calls": len(calls)}
 
-    initialize(LarderBackend(target, namespace=namespace, secret=SECRET), prefix="api")
+    initialize(
+        LarderBackend(target, namespace=namespace, secret=SECRET, preset="local"), prefix="api"
+    )
     with TestClient(app) as browser:
         first = browser.get("/items/1")
         second = browser.get("/items/1")
@@ -81,8 +83,8 @@ def test_a_cached_endpoint(target, namespace, initialize, coder):
 
 
 def test_pickles_need_a_secret(target, namespace, raw):
-    plain = LarderBackend(target, namespace=namespace)
-    signed = LarderBackend(target, namespace=namespace, secret=SECRET)
+    plain = LarderBackend(target, namespace=namespace, preset="local")
+    signed = LarderBackend(target, namespace=namespace, secret=SECRET, preset="local")
     pickled = pickle.dumps({"a": 1})
 
     async def use():
@@ -98,7 +100,7 @@ def test_pickles_need_a_secret(target, namespace, raw):
 
 
 def test_values_of_other_clients(target, namespace, raw):
-    backend = LarderBackend(target, namespace=namespace)
+    backend = LarderBackend(target, namespace=namespace, preset="local")
     raw.set("text", "é")
     raw.set("json", {"a": 1})
     assert asyncio.run(backend.get("text")) == "é".encode()
@@ -106,7 +108,7 @@ def test_values_of_other_clients(target, namespace, raw):
 
 
 def test_a_value_that_is_too_large_leaves_no_old_one(target, namespace):
-    backend = LarderBackend(target, namespace=namespace)
+    backend = LarderBackend(target, namespace=namespace, preset="local")
 
     async def use():
         await backend.set("key", b"old")

@@ -18,13 +18,13 @@ from larder_cache.backends.langchain import LarderCache
 
 @pytest.fixture
 def cache(target, namespace):
-    return LarderCache(target, namespace=namespace)
+    return LarderCache(target, namespace=namespace, preset="local")
 
 
 @pytest.fixture
 def raw(target, namespace):
     """The same namespace without the backend."""
-    with Client(target) as client:
+    with Client(target, preset="local") as client:
         yield client.namespace(namespace)
 
 
