@@ -111,6 +111,18 @@ def test_aliases_of_one_server_share_a_client(site, target):
     assert first._namespace._handle.engine is second._namespace._handle.engine
 
 
+def test_names_that_the_server_does_not_take_stay_apart(site, target, namespace):
+    def named(name):
+        options = {"namespace": f"{namespace}:{name}", "preset": "local"}
+        return LarderCache(target, {"OPTIONS": options})
+
+    names = ["Shop", "shop", "shop ", "läden"]
+    for name in names:
+        named(name).set("key", name)
+    named("Shop").clear()
+    assert [named(name).get("key") for name in names] == [None, *names[1:]]
+
+
 # === Signatures ===
 
 
