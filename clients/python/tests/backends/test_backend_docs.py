@@ -47,6 +47,12 @@ with TestClient(app) as browser:
     assert browser.get("/areas").json() == ["north", "south"]
     assert browser.get("/areas").headers["X-FastAPI-Cache"] == "HIT"
 """,
+    "aiocache": """
+import asyncio
+async def use():
+    assert [await load_user(7), await cache.get("7")] == [{"id": 7}] * 2
+asyncio.run(use())
+""",
     "LangChain": """
 from langchain_core.language_models.fake_chat_models import FakeListChatModel
 model = FakeListChatModel(responses=["first", "second"])
