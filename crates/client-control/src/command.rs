@@ -40,8 +40,8 @@ pub(crate) enum ControlCommand {
         #[serde(default)]
         method: Option<String>,
     },
-    /// Forgets calls, scripts and faults, and moves the gateway to another port; answers with the
-    /// addresses.
+    /// Forgets calls and script, resets the connections of the proxy, ends its fault, and moves the
+    /// gateway to another port. Answers with the addresses.
     Clear,
 }
 

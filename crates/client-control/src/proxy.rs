@@ -19,6 +19,7 @@ use tokio::{
 
 use crate::{command::FaultKind, wait::until};
 
+const CLOSE_LIMIT: Duration = Duration::from_secs(5);
 const REBIND_LIMIT: Duration = Duration::from_secs(5);
 
 /// How bytes are forwarded.
@@ -70,6 +71,13 @@ impl FaultProxy {
     pub(crate) fn connections(&self) -> (u64, u64) {
         let Counts { accepted, open } = &*self.counts;
         (accepted.load(Ordering::Relaxed), open.load(Ordering::Relaxed))
+    }
+
+    /// Ends all connections and the fault.
+    pub(crate) async fn clear(&mut self) -> Result<(), String> {
+        self.set(FaultKind::Cut, Duration::ZERO).await?;
+        let closed = until(CLOSE_LIMIT, async || (self.connections().1 == 0).then_some(()));
+        closed.await.ok_or_else(|| "connections of the proxy stay open".to_owned())
     }
 
     /// Replaces the fault. Data that was held back is delivered afterwards.

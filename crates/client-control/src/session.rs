@@ -7,7 +7,7 @@ use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
 use crate::{
-    command::{ControlCommand, FaultKind, ServerState, StartOptions, StoreKind},
+    command::{ControlCommand, ServerState, StartOptions, StoreKind},
     gateway::Gateway,
     larder_process::{LarderOptions, LarderProcess},
     proxy::FaultProxy,
@@ -113,7 +113,7 @@ impl Servers {
             ControlCommand::Calls { method } => return Ok(self.recorder.calls(method.as_deref())),
             ControlCommand::Clear => {
                 self.recorder.clear();
-                self.proxy.set(FaultKind::None, Duration::ZERO).await?;
+                self.proxy.clear().await?;
                 // gRPC libraries keep the budget of retries by address, also for later clients.
                 self.gateway = Gateway::start(self.larder.address(), self.recorder.clone()).await?;
                 return Ok(self.addresses());
