@@ -1027,6 +1027,12 @@ export interface AbandonRequest {
    * are answered `contended` because of it see the first 96 bytes as GetOrFetchResponse.cause.
    */
   reason: string;
+  /**
+   * The computation did not fail: the caller was cancelled, or does not want to store its value.
+   * The next caller, also one that waits, receives the lease at once, without a back-off.
+   * `reason` is not used then.
+   */
+  passOn: boolean;
 }
 
 export interface AbandonRequest_ParamsEntry {
@@ -5861,7 +5867,7 @@ export const RenewResponse: MessageFns<RenewResponse> = {
 };
 
 function createBaseAbandonRequest(): AbandonRequest {
-  return { namespace: "", key: "", params: {}, leaseToken: new Uint8Array(0), reason: "" };
+  return { namespace: "", key: "", params: {}, leaseToken: new Uint8Array(0), reason: "", passOn: false };
 }
 
 export const AbandonRequest: MessageFns<AbandonRequest> = {
@@ -5880,6 +5886,9 @@ export const AbandonRequest: MessageFns<AbandonRequest> = {
     }
     if (message.reason !== "") {
       writer.uint32(42).string(message.reason);
+    }
+    if (message.passOn !== false) {
+      writer.uint32(48).bool(message.passOn);
     }
     return writer;
   },
@@ -5940,6 +5949,14 @@ export const AbandonRequest: MessageFns<AbandonRequest> = {
             message.reason = reader.string();
             continue;
           }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.passOn = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -5970,6 +5987,7 @@ export const AbandonRequest: MessageFns<AbandonRequest> = {
     );
     message.leaseToken = object.leaseToken ?? new Uint8Array(0);
     message.reason = object.reason ?? "";
+    message.passOn = object.passOn ?? false;
     return message;
   },
 };
@@ -10617,7 +10635,8 @@ export const CacheServiceService = {
    * Callers that wait are answered at once: with the stale value if there is one, else with
    * `contended`; both with FETCH_STATUS_FAILED and the cause. Calls within a short back-off (1 s by
    * default) get the same answer: no new lease is granted for the key, so that callers do not try
-   * the failed source one after another. A token of a lost lease is ignored.
+   * the failed source one after another; unless `pass_on` is set. A token of a lost lease is
+   * ignored.
    * Idempotent.
    */
   abandon: {
@@ -10880,7 +10899,8 @@ export interface CacheServiceServer extends UntypedServiceImplementation {
    * Callers that wait are answered at once: with the stale value if there is one, else with
    * `contended`; both with FETCH_STATUS_FAILED and the cause. Calls within a short back-off (1 s by
    * default) get the same answer: no new lease is granted for the key, so that callers do not try
-   * the failed source one after another. A token of a lost lease is ignored.
+   * the failed source one after another; unless `pass_on` is set. A token of a lost lease is
+   * ignored.
    * Idempotent.
    */
   abandon: handleUnaryCall<AbandonRequest, AbandonResponse>;
@@ -11182,7 +11202,8 @@ export interface CacheServiceClient extends Client {
    * Callers that wait are answered at once: with the stale value if there is one, else with
    * `contended`; both with FETCH_STATUS_FAILED and the cause. Calls within a short back-off (1 s by
    * default) get the same answer: no new lease is granted for the key, so that callers do not try
-   * the failed source one after another. A token of a lost lease is ignored.
+   * the failed source one after another; unless `pass_on` is set. A token of a lost lease is
+   * ignored.
    * Idempotent.
    */
   abandon(
