@@ -8,6 +8,7 @@
 import json
 import re
 import sys
+import tomllib
 from pathlib import Path
 
 import yaml
@@ -20,10 +21,8 @@ MINIMUM = 120
 CASE_FIELDS = {
     "name", "needs", "via", "namespace", "clients", "handles", "loaders", "each", "steps",
 }
-FEATURES = {
-    "big_integers", "call_keys", "cancel", "gateway", "near_cache", "pass_on", "proxy", "server",
-    "threads", "two_clients",
-}
+# Features that a case names. The others follow from its steps.
+NAMED_FEATURES = {"big_integers", "call_keys", "near_cache", "pass_on", "threads", "two_clients"}
 VIA = {"server", "proxy", "gateway"}
 HANDLE_FIELDS = {"client", "namespace", "ttl", "tags", "on_error", "near_cache"}
 CLIENT_FIELDS = {
@@ -33,8 +32,8 @@ CLIENT_FIELDS = {
 LOADER_FIELDS = {"value", "by_key", "fail", "gate", "delay", "ttl", "tags", "store"}
 STEP_FIELDS = {
     "do", "handle", "args", "expect", "raises", "bind", "as", "copies", "for_each", "wait_until",
-    "within", "join", "cancel", "open", "loading", "loads", "loaded_keys", "advance", "server",
-    "fault", "delay", "connections", "script", "calls", "counters",
+    "within", "at_least", "join", "cancel", "open", "loading", "loads", "loaded_keys", "advance", "real",
+    "server", "fault", "delay", "connections", "script", "calls", "counters",
 }
 # Exactly one of them makes the kind of a step.
 STEP_KINDS = {
@@ -107,11 +106,12 @@ def check_step(place, step, case):
     kinds = STEP_KINDS & set(step)
     if len(kinds) != 1:
         raise CaseError(f"{place}: one of {', '.join(sorted(STEP_KINDS))} is needed")
-    needs = set(case.get("needs", []))
-    for kind, feature in (("server", "server"), ("fault", "proxy"), ("connections", "proxy"),
-                          ("script", "gateway"), ("calls", "gateway"), ("cancel", "cancel")):
-        if kind in step and feature not in needs:
-            raise CaseError(f"{place}: {kind} needs the feature {feature}")
+    if "fault" in step or "connections" in step:
+        targets = [options.get("target", "") for options in case.get("clients", {}).values()]
+        if case.get("via") != "proxy" and not any("{proxy}" in target for target in targets):
+            raise CaseError(f"{place}: the client must connect by the proxy")
+    if ("script" in step or "calls" in step) and case.get("via") != "gateway":
+        raise CaseError(f"{place}: the client must connect by the gateway")
     if "do" in step:
         operation = step["do"]
         if operation not in OPERATIONS:
@@ -130,6 +130,27 @@ def check_step(place, step, case):
             raise CaseError(f"{place}: no loader {name}")
 
 
+def features(case):
+    """All features that a case needs, sorted."""
+    found = set(case.get("needs", []))
+    for step in case["steps"]:
+        if "server" in step:
+            found.add("server")
+        if "fault" in step or "connections" in step:
+            found.add("proxy")
+        if "cancel" in step:
+            found.add("cancel")
+        if "script" in step:
+            found.add("gateway")
+        if "calls" in step:
+            found.add("calls")
+            # A fake has no deadlines and no metadata on a wire.
+            on_wire = {"timeout_ms", "metadata"}
+            if any(on_wire & set(step["calls"].get(name, {})) for name in ("first", "each")):
+                found.add("gateway")
+    return sorted(found)
+
+
 def keys_of(step):
     """Keys that a step names as plain text."""
     args = step.get("args", {})
@@ -143,7 +164,7 @@ def check_case(case, topic, owners):
     check_fields(place, case, CASE_FIELDS)
     if not re.fullmatch(r"[a-z0-9-]+", case["name"]):
         raise CaseError(f"{place}: a name has lower case, digits and dashes")
-    check_fields(f"{place}: needs", case.get("needs", []), FEATURES)
+    check_fields(f"{place}: needs", case.get("needs", []), NAMED_FEATURES)
     if case.get("via", "server") not in VIA:
         raise CaseError(f"{place}: via is one of {', '.join(sorted(VIA))}")
     for name, options in case.get("clients", {}).items():
@@ -171,7 +192,7 @@ def read_cases():
         for template in content["cases"]:
             for case in expanded(template):
                 check_case(case, topic, owners)
-                cases.append({"id": f"{topic}/{case['name']}", "topic": topic, **case})
+                cases.append({**case, "id": f"{topic}/{case['name']}", "needs": features(case)})
     ids = [case["id"] for case in cases]
     twice = {name for name in ids if ids.count(name) > 1}
     if twice:
@@ -181,9 +202,30 @@ def read_cases():
     return cases
 
 
+def configuration():
+    """Settings of the namespaces, for fakes: durations in milliseconds, sizes in bytes."""
+    units = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "KiB": 1024}
+
+    def plain(value):
+        found = re.fullmatch(r"(\d+)(\w+)", value) if isinstance(value, str) else None
+        return int(found[1]) * units[found[2]] if found else value
+
+    content = tomllib.loads((FOLDER / "larder.toml").read_text(encoding="utf-8"))
+    every = {"": content["defaults"], **content["namespaces"]}
+    return {
+        name: {setting: plain(value) for setting, value in settings.items()}
+        for name, settings in every.items()
+    }
+
+
 def rendered():
     matrix = yaml.safe_load((FOLDER / "matrix.yaml").read_text(encoding="utf-8"))
-    suite = {"version": VERSION, "cases": read_cases(), "matrix": matrix["values"]}
+    suite = {
+        "version": VERSION,
+        "configuration": configuration(),
+        "cases": read_cases(),
+        "matrix": matrix["values"],
+    }
     return json.dumps(suite, indent=1, ensure_ascii=True) + "\n"
 
 

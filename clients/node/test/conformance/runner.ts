@@ -145,7 +145,9 @@ export class CaseRun {
     else if (kind === 'join') await this.check(step, this.tasks.get(step.join)!.call);
     else await this.controls[kind](step);
     const took = performance.now() - begun;
-    if (took > (milliseconds(step.within) ?? STEP_MS)) throw new Mismatch(`it took ${took} ms`);
+    if (took > (milliseconds(step.within) ?? STEP_MS) || took < (milliseconds(step.at_least) ?? 0)) {
+      throw new Mismatch(`it took ${took} ms`);
+    }
   }
 
   private async check(step: Step, call: Promise<any>): Promise<void> {
@@ -202,7 +204,10 @@ export class CaseRun {
     (step: Step) => Promise<unknown> | void> = {
     cancel: (step) => this.tasks.get(step.cancel)!.cancel.abort(),
     open: (step) => this.gates.get(step.open)!.open(),
-    advance: (step) => this.place.advance(milliseconds(step.advance)!),
+    advance: (step) => {
+      const ms = milliseconds(step.advance)!;
+      return step.real === true ? sleep(ms) : this.place.advance(ms);
+    },
     server: (step) => this.place.control.server(step.server),
     fault: (step) => this.place.control.do('fault', {
       kind: step.fault, delay: milliseconds(step.delay) ?? 0,
@@ -254,7 +259,7 @@ export class CaseRun {
 
 /** The real server, with what the control program offers. */
 export class RealServer implements Place {
-  static readonly features = ['server', 'proxy', 'gateway', 'pass_on', 'near_cache'];
+  static readonly features = ['server', 'proxy', 'gateway', 'calls', 'pass_on', 'near_cache'];
   private accepted = 0;
 
   constructor(readonly control: Control) {}

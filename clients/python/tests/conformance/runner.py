@@ -126,6 +126,8 @@ class CaseRun:
         took = time.monotonic() - begun
         if took > (seconds(step.get("within")) or CASE_LIMIT):
             raise Mismatch(f"the step took {took:.3f} s")
+        if took < (seconds(step.get("at_least")) or 0.0):
+            raise Mismatch(f"the step took only {took:.3f} s")
 
     async def _check(self, step: dict[str, Any], call: Any) -> None:
         expected = step.get("raises")
@@ -213,7 +215,11 @@ class CaseRun:
             match(keys, self._loaders[name].keys, f"keys of {name}", self._bound)
 
     async def _do_advance(self, step: dict[str, Any]) -> None:
-        await self._place.advance(seconds(step["advance"]))
+        time_passed = seconds(step["advance"]) or 0.0
+        if step.get("real"):
+            await asyncio.sleep(time_passed)
+        else:
+            await self._place.advance(time_passed)
 
     async def _do_server(self, step: dict[str, Any]) -> None:
         await asyncio.to_thread(self._place.control.server, step["server"])
@@ -259,7 +265,7 @@ _KINDS = ("do", "join", "cancel", "open", "loading", "loads", "advance", "server
 class RealServer:
     """The real server, with what the control program offers."""
 
-    features = frozenset({"server", "proxy", "gateway", "near_cache", "pass_on"})
+    features = frozenset({"server", "proxy", "gateway", "calls", "near_cache", "pass_on"})
 
     def __init__(self, control: Control) -> None:
         self.control = control
