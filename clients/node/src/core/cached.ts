@@ -70,7 +70,9 @@ export function cached<F extends (...args: any[]) => any>(
 ): Cached<Parameters<F>, Awaited<ReturnType<F>>> {
   type A = Parameters<F>;
   type T = Awaited<ReturnType<F>>;
-  if (typeof fn !== 'function') throw new TypeError(`cached: expected a function, got ${typeof fn}`);
+  if (typeof fn !== 'function') {
+    throw new TypeError(`cached: expected a function, got ${typeof fn}`);
+  }
   if (/^(Async)?GeneratorFunction$/.test(fn.constructor.name)) {
     throw new TypeError('cached: the results of a generator cannot be cached');
   }
@@ -97,7 +99,7 @@ export function cached<F extends (...args: any[]) => any>(
   };
 
   const wrapper = async function (this: unknown, ...args: A): Promise<T> {
-    if (skip?.(...args)) return fn.apply(this, args);
+    if (skip?.(...args)) return (await fn.apply(this, args)) as T;
     return fetch(this, args, false);
   };
   return Object.assign(wrapper, {
@@ -110,11 +112,11 @@ export function cached<F extends (...args: any[]) => any>(
         codec,
       }),
     invalidate: async (...args: A) => namespace.delete(keys.key(args)),
-    async refresh(this: unknown, ...args: A) {
+    async refresh(this: unknown, ...args: A): Promise<T> {
       return fetch(this, args, true);
     },
-    async bypass(this: unknown, ...args: A) {
-      return fn.apply(this, args);
+    async bypass(this: unknown, ...args: A): Promise<T> {
+      return (await fn.apply(this, args)) as T;
     },
     original: fn,
   });
@@ -163,7 +165,9 @@ export function cachedMany<I, T>(
       signal, ttl, tags, timeout, codec,
     });
     const found = new Map<I, T>();
-    for (const [key, result] of results) if (result.found) found.set(wanted.get(key)!, result.value);
+    for (const [key, result] of results) {
+      if (result.found) found.set(wanted.get(key)!, result.value);
+    }
     return found;
   };
 }
