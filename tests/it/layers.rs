@@ -29,6 +29,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("changes", "histogram model"),
     ("checker", ""),
     ("circuit_breaker", ""),
+    ("client_control", ""),
     (
         "cli",
         "auth config error_chain growing_pauses model origin pb server store telemetry tls \

@@ -1,0 +1,1 @@
+"""Runner of the conformance cases of all client libraries (`clients/conformance`)."""
