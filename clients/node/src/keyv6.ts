@@ -59,12 +59,13 @@ export class LarderStore extends EventEmitter {
 
   /** @returns whether the value is stored; true for one that has already expired */
   async set(key: string, value: unknown, expires?: number): Promise<boolean> {
-    return this.#entries.set(this.namespace, relative({ key, value, expires }));
+    return this.#entries.set(this.namespace, relative({ key, value, expires }, Date.now()));
   }
 
   /** @returns for each entry, whether it is stored */
   async setMany(entries: LarderStoreEntry[]): Promise<boolean[]> {
-    return this.#entries.setMany(this.namespace, entries.map(relative));
+    const now = Date.now();
+    return this.#entries.setMany(this.namespace, entries.map((entry) => relative(entry, now)));
   }
 
   /** @returns whether there was an entry */
@@ -102,9 +103,9 @@ export class LarderStore extends EventEmitter {
 }
 
 /** The time at which a value expires as the time that is left. */
-function relative({ key, value, expires }: LarderStoreEntry): KeyvEntry {
+function relative({ key, value, expires }: LarderStoreEntry, now: number): KeyvEntry {
   const ends = typeof expires === 'number' && Number.isFinite(expires);
-  return { key, value, ttl: ends ? expires - Date.now() : Number.POSITIVE_INFINITY };
+  return { key, value, ttl: ends ? expires - now : Number.POSITIVE_INFINITY };
 }
 
 export default LarderStore;

@@ -1,4 +1,4 @@
-import { autoCodec, type Codec, type Namespace } from '../index.js';
+import type { Namespace } from '../index.js';
 import type { Connection } from './support.js';
 
 /** Settings that the stores for all releases of Keyv have. */
@@ -55,14 +55,28 @@ export class KeyvEntries {
 
   async set(namespace: string | undefined, { key, value, ttl }: KeyvEntry): Promise<boolean> {
     const result = await this.#namespace(namespace).set(key, value, { ttl });
-    if (result.stored) return true;
-    this.#report(result.error);
     // A value that has already expired is as good as stored: it is gone.
-    return result.reason === 'EXPIRED';
+    if (result.stored || result.reason === 'EXPIRED') return true;
+    this.#report(result.error);
+    return false;
   }
 
   async setMany(namespace: string | undefined, entries: KeyvEntry[]): Promise<boolean[]> {
-    return Promise.all(entries.map((entry) => this.set(namespace, entry)));
+    // A batch has one lifetime.
+    const batches = new Map<number, KeyvEntry[]>();
+    for (const entry of entries) {
+      batches.set(entry.ttl, [...(batches.get(entry.ttl) ?? []), entry]);
+    }
+    const stored = new Map<string, boolean>();
+    for (const [ttl, batch] of batches) {
+      const pairs = batch.map(({ key, value }): [string, unknown] => [key, value]);
+      const results = await this.#namespace(namespace).setMany(pairs, { ttl });
+      for (const [key, result] of results) {
+        if (!result.stored) this.#report(result.error);
+        stored.set(key as string, result.stored || result.reason === 'EXPIRED');
+      }
+    }
+    return entries.map(({ key }) => stored.get(key) === true);
   }
 
   async delete(namespace: string | undefined, key: string): Promise<boolean> {
@@ -120,7 +134,7 @@ export class KeyvEntries {
   #namespace(namespace: string | undefined): Namespace<unknown> {
     const name = this.#prefix + (namespace || this.#defaultNamespace);
     if (this.#last?.name !== name) {
-      const handle = this.#connection.client.namespace<unknown>(name, { codec });
+      const handle = this.#connection.client.namespace<unknown>(name);
       this.#last = { name, handle };
     }
     return this.#last.handle;
@@ -130,6 +144,3 @@ export class KeyvEntries {
     if (error !== undefined && error !== null) this.#onError(error);
   }
 }
-
-/** Keyv gives text, or its envelope if it does not serialize. */
-const codec: Codec<unknown> = autoCodec;

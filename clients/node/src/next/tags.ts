@@ -52,7 +52,7 @@ export class TagRecords {
         ? [`expired ${tag}`, now]
         : [`stale ${tag}`, { stale: now, expired: endOf(now, expire.expire) }],
     );
-    const results = await this.records.setMany(values, { ttl: FOREVER, onError: 'raise' });
+    const results = await this.records.setMany(values, { ttl: FOREVER });
     const refused = [...results.values()].find((result) => !result.stored);
     if (refused !== undefined && !refused.stored) {
       throw new Error(`tags: not revalidated: ${refused.reason}`, { cause: refused.error });
