@@ -62,6 +62,23 @@ impl Cache {
         Ok(())
     }
 
+    /// Gives a lease back without a value and without a failure: the next caller, also one that
+    /// waits, receives it at once.
+    ///
+    /// # Errors
+    /// [`Error::UnknownNamespace`].
+    pub async fn pass_on(&self, key: &EntryKey, token: LeaseToken) -> Result<(), Error> {
+        let context = self.context(key.namespace())?;
+        let key = &*context.key(key);
+        match self.store.abandon(key, token, Duration::ZERO, "").await {
+            Ok(true) => context.counters.count(Counter::LeasesAbandoned),
+            Ok(false) => {}
+            // The lease expires by itself.
+            Err(error) => context.count_degraded(error.is_degraded()),
+        }
+        Ok(())
+    }
+
     /// The longest that a caller may hold a lease through a stream.
     ///
     /// # Errors
@@ -134,6 +151,22 @@ mod tests {
         assert_eq!(during.status, failed);
         sleep(2 * SECOND).await;
         assert!(test.get_or_fetch(&request("k")).await.is_lease());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_lease_that_is_passed_on_is_granted_again_at_once() {
+        let test = leases_of_4_s();
+        let token = test.acquire("k").await;
+        test.cache.pass_on(&key("k"), token).await.unwrap();
+        assert_eq!(test.all_counted(), [(Counter::LeasesAbandoned, 1)]);
+        test.cache.pass_on(&key("k"), token).await.unwrap();
+        assert_eq!(test.counted(Counter::LeasesAbandoned), 1, "it is not held any more");
+        assert!(test.get_or_fetch(&request("k")).await.is_lease());
+        test.store.fail(ErrorKind::Timeout);
+        test.cache.pass_on(&key("k"), token).await.unwrap();
+        assert_eq!(test.counted(Counter::Degraded), 1);
+        let unknown = test.cache.pass_on(&key_in("other", "k"), token).await;
+        assert!(matches!(unknown, Err(Error::UnknownNamespace(_))));
     }
 
     #[tokio::test(start_paused = true)]

@@ -38,8 +38,14 @@ impl CacheRpc {
         let key = schema.key(key);
         let token = convert::required_token(&request.lease_token)?;
         let reason = convert::abandon_reason(&request.reason)?;
-        self.cache.abandon(&key, token, reason).await?;
+        let outcome = if request.pass_on {
+            self.cache.pass_on(&key, token).await?;
+            "PASSED_ON"
+        } else {
+            self.cache.abandon(&key, token, reason).await?;
+            "ABANDONED"
+        };
         end_lease(&access, &key, token);
-        Ok(self.with_log_fields(&key, "ABANDONED", pb::AbandonResponse {}))
+        Ok(self.with_log_fields(&key, outcome, pb::AbandonResponse {}))
     }
 }

@@ -12,6 +12,7 @@ use crate::support::{
         Cache, Fetched as _, NS, abandon, as_text, delete, fetch, fill, invalidate, ms, renewal,
         set_for, text,
     },
+    observe::waiting as waiting_calls,
     wait::{SOON, eventually, throughout},
 };
 
@@ -106,6 +107,30 @@ on_both_stores!(later_callers_get_the_abandon_reason, config: WINDOW, |env| {
         // A caller that accepts no stale value gets the time to retry.
         let request = GetOrFetchRequest { max_stale: ms(0), ..fetch(key, 0) };
         env.cache.get_or_fetch(request).await.unwrap().expect_contended();
+    }
+});
+
+on_all_stores!(a_lease_that_is_passed_on_goes_to_a_caller_that_waits, |env| {
+    let lease = env.cache.lease("k").await;
+    let cache = env.cache.clone();
+    let waiting = tokio::spawn(async move { cache.get_or_fetch(fetch("k", 30_000)).await });
+    waiting_calls(&env.larder, 1).await;
+    let passed_on = AbandonRequest { pass_on: true, ..abandon("k", &lease) };
+    env.cache.abandon(passed_on.clone()).await.unwrap();
+    let next = waiting.await.unwrap().unwrap().expect_lease();
+    assert_eq!(renew_result(&env.cache, "k", &lease).await, RenewResult::LeaseLost);
+    // The token of a lost lease has no effect.
+    env.cache.abandon(passed_on).await.unwrap();
+    assert_eq!(try_fill(&env.cache, "k", &next).await, SetResult::Stored);
+});
+
+on_both_stores!(a_lease_that_is_passed_on_has_no_back_off, |env| {
+    for key in ["a", "b"] {
+        let lease = env.cache.lease(key).await;
+        let reason = "is not used".to_owned();
+        let passed_on = AbandonRequest { pass_on: true, reason, ..abandon(key, &lease) };
+        env.cache.abandon(passed_on).await.unwrap();
+        env.cache.lease(key).await;
     }
 });
 
