@@ -134,7 +134,7 @@ export class HttpCache<Request> {
         headers,
         origin: rules.varyOrigin === false ? undefined : exchange.origin,
         user: user === undefined || user === null ? undefined : String(user),
-        body: method === 'POST' ? bodyDigest(bodyOf(exchange, rules.post!)) : undefined,
+        body: method === 'POST' ? bodyDigest(bodyOf(exchange, rules.post)) : undefined,
       },
       rules.varyQuery,
     );
@@ -377,7 +377,7 @@ function hasAll(names: ReadonlySet<string>, wanted: readonly string[]): boolean 
   return wanted.every((name) => names.has(name));
 }
 
-function keyText(lookup: Lookup<unknown>): string {
+function keyText(lookup: Lookup<any>): string {
   const params = variantOf(lookup.params, lookup.headers, lookup.names);
   const text = new URLSearchParams(params).toString();
   return text === '' ? lookup.path : `${lookup.path} ${text}`;
@@ -394,7 +394,7 @@ function plainHeaders(request: IncomingMessage): Headers {
 
 function bodyOf<Request>(
   exchange: Exchange<Request>,
-  post: true | ((request: Request) => unknown),
+  post: HttpCacheRules<Request>['post'],
 ): unknown {
   const body = typeof post === 'function' ? post(exchange.request) : exchange.body;
   if (body === undefined && typeof post !== 'function') {
