@@ -5,11 +5,19 @@ export { Namespace } from './core/namespace.js';
 export type { CallOptions, Key } from './core/scope.js';
 export type { Params } from './core/names.js';
 export type { GetOptions, ReadOptions } from './core/reads.js';
+export type { FetchManyOptions } from './core/fetch-many.js';
+export type { FetchOptions } from './core/fetching.js';
+export {
+  loaded, Loaded, type LoadContext, type LoadedMany, type LoadedOptions, type Loader,
+  type ManyLoader,
+} from './core/loaders.js';
 export type { Entries, SetOptions, WriteOptions } from './core/writes.js';
 export type {
   DeleteOptions, IncrementOptions, PatchOf, PatchOptions,
 } from './core/changes.js';
 export type { InvalidateOptions, Published, Targets } from './core/invalidation.js';
+export type { Change, ChangedKey, ResetCause, WatchOptions } from './core/watching.js';
+export type { NearCacheOptions } from './core/near-cache.js';
 export type { ListedKey, ListOptions, Stats, StatsOfNamespace } from './core/listing.js';
 export { type Duration, FOREVER } from './core/durations.js';
 export type { Logger } from './core/caller.js';

@@ -6,6 +6,12 @@ import { Counters, type Counts } from './counters.js';
 import { type Duration, milliseconds, positive } from './durations.js';
 import { type Published, publishEvent } from './invalidation.js';
 import { type Stats, stats } from './listing.js';
+import { changingAll, Feeds } from './feed.js';
+import { Background, Flights } from './flights.js';
+import { NearCache, type NearCacheOptions } from './near-cache.js';
+import { Watches } from './watching.js';
+import { larderError } from './errors.js';
+import { sleep } from './timers.js';
 import { encodeNamespace } from './names.js';
 import { Namespace } from './namespace.js';
 import { type ClientOptions, grpcTransport, limits, type OnError } from './options.js';
@@ -19,12 +25,19 @@ export interface NamespaceOptions<T> {
   codec?: Codec<T>;
   /** Tags of every value that the handle writes. */
   tags?: readonly string[];
+  /**
+   * Keep values in this process, coherent by Watch. Objects that are read are frozen then, because
+   * readers share them. Keep the handle: each has a near cache of its own.
+   */
+  nearCache?: boolean | NearCacheOptions;
   /** `raise`: outages are thrown by all calls; the client's choice if unset. */
   onError?: OnError;
 }
 
 /** Clients of a process at which a leak is likely: one per process is enough. */
 const MANY_CLIENTS = 10;
+/** How long `close` waits for the calls that give leases up. */
+const PARTING_MS = 1000;
 let liveClients = 0;
 
 const CONSOLE: Logger = {
@@ -61,6 +74,11 @@ export class Client implements AsyncDisposable {
       caller: new Caller(this.transport, logger, undefined),
       counters,
       limits: bounds,
+      flights: new Flights(),
+      background: new Background(bounds.background),
+      watches: new Watches(),
+      feeds: new Feeds(),
+      logger,
     };
     liveClients += 1;
     if (liveClients === MANY_CLIENTS) {
@@ -92,7 +110,13 @@ export class Client implements AsyncDisposable {
       tags: [...new Set(options.tags ?? [])],
       raise: (options.onError ?? this.onError) === 'raise',
       count: this.core.counters.of(namespace),
+      near: undefined,
     };
+    const { nearCache } = options;
+    if (nearCache !== undefined && nearCache !== false) {
+      const bounds = nearCache === true ? {} : nearCache;
+      scope.near = new NearCache(this.core.feeds.open(scope), bounds);
+    }
     return new Namespace(name, scope);
   }
 
@@ -102,7 +126,9 @@ export class Client implements AsyncDisposable {
     attributes: Readonly<Record<string, string>> = {},
     options?: CallOptions,
   ): Promise<Published> {
-    return publishEvent(this.core, this.spec(options), name, attributes);
+    return changingAll(this.core, () =>
+      publishEvent(this.core, this.spec(options), name, attributes),
+    );
   }
 
   /** Statistics of these namespaces, or of all. */
@@ -149,12 +175,22 @@ export class Client implements AsyncDisposable {
     return this.core.counters.snapshot();
   }
 
-  /** Ends the connections. Calls after that throw. It can be repeated. */
+  /** Cancels computations and ends the connections. Calls after that throw. Can be repeated. */
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
     liveClients -= 1;
-    this.core.caller.close();
+    const { caller, flights, background, watches } = this.core;
+    caller.closing();
+    const reason = larderError('CANCELLED', 'the client is closed', { reason: 'CLIENT_CLOSED' });
+    flights.close(reason);
+    watches.close(reason);
+    // The leases of what was running are given up, so that other processes need not wait for them.
+    const ending = new AbortController();
+    const timeout = sleep(PARTING_MS, ending.signal).catch(() => {});
+    await Promise.race([background.close(reason), timeout]);
+    ending.abort();
+    caller.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {
