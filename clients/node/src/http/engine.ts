@@ -26,7 +26,7 @@ export interface Exchange<Request> {
 export interface Answer {
   status: number;
   headers: Record<string, string>;
-  /** Undefined for an answer without one: 304, and HEAD. */
+  /** Undefined for a 304. Node leaves it out of the answer to HEAD. */
   body: Buffer | undefined;
 }
 
@@ -155,7 +155,7 @@ export class HttpCache<Request> {
       if (stored === null) return this.#continue(exchange, 'MISS');
       switch (stored.kind) {
         case 'response':
-          if (refresh || this.#isWanted(lookup, stored, result.age ?? 0)) {
+          if (refresh || this.#isWanted(lookup, stored, result)) {
             return this.#serve(lookup, stored, result);
           }
           refresh = true;
@@ -213,13 +213,17 @@ export class HttpCache<Request> {
     return result as Result<Stored>;
   }
 
-  /** Whether the request takes an answer of this age. */
-  #isWanted({ rules, headers }: Lookup<Request>, stored: StoredResponse, age: number): boolean {
-    return !rules.obeyRequests || satisfies(headers, stored, age);
+  /** Whether the answer is recent enough for the request. */
+  #isWanted(
+    { rules, headers }: Lookup<Request>,
+    stored: StoredResponse,
+    { age, ttlRemaining }: Result<Stored>,
+  ): boolean {
+    return !rules.obeyRequests || satisfies(headers, stored, age ?? 0, ttlRemaining ?? 0);
   }
 
   #serve(lookup: Lookup<Request>, stored: StoredResponse, result: Result<Stored>): Answer {
-    const { exchange, headers } = lookup;
+    const { headers } = lookup;
     const sent = headersOf(stored, result.age ?? 0) as Record<string, string>;
     sent['x-cache'] = result.tier === 'loader' ? 'MISS' : 'HIT';
     if (result.ttlRemaining !== undefined) {
@@ -231,8 +235,7 @@ export class HttpCache<Request> {
       return { status: 304, headers: sent, body: undefined };
     }
     sent['content-length'] = String(stored.body.length);
-    const body = exchange.raw.method === 'HEAD' ? undefined : stored.body;
-    return { status: stored.status, headers: sent, body };
+    return { status: stored.status, headers: sent, body: stored.body };
   }
 
   /** The value of the loader, for this request and those that wait for it. */

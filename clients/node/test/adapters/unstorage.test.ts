@@ -8,7 +8,7 @@ import { fresh, until, useServer } from '../support.js';
 const used = useServer();
 function storage(options = {}) {
   const namespace = fresh();
-  const made = createStorage({
+  const made = createStorage<any>({
     driver: larderStorage({ client: used.client, namespace, ...options }),
   });
   return Object.assign(made, { entries: used.client.namespace(namespace) });
@@ -44,9 +44,10 @@ describe('items', () => {
 
   test('an object with toJSON, and one that cannot be stored', async () => {
     const items = storage();
-    await items.setItem('a', { toJSON: () => ({ n: 1 }) });
+    const value: unknown = { toJSON: () => ({ n: 1 }) };
+    await items.setItem('a', value as object);
     expect(await items.getItem('a')).toEqual({ n: 1 });
-    await expect(items.setItem('b', new Set() as never)).rejects.toThrow();
+    await expect(items.setItem('b', new Set())).rejects.toThrow();
   });
 
   test('undefined removes', async () => {
@@ -68,7 +69,7 @@ describe('items', () => {
   test('many at once', async () => {
     const items = storage();
     await items.setItems([
-      { key: 'a', value: 1 },
+      { key: 'a', value: 1 as object | number },
       { key: 'b', value: { n: 2 }, options: { ttl: 60 } },
     ]);
     expect(await items.getItems(['a', 'missing', { key: 'b' }])).toEqual([
