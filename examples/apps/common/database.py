@@ -26,26 +26,26 @@ _local = threading.local()
 def query(name: str, **parameters: Any) -> Any:
     """The document of a query, or None if there is no row. Takes as long as its delay."""
     _log(name)
-    document = _document("queries", name, parameters)
+    documents = _documents("queries", name, parameters)
     # The rows are read first: as with a real slow query, they can be old when it ends.
     time.sleep(_delay(name))
-    return document
+    return documents[0] if documents else None
 
 
 async def query_async(name: str, **parameters: Any) -> Any:
     """`query` for asyncio."""
     _log(name)
-    document = await asyncio.to_thread(_document, "queries", name, parameters)
+    documents = await asyncio.to_thread(_documents, "queries", name, parameters)
     await asyncio.sleep(_delay(name))
-    return document
+    return documents[0] if documents else None
 
 
-def change(name: str, **parameters: Any) -> Any:
-    """Applies a change, and returns its document, or None. It is durable on return."""
-    return _document("changes", name, parameters)
+def change(name: str, **parameters: Any) -> list[Any]:
+    """Applies a change, and returns the documents of the changed rows. It is durable on return."""
+    return _documents("changes", name, parameters)
 
 
-async def change_async(name: str, **parameters: Any) -> Any:
+async def change_async(name: str, **parameters: Any) -> list[Any]:
     """`change` for asyncio."""
     return await asyncio.to_thread(change, name, **parameters)
 
@@ -54,11 +54,11 @@ def _delay(name: str) -> float:
     return _DELAYS[name] * settings.DELAY_SCALE / 1000
 
 
-def _document(folder: str, name: str, parameters: dict[str, Any]) -> Any:
+def _documents(folder: str, name: str, parameters: dict[str, Any]) -> list[Any]:
     connection = _connection()
     with connection:
-        row = connection.execute(_statement(folder, name), parameters).fetchone()
-    return None if row is None or row[0] is None else json.loads(row[0])
+        rows = connection.execute(_statement(folder, name), parameters).fetchall()
+    return [json.loads(row[0]) for row in rows]
 
 
 @lru_cache(maxsize=None)

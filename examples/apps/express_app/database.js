@@ -12,16 +12,16 @@ database.exec('PRAGMA busy_timeout = 10000');
 const statements = new Map();
 
 /** The document of a query, or null if there is no row. Takes as long as its delay. */
-export async function query(name, parameters) {
+export async function query(name, parameters = {}) {
   if (queryLog) appendFileSync(queryLog, `${(Date.now() / 1000).toFixed(3)} ${name}\n`);
-  const document = run('queries', name, parameters);
+  const [document] = run('queries', name, parameters);
   // The rows are read first: as with a real slow query, they can be old when it ends.
   await delay(delays[name] * delayScale);
-  return document;
+  return document ?? null;
 }
 
-/** Applies a change, and returns its document, or null. It is durable on return. */
-export function change(name, parameters) {
+/** Applies a change, and returns the documents of the changed rows. It is durable on return. */
+export function change(name, parameters = {}) {
   return run('changes', name, parameters);
 }
 
@@ -32,7 +32,5 @@ function run(folder, name, parameters) {
     statement = database.prepare(readFileSync(path, 'utf8'));
     statements.set(path, statement);
   }
-  // All rows are read, so that the statement ends and its transaction is committed.
-  const [row] = statement.all(parameters);
-  return row?.document == null ? null : JSON.parse(row.document);
+  return statement.all(parameters).map((row) => JSON.parse(row.document));
 }
