@@ -1,0 +1,205 @@
+"""The phases of a run."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+
+import aiohttp
+
+from database.seed import COMPANIES, seed
+
+from . import endpoints
+from .changes import READERS
+from .choices import Choices
+from .endpoints import READS, Call
+from .figures import Window, queries
+from .fleet import APPS, Fleet, Settings, start_all
+from .load import PATIENCE, Shop, be_user
+from .processes import Process
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """How long the phases take, in seconds, and how many users there are."""
+
+    #: Requests to each endpoint without the cache.
+    before: int
+    load: float
+    #: Before an outage, while it lasts, and after it.
+    calm: float
+    redis_away: float
+    replica_away: float
+    recovery: float
+    #: Users at the same time, how long they pause on average, and how many there are in all.
+    users: int
+    pause: float
+    population: int
+    companies: int
+
+
+FULL = Plan(before=5, load=60, calm=4, redis_away=12, replica_away=8, recovery=10, users=24,
+            pause=0.08, population=100, companies=COMPANIES)  # fmt: skip
+QUICK = Plan(before=3, load=12, calm=2, redis_away=4, replica_away=3, recovery=5, users=16,
+             pause=0.05, population=30, companies=20)  # fmt: skip
+
+
+@dataclass(slots=True)
+class Outage:
+    """An outage under load: when it was, and what happened when."""
+
+    window: Window
+    events: dict[float, str]
+
+
+class Run:
+    """One run, from the start of Redis to the last check."""
+
+    def __init__(self, settings: Settings, plan: Plan) -> None:
+        self.settings = settings
+        self.plan = plan
+        self.fleet = Fleet(settings)
+        self.delays = {
+            name: delay * settings.delay_scale / 1000
+            for name, delay in json.loads((APPS / "database/delays.json").read_text()).items()
+        }
+        self._running: list[Process] = []
+
+    def prepare(self) -> None:
+        """Makes the database."""
+        seed(self.settings.database)
+
+    def stop(self) -> None:
+        """Ends all processes."""
+        for process in self._running:
+            process.stop()
+        self._running = []
+        self.fleet.stop()
+
+    @asynccontextmanager
+    async def shop(self, *, cache: bool):
+        """The services, started, and ended afterwards."""
+        services = self.fleet.services(cache=cache)
+        self._running = list(services.values())
+        await start_all(self._running)
+        urls = {name: f"http://{process.address}" for name, process in services.items()}
+        timeout = aiohttp.ClientTimeout(total=PATIENCE)
+        connector = aiohttp.TCPConnector(limit=0)
+        async with aiohttp.ClientSession(timeout=timeout, connector=connector) as session:
+            yield Shop(session, urls, self.delays)
+        for process in self._running:
+            process.stop()
+        self._running = []
+
+    async def before(self) -> Shop:
+        """Reads each endpoint some times without the cache."""
+        async with self.shop(cache=False) as shop:
+            choices = self._choices(1)
+
+            async def ask(endpoint: endpoints.Endpoint) -> None:
+                for number in range(self.plan.before):
+                    service = endpoint.services[number % len(endpoint.services)]
+                    await shop.read(endpoint, endpoint.call(choices), service)
+
+            await asyncio.gather(*map(ask, READS))
+        return shop
+
+    async def sharing(self, shop: Shop) -> list[str]:
+        """Reads the same data from all services in turn: one of them queries, the others do not.
+
+        Returns what is wrong.
+        """
+        faults = []
+        for endpoint in READS:
+            if len(endpoint.services) == 1:
+                continue
+            # Keys that the load does not use.
+            call = _SHARED[endpoint.query]
+            for first in range(len(endpoint.services)):
+                if first == 1 and endpoint.query == "companies":
+                    break
+                begin = time.time()
+                order = endpoint.services[first:] + endpoint.services[:first]
+                seen = [await shop.read(endpoint, call(300 + first), name) for name in order]
+                faults += [f"{endpoint.label}: {a.error}" for a in seen if a.error is not None]
+                ran = queries(self.settings.query_log, Window(begin, time.time() + 1))
+                if ran[endpoint.query] != 1:
+                    faults.append(
+                        f"{endpoint.label} by {', '.join(order)}: "
+                        f"{ran[endpoint.query]} queries instead of 1"
+                    )
+        return faults
+
+    @asynccontextmanager
+    async def load(self, shop: Shop):
+        """Users who read and change things, until the end of the block."""
+        stop = asyncio.Event()
+        users = [
+            asyncio.create_task(be_user(shop, self._choices(n), stop, self.plan.pause))
+            for n in range(self.plan.users)
+        ]
+        try:
+            yield
+        finally:
+            stop.set()
+            # An error here is one of the driver, not of a service.
+            await asyncio.gather(*users)
+
+    async def steady(self) -> Window:
+        """The load with everything well."""
+        begin = time.time()
+        await asyncio.sleep(self.plan.load)
+        return Window(begin, time.time())
+
+    async def outage(self, process: Process, seconds: float) -> Outage:
+        """Kills a process under load, and starts it again."""
+        begin = time.time()
+        await asyncio.sleep(self.plan.calm)
+        events = {time.time(): f"{process.name} is killed"}
+        await asyncio.to_thread(process.kill)
+        await asyncio.sleep(seconds)
+        events[time.time()] = f"{process.name} starts"
+        process.start()
+        await process.ready()
+        events[time.time()] = f"{process.name} is ready"
+        await asyncio.sleep(self.plan.recovery)
+        return Outage(Window(begin, time.time()), events)
+
+    async def last_look(self, shop: Shop) -> list[str]:
+        """Reads all that was changed from all services, and compares it with the database.
+
+        Returns what is wrong.
+        """
+        faults = []
+        with sqlite3.connect(self.settings.database) as connection:
+            for kind, services in READERS.items():
+                table, key = _TABLES[kind]
+                for subject in shop.revisions.of_kind(kind):
+                    statement = f"SELECT revision FROM {table} WHERE {key} = ?"
+                    (revision,) = connection.execute(statement, subject[1:]).fetchone()
+                    shop.revisions.answered(subject, revision)
+                    call = _CALLS[kind](subject[1])
+                    for answer in await shop.show((call, services)):
+                        if answer.error or answer.stale:
+                            faults.append(f"{answer.service}: {answer.error or answer.stale}")
+        return faults
+
+    def _choices(self, seed_of_choices: int) -> Choices:
+        return Choices(
+            seed_of_choices, users=self.plan.population, companies=self.plan.companies
+        )
+
+
+_TABLES = {"user": ("users", "id"), "company": ("companies", "id"), "points": ("points", "user_id")}
+_CALLS = {"user": endpoints.user, "company": endpoints.company, "points": endpoints.points}
+_SHARED = {
+    "user": endpoints.user,
+    "profile": endpoints.profile,
+    "points": endpoints.points,
+    "company": lambda number: endpoints.company(number - 250),
+    "companies": lambda number: Call("/companies", number),
+}
