@@ -96,6 +96,11 @@ minimise() {
   echo "$name: $(size "$kept") inputs are kept"
 }
 
+if [[ -n ${LIST:-} ]]; then
+  # Each target has inputs that are kept.
+  ls "$KEPT"
+  exit
+fi
 time=$(seconds "${TIME:-1m}")
 program=$(build)
 [[ -x $program ]] || fail "the tests could not be built"
@@ -103,10 +108,6 @@ tests=()
 while IFS= read -r test; do
   [[ -n ${TARGET:-} && ${test##*::} != "$TARGET" ]] || tests+=("$test")
 done < <(targets "$program")
-if [[ -n ${LIST:-} ]]; then
-  for test in "${tests[@]}"; do echo "${test##*::}"; done
-  exit
-fi
 ((${#tests[@]} > 0)) || fail "there is no target '${TARGET:-}': LIST=1 make fuzz lists them"
 
 failed=()

@@ -130,11 +130,13 @@ func computeUnder[T any](
 func abandon(
 	ctx context.Context, larder pb.CacheServiceClient, name Value, lease *pb.Lease, reason string,
 ) {
+	// A caller that has gone passes the lease on, without the back-off of a failure.
+	cancelled := ctx.Err() != nil
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), short)
 	defer cancel()
 	_, _ = larder.Abandon(ctx, &pb.AbandonRequest{
 		Namespace: name.Namespace, Key: name.Key, Params: name.Params, LeaseToken: lease.Token,
-		Reason: reason,
+		Reason: reason, PassOn: cancelled,
 	})
 }
 

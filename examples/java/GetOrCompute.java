@@ -6,6 +6,7 @@ import io.grpc.StatusRuntimeException;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.Callable;
+import java.util.concurrent.CancellationException;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.TimeoutException;
 import larder.v1.CacheServiceGrpc.CacheServiceBlockingStub;
@@ -145,6 +146,9 @@ public final class GetOrCompute {
             .putAllParams(params)
             .setLeaseToken(lease.getToken())
             .setReason(error.getClass().getSimpleName())
+            // A caller that has gone has not failed: there is no back-off.
+            .setPassOn(
+                error instanceof InterruptedException || error instanceof CancellationException)
             .build();
     tryTo(stub -> stub.abandon(abandon));
   }

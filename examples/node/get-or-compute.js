@@ -70,7 +70,9 @@ async function getOrCompute(larder, namespace, key, compute, { params = {}, ttl,
     // Callers that wait receive the reason, so it must not contain secrets. At most 256 bytes.
     const abandon = (error) => {
       const reason = error?.name ?? 'Error';
-      return call(larder, 'abandon', { ...name, leaseToken, reason }, SHORT).catch(() => {});
+      // A caller that has gone passes the lease on, without the back-off of a failure.
+      const passOn = signal?.aborted ?? false;
+      return call(larder, 'abandon', { ...name, leaseToken, reason, passOn }, SHORT).catch(() => {});
     };
     let value, fill;
     try {

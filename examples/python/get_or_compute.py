@@ -177,8 +177,14 @@ def fill(name, lease, value, ttl):
 
 
 def abandon(name, lease, error):
-    # Callers that wait receive the reason, so it must not contain secrets. At most 256 bytes.
-    return pb.AbandonRequest(**name, lease_token=lease.token, reason=type(error).__name__)
+    # Callers that wait receive the reason, so it must not contain secrets. At most 256 bytes. A
+    # caller that has gone passes the lease on, without the back-off of a failure.
+    return pb.AbandonRequest(
+        **name,
+        lease_token=lease.token,
+        reason=type(error).__name__,
+        pass_on=not is_failure(error),
+    )
 
 
 def retry_delay(answer, deadline):

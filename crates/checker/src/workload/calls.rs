@@ -187,6 +187,7 @@ impl Client {
             namespace: convert::namespace(key),
             key: key_name(key),
             lease_token: lease.token.clone(),
+            pass_on: self.random.random_bool(0.5),
             ..AbandonRequest::default()
         };
         let called = self.call(async |cache| cache.abandon(limited(request.clone())).await).await;
