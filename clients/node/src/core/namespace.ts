@@ -1,0 +1,163 @@
+import * as changes from './changes.js';
+import * as invalidation from './invalidation.js';
+import * as listing from './listing.js';
+import type { Duration } from './durations.js';
+import type { Params } from './names.js';
+import * as reads from './reads.js';
+import type {
+  Deleted, Incremented, Invalidated, Patched, Result, Touched, WriteResult,
+} from './results.js';
+import { type CallOptions, type Key, type Scope, spec } from './scope.js';
+import * as writes from './writes.js';
+
+/**
+ * A namespace: a logical cache with its own defaults. Handles are cheap; all of one client share
+ * its connections. Made by `Client.namespace`.
+ */
+export class Namespace<T = any> {
+  /** @internal */
+  constructor(
+    /** The name as it was given. */
+    readonly name: string,
+    /** @internal */
+    readonly scope: Scope<T>,
+  ) {}
+
+  /** The name as the server has it. */
+  get wireName(): string {
+    return this.scope.namespace;
+  }
+
+  /** Reads one entry. Without the cache it is a miss. */
+  get<U = T>(key: Key, options?: reads.GetOptions<U>): Promise<Result<U>> {
+    return reads.get(this.scope, key, options);
+  }
+
+  /** Reads several entries. The map has a result for each of `keys`, in their order. */
+  getMany<U = T, K extends Key = Key>(
+    keys: Iterable<K>,
+    options?: reads.ReadOptions<U>,
+  ): Promise<Map<K, Result<U>>> {
+    return reads.getMany(this.scope, keys, options);
+  }
+
+  /** Whether `get` would find a value. The value is not transferred. */
+  has(key: Key, options?: Omit<reads.GetOptions<any>, 'codec'>): Promise<boolean> {
+    return reads.has(this.scope, key, options);
+  }
+
+  /**
+   * Stores one value.
+   *
+   * @throws EncodeError if the codec cannot send the value
+   * @throws ResourceExhausted (`VALUE_TOO_LARGE`) if it is over the server's limit
+   */
+  set<U = T>(key: Key, value: U, options?: writes.SetOptions<U>): Promise<WriteResult> {
+    return writes.set(this.scope, key, value, options);
+  }
+
+  /** Stores several values, each with a result of its own. It is not atomic. */
+  setMany<U = T>(
+    entries: writes.Entries<U>,
+    options?: writes.WriteOptions<U>,
+  ): Promise<Map<Key, WriteResult>> {
+    return writes.setMany(this.scope, entries, options);
+  }
+
+  /** Gives a fresh entry a new TTL from now. */
+  touch(
+    key: Key,
+    ttl: Duration,
+    options?: CallOptions & { params?: Params },
+  ): Promise<Touched> {
+    return writes.touch(this.scope, key, ttl, options);
+  }
+
+  /**
+   * Removes one entry. After that no read returns what was written, leased or fetched before.
+   *
+   * @throws Unavailable if the store did not apply it
+   */
+  delete<U = T>(key: Key, options?: changes.DeleteOptions<U>): Promise<Deleted<U>> {
+    return changes.remove(this.scope, key, options);
+  }
+
+  /** Removes several entries, each with the guarantee of `delete`. */
+  deleteMany<K extends Key>(
+    keys: Iterable<K>,
+    options?: CallOptions & { holdOff?: Duration },
+  ): Promise<Map<K, Deleted<never>>> {
+    return changes.removeMany(this.scope, keys, options);
+  }
+
+  /**
+   * Adds to a counter, atomically. A missing one starts from `initial`. It is not repeated after an
+   * error: the sum may be applied.
+   *
+   * @throws FailedPrecondition if the entry is not an integer (`NOT_AN_INTEGER`), or the sum needs
+   * more than 64 bits (`OVERFLOW`)
+   */
+  increment(
+    key: Key,
+    delta: number | bigint = 1,
+    options?: changes.IncrementOptions,
+  ): Promise<Incremented> {
+    return changes.increment(this.scope, key, delta, options);
+  }
+
+  /**
+   * Changes a part of a JSON value, atomically: `{ merge: { name: 'new' } }` or
+   * `{ jsonPatch: [{ op: 'replace', path: '/name', value: 'new' }] }`.
+   */
+  patch(
+    key: Key,
+    change: changes.PatchOf,
+    options?: changes.PatchOptions,
+  ): Promise<Patched> {
+    return changes.patch(this.scope, key, change, options);
+  }
+
+  /**
+   * Makes entries unreachable by tag, by pattern and by key.
+   *
+   * @throws Unavailable if the store did not apply all of it; the call can be repeated
+   */
+  invalidate(
+    targets: invalidation.Targets,
+    options?: invalidation.InvalidateOptions,
+  ): Promise<Invalidated> {
+    return invalidation.invalidate(this.scope, targets, options);
+  }
+
+  /** Makes all entries of the namespace unreachable, at a cost independent of their number. */
+  invalidateNamespace(options?: CallOptions): Promise<Invalidated> {
+    return invalidation.invalidateNamespace(this.scope, options);
+  }
+
+  /** Invalidates what the rules of the server select for an event, in all namespaces. */
+  publishEvent(
+    name: string,
+    attributes: Readonly<Record<string, string>> = {},
+    options?: CallOptions,
+  ): Promise<invalidation.Published> {
+    const how = spec(this.scope, options, { idempotent: true, open: false });
+    return invalidation.publishEvent(this.scope.core, how, name, attributes);
+  }
+
+  /** The keys of the namespace, in no order, a page at a time. Keys of all params are listed. */
+  listKeys(options?: listing.ListOptions): AsyncGenerator<listing.ListedKey, void> {
+    return listing.listKeys(this.scope, options);
+  }
+
+  /** The number of keys that `listKeys` lists. */
+  countKeys(options?: Omit<listing.ListOptions, 'pageSize'>): Promise<number> {
+    return listing.countKeys(this.scope, options);
+  }
+
+  /** Statistics of the namespace in the whole fleet; undefined if there are none yet. */
+  async stats(options?: CallOptions): Promise<listing.StatsOfNamespace | undefined> {
+    const how = spec(this.scope, options, { idempotent: true, open: false });
+    const all = await listing.stats(this.scope.core, how, [this.scope.namespace]);
+    return all.namespaces.find(({ namespace }) => namespace === this.scope.namespace);
+  }
+}

@@ -1,0 +1,31 @@
+/** Client of Larder, a cache for services in every language. */
+export { Client, type NamespaceOptions } from './core/client.js';
+export type { ClientOptions, OnError, Preset } from './core/options.js';
+export { Namespace } from './core/namespace.js';
+export type { CallOptions, Key } from './core/scope.js';
+export type { Params } from './core/names.js';
+export type { GetOptions, ReadOptions } from './core/reads.js';
+export type { Entries, SetOptions, WriteOptions } from './core/writes.js';
+export type {
+  DeleteOptions, IncrementOptions, PatchOf, PatchOptions,
+} from './core/changes.js';
+export type { InvalidateOptions, Published, Targets } from './core/invalidation.js';
+export type { ListedKey, ListOptions, Stats, StatsOfNamespace } from './core/listing.js';
+export { type Duration, FOREVER } from './core/durations.js';
+export type { Logger } from './core/caller.js';
+export type { CounterName, Counts } from './core/counters.js';
+export type { Token, TokenProvider } from './transport/credentials.js';
+export type { Transport } from './transport/transport.js';
+export {
+  autoCodec, bytesCodec, checked, type Codec, type Encoded, jsonCodec, structuredCodec, textCodec,
+} from './core/codecs.js';
+export {
+  Aborted, type Code, DeadlineExceeded, DecodeError, EncodeError, FailedPrecondition,
+  InvalidArgument, LarderError, NotFound, PermissionDenied, ResourceExhausted, Unauthenticated,
+  Unavailable, Unimplemented,
+} from './core/errors.js';
+export type {
+  Deleted, Hit, Incremented, Invalidated, Miss, Negative, NotStored, NotStoredReason, Patched,
+  Result, Stale, Stored, Tier, Touched, WriteResult,
+} from './core/results.js';
+export { VERSION } from './core/version.js';
