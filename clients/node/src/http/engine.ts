@@ -1,0 +1,407 @@
+import type { IncomingMessage, ServerResponse } from 'node:http';
+import { type Connection, connectionOf } from '../adapters/support.js';
+import { type Duration, FOREVER, loaded, type Namespace, type Result } from '../index.js';
+import { capture, type CaptureRules, type Ending } from './capture.js';
+import { codec, entityTag, type Headers, type Stored, type StoredResponse } from './entries.js';
+import { milliseconds } from '../core/durations.js';
+import { bodyDigest, paramsOf, pathOf, pathTag, variantOf } from './keys.js';
+import { addedTags, type HttpCacheOptions, type HttpCacheRules } from './options.js';
+import { freshFor, headersOf, isNotModified, satisfies, varyNames } from './rules.js';
+
+/** A request of a framework. */
+export interface Exchange<Request> {
+  request: Request;
+  /** The request of Node. */
+  raw: IncomingMessage;
+  response: ServerResponse;
+  /** Path and query as the client sent them. */
+  url: string;
+  /** Scheme and host as the client sees them. */
+  origin: string;
+  /** The body, if it was parsed. */
+  body: unknown;
+}
+
+/** A cached answer to send. */
+export interface Answer {
+  status: number;
+  headers: Record<string, string>;
+  /** Undefined for an answer without one: 304, and HEAD. */
+  body: Buffer | undefined;
+}
+
+/** A request whose answer may come from the cache. */
+interface Lookup<Request> {
+  exchange: Exchange<Request>;
+  rules: HttpCacheRules<Request>;
+  shared: boolean;
+  path: string;
+  params: Record<string, string>;
+  headers: Headers;
+  /** Headers that are part of the key. */
+  names: Set<string>;
+}
+
+const DEFAULT_STATUSES = [200];
+const DEFAULT_MAX_BODY = 512 * 1024;
+const DEFAULT_PASS_MS = 10_000;
+/** After an error of the handler, requests wait for each other again soon. */
+const FAILED_PASS_MS = 1000;
+/** URLs whose `Vary` this process remembers. */
+const MAX_REMEMBERED = 1000;
+/** Lookups of one request: its variants become known one after the other. */
+const MAX_ROUNDS = 4;
+/** Requests with these get a part of an answer, or none, and go past the cache. */
+const PARTIAL = ['range', 'if-match', 'if-unmodified-since', 'if-range'];
+/** The handler makes whole answers, which the cache turns into a 304. */
+const CONDITIONS = ['if-none-match', 'if-modified-since'];
+const SAFE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
+
+/** A cache of HTTP answers for a framework. */
+export class HttpCache<Request> {
+  readonly handle: Namespace<Stored>;
+  readonly #connection: Connection;
+  readonly #options: HttpCacheOptions<Request>;
+  readonly #remembered = new Map<string, string[]>();
+
+  constructor(options: HttpCacheOptions<Request>) {
+    this.#options = options;
+    this.#connection = connectionOf(options);
+    this.handle = this.#connection.client.namespace<Stored>(options.namespace ?? 'http', { codec });
+  }
+
+  /** Invalidates all answers of a path, with every query and for every user. */
+  async purge(path: string): Promise<void> {
+    await this.handle.invalidate({ tags: [pathTag(pathOf(path))] });
+  }
+
+  /** Invalidates all answers with any of the tags. */
+  async invalidateTags(...tags: string[]): Promise<void> {
+    await this.handle.invalidate({ tags });
+  }
+
+  /** Closes the client, if it belongs to the cache. */
+  async close(): Promise<void> {
+    await this.#connection.close();
+  }
+
+  /**
+   * Begins a request.
+   *
+   * @returns the answer from the cache; undefined: the handler makes it, and what it sends is
+   * stored if it may be
+   */
+  async begin(
+    exchange: Exchange<Request>,
+    own: HttpCacheRules<Request> = {},
+  ): Promise<Answer | undefined> {
+    const rules = { ...this.#options, ...own };
+    let lookup: Lookup<Request> | undefined;
+    try {
+      lookup = await this.#lookup(exchange, rules);
+      if (lookup === undefined) return this.#bypass(exchange);
+      return await this.#answer(lookup);
+    } catch (error) {
+      if (isAbort(error)) return GONE;
+      // A request never fails because of its cache.
+      this.#report(error);
+      return this.#bypass(exchange);
+    }
+  }
+
+  /** @returns undefined for a request that goes past the cache */
+  async #lookup(
+    exchange: Exchange<Request>,
+    rules: HttpCacheRules<Request>,
+  ): Promise<Lookup<Request> | undefined> {
+    const { request, raw, url, response } = exchange;
+    const method = raw.method ?? 'GET';
+    const path = pathOf(url);
+    const cached = method === 'GET' || method === 'HEAD' || (method === 'POST' && rules.post);
+    if (!cached && !SAFE.has(method)) this.#purgeAfter(response, path);
+    const headers = plainHeaders(raw);
+    if (!cached || PARTIAL.some((name) => headers[name] !== undefined)) return undefined;
+    if (rules.obeyRequests && /no-store/i.test(headers['cache-control'] ?? '')) return undefined;
+    if (await rules.skip?.(request)) return undefined;
+    const user = rules.cacheByUser?.(request);
+    if (rules.cacheByUser !== undefined && (user === undefined || user === null || user === '')) {
+      return undefined;
+    }
+    const params = paramsOf(
+      {
+        method: method === 'HEAD' ? 'GET' : method,
+        url,
+        headers,
+        origin: rules.varyOrigin === false ? undefined : exchange.origin,
+        user: user === undefined || user === null ? undefined : String(user),
+        body: method === 'POST' ? bodyDigest(bodyOf(exchange, rules.post)) : undefined,
+      },
+      rules.varyQuery,
+    );
+    const names = new Set((rules.varyHeaders ?? []).map((name) => name.toLowerCase()));
+    return { exchange, rules, shared: user === undefined, path, params, headers, names };
+  }
+
+  async #answer(lookup: Lookup<Request>): Promise<Answer | undefined> {
+    const { exchange } = lookup;
+    const primary = variantOf(lookup.params, lookup.headers, lookup.names);
+    const place = `${lookup.path} ${JSON.stringify(primary)}`;
+    for (const name of this.#remembered.get(place) ?? []) lookup.names.add(name);
+    for (let round = 0; round < MAX_ROUNDS; round += 1) {
+      const result = await this.#read(lookup, primary, place);
+      if (result === undefined) return undefined;
+      const stored = result.value;
+      if (stored === null) return this.#continue(exchange, 'MISS');
+      switch (stored.kind) {
+        case 'response':
+          return this.#serve(lookup, stored, result);
+        case 'vary':
+          this.#remember(place, stored.names);
+          for (const name of stored.names) lookup.names.add(name);
+          break;
+        case 'pass':
+          return this.#bypass(exchange);
+        case 'retry':
+          break;
+      }
+    }
+    return this.#bypass(exchange);
+  }
+
+  /** @returns undefined if the handler of this request makes the answer */
+  async #read(
+    lookup: Lookup<Request>,
+    primary: Record<string, string>,
+    place: string,
+  ): Promise<Result<Stored> | undefined> {
+    const { exchange, path } = lookup;
+    const params = variantOf(lookup.params, lookup.headers, lookup.names);
+    if (exchange.raw.method === 'HEAD') {
+      return this.handle.get(path, { params, maxStale: 0 });
+    }
+    let begin!: () => void;
+    const begun = new Promise<void>((resolve) => (begin = resolve));
+    let leads = false;
+    const gone = new AbortController();
+    const abort = () => {
+      if (!leads) gone.abort();
+    };
+    exchange.response.once('close', abort);
+    const reading = this.handle.getOrFetch(
+      path,
+      async () => {
+        leads = true;
+        // The handler begins once the capture has been set up.
+        const ending = this.#capture(lookup);
+        begin();
+        return this.#fill(lookup, await ending, primary, place);
+      },
+      { params, maxStale: 0, signal: gone.signal },
+    );
+    const result = await Promise.race([reading, begun]);
+    if (leads) {
+      reading.catch((error) => this.#report(error));
+      return undefined;
+    }
+    exchange.response.off('close', abort);
+    return result as Result<Stored>;
+  }
+
+  #serve(
+    lookup: Lookup<Request>,
+    stored: StoredResponse,
+    result: Result<Stored>,
+  ): Answer | undefined {
+    const { exchange, headers, rules } = lookup;
+    const age = result.age ?? 0;
+    if (rules.obeyRequests && !satisfies(headers, stored, age)) {
+      this.#refresh(lookup);
+      return undefined;
+    }
+    const sent = headersOf(stored, age) as Record<string, string>;
+    sent['x-cache'] = result.tier === 'loader' ? 'MISS' : 'HIT';
+    if (result.ttlRemaining !== undefined) {
+      sent['x-cache-ttl-remaining'] = String(Math.ceil(result.ttlRemaining / 1000));
+    }
+    if (this.#options.debug) sent['x-cache-key'] = keyText(lookup);
+    if (isNotModified(headers, stored.status, sent)) {
+      for (const name of ['content-type', 'content-length', 'content-encoding']) delete sent[name];
+      return { status: 304, headers: sent, body: undefined };
+    }
+    sent['content-length'] = String(stored.body.length);
+    const body = exchange.raw.method === 'HEAD' ? undefined : stored.body;
+    return { status: stored.status, headers: sent, body };
+  }
+
+  /** Lets the handler make a new answer, and stores it. */
+  #refresh(lookup: Lookup<Request>): void {
+    const params = variantOf(lookup.params, lookup.headers, lookup.names);
+    void (async () => {
+      const ending = await this.#capture(lookup);
+      const fill = this.#verdict(lookup, ending);
+      if (fill === undefined || !hasAll(lookup.names, varyNames(fill.response.headers))) return;
+      const { ttl, tags } = fill;
+      await this.handle.set(lookup.path, fill.response, { params, ttl, tags });
+    })().catch((error) => this.#report(error));
+  }
+
+  /** The value of the loader, for this request and those that wait for it. */
+  async #fill(
+    lookup: Lookup<Request>,
+    ending: Ending,
+    primary: Record<string, string>,
+    place: string,
+  ) {
+    if (ending.kind === 'aborted') return loaded<Stored>({ kind: 'retry' }, { store: false });
+    const fill = this.#verdict(lookup, ending);
+    if (fill === undefined) {
+      const usual = this.#options.passFor ?? DEFAULT_PASS_MS;
+      const ttl = ending.status >= 500 ? FAILED_PASS_MS : usual;
+      return loaded<Stored>({ kind: 'pass' }, { ttl });
+    }
+    const names = varyNames(fill.response.headers);
+    if (hasAll(lookup.names, names)) {
+      return loaded<Stored>(fill.response, { ttl: fill.ttl, tags: fill.tags });
+    }
+    // The lease is for another entry than this variant: the next request makes it again.
+    const record: Stored = { kind: 'vary', names: [...new Set([...lookup.names, ...names])] };
+    this.#remember(place, record.names);
+    const asked = variantOf(lookup.params, lookup.headers, lookup.names);
+    const isPrimary = JSON.stringify(asked) === JSON.stringify(primary);
+    if (isPrimary) return loaded(record, { ttl: FOREVER });
+    await this.handle.set(lookup.path, record, { params: primary, ttl: FOREVER });
+    return loaded(record, { store: false });
+  }
+
+  /** The answer to store; undefined if it must not be stored. */
+  #verdict(lookup: Lookup<Request>, ending: Ending) {
+    if (ending.kind !== 'complete') return undefined;
+    const { exchange, rules, path } = lookup;
+    const { status, body } = ending;
+    const headers = { ...ending.headers };
+    const ttl = this.#freshFor(lookup, { status, headers });
+    if (ttl === undefined || ttl <= 0) return undefined;
+    for (const name of OWN_HEADERS) delete headers[name];
+    headers.etag ??= entityTag(body);
+    const given = typeof rules.tags === 'function'
+      ? rules.tags(exchange.request, exchange.response)
+      : rules.tags ?? [];
+    const tags = [...new Set([pathTag(path), ...given, ...addedTags(exchange.response)])];
+    const response: StoredResponse = { kind: 'response', status, headers, body };
+    return { response, ttl, tags };
+  }
+
+  #freshFor(lookup: Lookup<Request>, head: { status: number; headers: Record<string, string> }) {
+    const { exchange, rules, shared, headers } = lookup;
+    const ttl = typeof rules.ttl === 'function'
+      ? rules.ttl(exchange.request, exchange.response)
+      : rules.ttl;
+    const statuses = rules.statuses ?? DEFAULT_STATUSES;
+    return freshFor(headers, head, { shared, statuses }, lifetime(ttl));
+  }
+
+  #capture(lookup: Lookup<Request>): Promise<Ending> {
+    const { exchange, headers, rules } = lookup;
+    const { raw, response } = exchange;
+    // The handler makes the whole answer.
+    for (const name of CONDITIONS) delete raw.headers[name];
+    const capturing: CaptureRules = {
+      limit: rules.maxBody ?? DEFAULT_MAX_BODY,
+      wants: (head) => {
+        const ttl = this.#freshFor(lookup, head);
+        return ttl !== undefined && ttl > 0;
+      },
+      onHead: (sent) => {
+        sent.setHeader('x-cache', 'MISS');
+        if (this.#options.debug) sent.setHeader('x-cache-key', keyText(lookup));
+      },
+      onWhole: (sent, body) => {
+        if (!sent.hasHeader('etag')) sent.setHeader('etag', entityTag(body));
+        const etag = String(sent.getHeader('etag'));
+        const modified = sent.getHeader('last-modified');
+        return isNotModified(headers, sent.statusCode, {
+          etag,
+          ...(modified === undefined ? {} : { 'last-modified': String(modified) }),
+        });
+      },
+    };
+    return capture(response, capturing);
+  }
+
+  /** RFC 9111, 4.4: a change of a resource makes its cached answers invalid. */
+  #purgeAfter(response: ServerResponse, path: string): void {
+    response.once('finish', () => {
+      if (response.statusCode >= 400) return;
+      this.purge(path).catch((error) => this.#report(error));
+    });
+  }
+
+  #remember(place: string, names: string[]): void {
+    this.#remembered.delete(place);
+    this.#remembered.set(place, names);
+    if (this.#remembered.size <= MAX_REMEMBERED) return;
+    const [oldest] = this.#remembered.keys();
+    this.#remembered.delete(oldest!);
+  }
+
+  #bypass(exchange: Exchange<Request>): undefined {
+    return this.#continue(exchange, 'BYPASS');
+  }
+
+  #continue(exchange: Exchange<Request>, outcome: 'MISS' | 'BYPASS'): undefined {
+    if (!exchange.response.headersSent) exchange.response.setHeader('x-cache', outcome);
+    return undefined;
+  }
+
+  #report(error: unknown): void {
+    if (this.#options.onError !== undefined) return this.#options.onError(error);
+    process.emitWarning(error instanceof Error ? error : String(error), 'LarderWarning');
+  }
+}
+
+/** For a client that has gone while it waited: the handler need not run. */
+const GONE: Answer = { status: 499, headers: {}, body: undefined };
+
+/** Headers of the cache itself, which a stored answer does not have. */
+const OWN_HEADERS = ['x-cache', 'x-cache-key', 'x-cache-ttl-remaining'];
+
+function isAbort(error: unknown): boolean {
+  return error instanceof Error && error.name === 'AbortError';
+}
+
+function lifetime(ttl: Duration | undefined): number | undefined {
+  return ttl === undefined ? undefined : milliseconds(ttl, 'ttl');
+}
+
+function hasAll(names: ReadonlySet<string>, wanted: readonly string[]): boolean {
+  return wanted.every((name) => names.has(name));
+}
+
+function keyText(lookup: Lookup<any>): string {
+  const params = variantOf(lookup.params, lookup.headers, lookup.names);
+  const text = new URLSearchParams(params).toString();
+  return text === '' ? lookup.path : `${lookup.path} ${text}`;
+}
+
+/** Headers with one value each, before the handler can change them. */
+function plainHeaders(request: IncomingMessage): Headers {
+  const headers: Headers = {};
+  for (const [name, value] of Object.entries(request.headers)) {
+    headers[name] = Array.isArray(value) ? value.join(', ') : value;
+  }
+  return headers;
+}
+
+function bodyOf<Request>(
+  exchange: Exchange<Request>,
+  post: HttpCacheRules<Request>['post'],
+): unknown {
+  const body = typeof post === 'function' ? post(exchange.request) : exchange.body;
+  if (body === undefined && typeof post !== 'function') {
+    const { headers } = exchange.raw;
+    const empty = headers['content-length'] === undefined || headers['content-length'] === '0';
+    if (empty && headers['transfer-encoding'] === undefined) return '';
+    throw new TypeError('post: the request has no parsed body: put a body parser before the cache');
+  }
+  return body;
+}

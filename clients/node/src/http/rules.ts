@@ -1,0 +1,100 @@
+import CachePolicy from 'http-cache-semantics';
+import fresh from 'fresh';
+import type { Head, Headers } from './entries.js';
+
+/** What decides whether an answer is cached. */
+export interface Rules {
+  /** Whether the answer serves many users. */
+  shared: boolean;
+  statuses: readonly number[];
+}
+
+/** A policy whose clock is the age of the entry, so that the clocks of two machines do not matter. */
+class AgedPolicy extends CachePolicy {
+  elapsed: number | undefined;
+  now(): number {
+    return this.elapsed ?? 0;
+  }
+}
+
+const EXPLICIT = /(?:^|,)\s*(?:max-age|s-maxage|no-cache)\s*(?:=|,|$)/i;
+
+/**
+ * How long an answer is fresh, by RFC 9111.
+ *
+ * @param ttl milliseconds for an answer that does not say how long it is fresh
+ * @returns milliseconds; undefined if the answer must not be cached
+ */
+export function freshFor(
+  request: Headers,
+  response: Head,
+  rules: Rules,
+  ttl: number | undefined,
+): number | undefined {
+  const { status, headers } = response;
+  if (!rules.statuses.includes(status) || headers['set-cookie'] !== undefined) return undefined;
+  if (varyNames(headers).includes('*')) return undefined;
+  const { authorization } = request;
+  const policy = new AgedPolicy(
+    { method: 'GET', headers: authorization === undefined ? {} : { authorization } },
+    { status, headers },
+    { shared: rules.shared, cacheHeuristic: 0 },
+  );
+  if (!policy.storable()) return undefined;
+  if (!isExplicit(headers)) return ttl;
+  return Math.floor((policy.maxAge() - policy.age()) * 1000);
+}
+
+/** Whether an answer says how long it is fresh. */
+function isExplicit(headers: Headers): boolean {
+  const control = headers['cache-control'];
+  if (headers.expires !== undefined || EXPLICIT.test(control ?? '')) return true;
+  return control === undefined && /no-cache/i.test(headers.pragma ?? '');
+}
+
+/** The headers with which a cached answer is sent again: with Age, without those of a hop. */
+export function headersOf(response: Head, age: number): Headers {
+  const policy = agedPolicy(response, age);
+  const { date: _, ...headers } = policy.responseHeaders() as Headers;
+  headers.age = String(Math.floor(policy.age()));
+  return headers;
+}
+
+/** Whether a cached answer is recent enough for the `Cache-Control` of a request. */
+export function satisfies(request: Headers, response: Head, age: number): boolean {
+  const { vary: _, ...headers } = response.headers;
+  const control = headers['cache-control']?.replace(/must-revalidate/gi, '');
+  const policy = agedPolicy({ ...response, headers: { ...headers, 'cache-control': control! } }, age);
+  return policy.satisfiesWithoutRevalidation({
+    headers: pick(request, ['cache-control', 'pragma']),
+  });
+}
+
+function agedPolicy(response: Head, age: number): AgedPolicy {
+  const policy = new AgedPolicy({ method: 'GET', headers: {} }, response, { shared: true });
+  policy.elapsed = age;
+  return policy;
+}
+
+/** Whether a request has the answer already: a 304 is enough. */
+export function isNotModified(request: Headers, status: number, response: Headers): boolean {
+  if (status !== 200) return false;
+  // Requests do not make the cache ask again, so `no-cache` of them plays no part.
+  return fresh(pick(request, ['if-none-match', 'if-modified-since']), response);
+}
+
+/** The names in `Vary`, in lower case and sorted. */
+export function varyNames(headers: Headers): string[] {
+  const names = (headers.vary ?? '').toLowerCase().split(',').map((name) => name.trim());
+  return [...new Set(names)].filter((name) => name !== '').sort();
+}
+
+/** The headers with these names that a request has. */
+export function pick(headers: Headers, names: readonly string[]): Record<string, string> {
+  const picked: Record<string, string> = {};
+  for (const name of names) {
+    const value = headers[name];
+    if (value !== undefined) picked[name] = value;
+  }
+  return picked;
+}

@@ -1,0 +1,59 @@
+import { type ClientSource, connectionOf } from './adapters/support.js';
+import { incrementalHandler, type IncrementalEntry } from './next/incremental.js';
+import type { HandlerContext, IncrementalHandler } from './next/incremental.js';
+import { TagRecords } from './next/tags.js';
+import { entryCodec, type StoredEntry, useCacheHandler } from './next/use-cache.js';
+import type { UseCacheHandler } from './next/use-cache.js';
+import { nextCodec } from './next/values.js';
+
+export type { HandlerContext, IncrementalEntry, IncrementalHandler } from './next/incremental.js';
+export type { UseCacheEntry, UseCacheHandler } from './next/use-cache.js';
+
+/** Options of the handlers for Next.js. */
+export interface LarderNextOptions extends ClientSource {
+  /** Namespace of Larder; `next` by default. The times of tags are in another, with `-tags`. */
+  namespace?: string;
+  /** Errors that requests do not see. By default they are warnings of the process. */
+  onError?: (error: unknown) => void;
+}
+
+/** Options of {@link createCacheHandler}. */
+export interface LarderCacheHandlerOptions extends LarderNextOptions {
+  /** Version of the pages; by default the id of the build. */
+  buildId?: string;
+}
+
+/**
+ * A handler for `cacheHandlers` of Next.js 16, that is, for `use cache`. The module that the
+ * configuration names exports it: `export default createUseCacheHandler()`.
+ *
+ * At an outage reads are misses; `updateTags` rejects.
+ */
+export function createUseCacheHandler(options: LarderNextOptions = {}): UseCacheHandler {
+  const { client } = connectionOf(options);
+  const name = options.namespace ?? 'next';
+  const entries = client.namespace<StoredEntry>(name, { codec: entryCodec });
+  const tags = new TagRecords(entries, client.namespace<unknown>(`${name}-tags`));
+  return useCacheHandler(entries, tags, options.onError ?? warn);
+}
+
+/**
+ * The class for `cacheHandler` of Next.js, that is, for pages and results of `fetch`:
+ * `export default createCacheHandler()`.
+ *
+ * At an outage reads are misses; `revalidateTag` rejects.
+ */
+export function createCacheHandler(
+  options: LarderCacheHandlerOptions = {},
+): new (context: HandlerContext) => IncrementalHandler {
+  const { client } = connectionOf(options);
+  const name = options.namespace ?? 'next';
+  const entries = client.namespace<IncrementalEntry>(name, { codec: nextCodec });
+  const tags = new TagRecords(entries, client.namespace<unknown>(`${name}-tags`));
+  const { buildId, onError = warn } = options;
+  return incrementalHandler({ entries, tags, onError, buildId });
+}
+
+function warn(error: unknown): void {
+  process.emitWarning(error instanceof Error ? error : String(error), 'LarderWarning');
+}

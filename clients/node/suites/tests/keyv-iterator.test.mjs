@@ -1,0 +1,11 @@
+// The suite of Keyv for iterators.
+import { keyvIteratorTests } from '@keyv/test-suite';
+import Keyv from 'keyv';
+import { LarderStore } from 'larder-cache/keyv';
+import { Client } from 'larder-cache';
+import * as test from 'vitest';
+
+const client = new Client();
+test.afterAll(() => client.close());
+
+keyvIteratorTests(test, Keyv, () => new LarderStore({ client }));

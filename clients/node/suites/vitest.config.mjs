@@ -1,0 +1,11 @@
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({
+  test: {
+    include: ['tests/*.test.mjs'],
+    // The tests of a suite share keys.
+    fileParallelism: false,
+    testTimeout: 20_000,
+    hookTimeout: 180_000,
+  },
+});
