@@ -35,9 +35,9 @@ class AsyncClient:
 
     `target` is `host:port`, `dns:///host:port`, `unix:path`, several addresses separated by commas,
     or a `FakeLarder`; by default it is `LARDER_ENDPOINT`, or else `127.0.0.1:50051`. `token`,
-    `ca_file`, `cert_file` and `key_file` are by default those of `LARDER_TOKEN`, `LARDER_CA_FILE`,
-    `LARDER_CERT_FILE` and `LARDER_KEY_FILE`. Times are durations: seconds, `timedelta`, or text such
-    as `"250ms"`.
+    `ca_file`, `cert_file` and `key_file` are those of `LARDER_TOKEN`, `LARDER_CA_FILE`,
+    `LARDER_CERT_FILE` and `LARDER_KEY_FILE`. Times are durations: seconds, `timedelta`, or text
+    such as `"250ms"`.
 
     - `preset`: `service`, `local`, `low_latency` or `lambda`; the numbers given replace its own.
     - `on_error`: `open` (reads are misses while the cache is away) or `raise`.
@@ -80,7 +80,7 @@ class AsyncClient:
         options, fake = options_of(target, preset, given)
         self._io = LoopIo(options, fake)
         self._engine = Engine(options, self._io)
-        self._session = Session(self._engine)
+        self._session = Session(self._engine, blocking=False)
 
     @property
     def options(self) -> Options:
@@ -169,6 +169,8 @@ class AsyncClient:
 
         It can be repeated. A call after it raises `ClientClosed`.
         """
+        if self._engine.near_hub is not None:
+            self._engine.near_hub.close()
         await self._io.close(seconds(timeout, "timeout"))
 
     @property

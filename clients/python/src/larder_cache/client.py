@@ -36,9 +36,9 @@ class Client:
 
     `target` is `host:port`, `dns:///host:port`, `unix:path`, several addresses separated by commas,
     or a `FakeLarder`; by default it is `LARDER_ENDPOINT`, or else `127.0.0.1:50051`. `token`,
-    `ca_file`, `cert_file` and `key_file` are by default those of `LARDER_TOKEN`, `LARDER_CA_FILE`,
-    `LARDER_CERT_FILE` and `LARDER_KEY_FILE`. Times are durations: seconds, `timedelta`, or text such
-    as `"250ms"`.
+    `ca_file`, `cert_file` and `key_file` are those of `LARDER_TOKEN`, `LARDER_CA_FILE`,
+    `LARDER_CERT_FILE` and `LARDER_KEY_FILE`. Times are durations: seconds, `timedelta`, or text
+    such as `"250ms"`.
 
     - `preset`: `service`, `local`, `low_latency` or `lambda`; the numbers given replace its own.
     - `on_error`: `open` (reads are misses while the cache is away) or `raise`.
@@ -81,7 +81,7 @@ class Client:
         options, fake = options_of(target, preset, given)
         self._io = ThreadIo(options, fake)
         self._engine = Engine(options, self._io)
-        self._session = Session(self._engine)
+        self._session = Session(self._engine, blocking=True)
 
     @property
     def options(self) -> Options:
@@ -166,6 +166,9 @@ class Client:
 
         It can be repeated. A call after it raises `ClientClosed`.
         """
+        self._io.begin_close()
+        if self._engine.near_hub is not None:
+            self._engine.near_hub.close()
         self._io.close(seconds(timeout, "timeout"))
 
     @property

@@ -216,7 +216,8 @@ def from_rpc(error: grpc.RpcError) -> LarderError:
     code = error.code().name
     reason, metadata, retry_after = "", {}, None
     fields: dict[str, str] = {}
-    for name, value in error.trailing_metadata() or ():
+    trailers: Any = error.trailing_metadata() or ()
+    for name, value in trailers:
         if name != "grpc-status-details-bin":
             continue
         status = status_pb2.Status()

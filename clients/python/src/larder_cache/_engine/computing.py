@@ -203,7 +203,7 @@ async def _fill(
         await lease.abandon(type(error).__name__, pass_on=True)
         return NotStored("NOT_ENCODABLE", False, error)
     stored = await lease.fill(encoded, ttl, tags)
-    if not stored and stored.reason == "NOT_STORED":
+    if isinstance(stored, NotStored) and stored.reason == "NOT_STORED":
         # A value that the server refuses, such as one that is too large: the lease is still held.
         await lease.abandon("not stored", pass_on=True)
     return stored

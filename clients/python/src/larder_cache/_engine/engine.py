@@ -171,7 +171,8 @@ class Engine:
             return None
         if self._tokens <= _TOKENS / 2 or self.breaker.failures:
             return None
-        for name, value in rpc_error.trailing_metadata() or ():
+        trailers: Any = rpc_error.trailing_metadata() or ()
+        for name, value in trailers:
             if name == "grpc-retry-pushback-ms":
                 try:
                     millis = int(value)

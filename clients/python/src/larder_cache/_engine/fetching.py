@@ -96,7 +96,7 @@ class Fetch:
         if result is None:
             # The computation that this call joined takes longer than its timeout.
             return await self.give_up(Miss(None), None)
-        if result.joined:
+        if result.joined and result.tier == "loader":
             self.handle.counters.joined += 1
         return result
 
@@ -153,12 +153,12 @@ class Fetch:
                     await engine.io.sleep(pause)
                     continue
                 handle.counters.misses += 1
-                error = Unavailable(
+                busy = Unavailable(
                     answer.cause or "another caller computes the value",
                     reason="COMPUTATION_FAILED" if answer.cause else "CONTENDED",
                     retry_after=to_seconds(answer.contended.retry_after),
                 )
-                return await self.give_up(Miss(None, degraded=answer.degraded, error=error), flight)
+                return await self.give_up(Miss(None, degraded=answer.degraded, error=busy), flight)
             handle.counters.misses += 1
             return Miss(None, NO_FACTS, degraded=answer.degraded)
 

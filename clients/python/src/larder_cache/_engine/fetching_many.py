@@ -117,9 +117,9 @@ class _Batch:
                 pause = max(pause, retry)
         pause *= random.uniform(0.5, 1.0)
         if again and time.monotonic() + pause >= self.deadline:
-            error = Unavailable("another caller computes the value", reason="CONTENDED")
+            busy = Unavailable("another caller computes the value", reason="CONTENDED")
             handle.counters.misses += len(again)
-            missing.extend(_Missing(key, ref, None, Miss(None, error=error)) for key, ref in again)
+            missing.extend(_Missing(key, ref, None, Miss(None, error=busy)) for key, ref in again)
             again = []
         await self._compute(missing)
         return again, pause
@@ -228,8 +228,8 @@ class _Batch:
             await io.detached(_abandon_all(leases))
             raise
         finally:
-            for each in renewing:
-                each.stop()
+            for renewal in renewing:
+                renewal.stop()
         await self._fill(missing, values, background)
 
     async def _fill(

@@ -128,7 +128,8 @@ async def list_page(
 
 async def count_keys(handle: Handle, glob: str) -> int:
     """The number of keys."""
-    total, token = 0, ""
+    total = 0
+    token = ""
     while True:
         request = pb.CountKeysRequest(namespace=handle.name, glob=glob, page_token=token)
         answer = await handle.engine.rpc(
@@ -138,7 +139,7 @@ async def count_keys(handle: Handle, glob: str) -> int:
             handle.counters,
             always=True,
         )
-        total += answer.count
+        total += int(answer.count)
         token = answer.next_page_token
         if not token:
             return total

@@ -46,7 +46,8 @@ async def get(
     codec = handle.codec if type is None else handle.codec_for(type)
     near = handle.near
     if near is not None and touch is None:
-        return await near.get(handle, request, codec, consistent)
+        kept: Result[Any] = await near.get(handle, request, codec, consistent)
+        return kept
     return await get_sent(handle, request, codec)
 
 
@@ -109,7 +110,7 @@ async def get_many(
     mark = None
     if near is not None and touch is None and not consistent:
         asked = near.take_many(handle, asked, codec, results)
-        mark = near.mark(handle.name)
+        mark = near.mark()
     for start in range(0, len(asked), BATCH):
         chunk = asked[start : start + BATCH]
         request = pb.BatchGetRequest(keys=key_refs(handle, chunk))
@@ -149,5 +150,5 @@ async def _get_chunk(
             missing = answer.outcome not in (HIT, STALE)
             results[key] = result(codec, answer, degraded and missing)
             if mark is not None:
-                handle.near.keep(handle, request.keys[position], answer, mark)
+                handle.near.keep(request.keys[position], answer, mark)
             position += 1

@@ -54,6 +54,8 @@ class ThreadIo:
         self._timer = Timer()
         self._background: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._running = 0
+        self._closing = False
+        self._closed_event = threading.Event()
 
     def forked(self) -> Any:
         """In a child process: nothing of the parent is used. Returns what must not be freed."""
@@ -127,7 +129,7 @@ class ThreadIo:
 
     async def sleep(self, seconds: float) -> None:
         """Waits."""
-        time.sleep(seconds)
+        time.sleep(seconds)  # noqa: ASYNC251
 
     async def load(self, loader: Callable[..., Any], *arguments: Any) -> Any:
         """Calls a loader of the user."""
@@ -185,12 +187,22 @@ class ThreadIo:
         """Runs the work here: a thread is not cancelled meanwhile."""
         await work
 
+    def begin_close(self) -> None:
+        """No further call begins."""
+        self.closed = True
+        self._closed_event.set()
+
+    def wait_closed(self, seconds: float) -> None:
+        """Waits, or until the client is closed."""
+        self._closed_event.wait(seconds)
+
     def close(self, timeout: float) -> None:
         """Ends the channel and the threads. Work in the background has `timeout` seconds left."""
+        self.begin_close()
         with self._lock:
-            if self.closed:
+            if self._closing:
                 return
-            self.closed = True
+            self._closing = True
         deadline = time.monotonic() + timeout
         self._timer.close()
         for thread in list(self._background):
