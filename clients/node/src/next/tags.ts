@@ -40,15 +40,16 @@ export class TagRecords {
   /**
    * Makes the entries with the tags invalid.
    *
-   * @param expire seconds for which they are still served, while they are made again; none: they
+   * @param expire seconds for which they are still served, while they are made again; none or 0: they
    * are not served from now on
    */
   async revalidate(tags: readonly string[], expire: { expire?: number } | undefined): Promise<void> {
     const names = [...new Set(tags)];
     if (names.length === 0) return;
     const now = clock();
+    const atOnce = expire === undefined || (expire.expire !== undefined && expire.expire <= 0);
     const values: [string, unknown][] = names.map((tag) =>
-      expire === undefined
+      atOnce
         ? [`expired ${tag}`, now]
         : [`stale ${tag}`, { stale: now, expired: endOf(now, expire.expire) }],
     );
@@ -57,7 +58,7 @@ export class TagRecords {
     if (refused !== undefined && !refused.stored) {
       throw new Error(`tags: not revalidated: ${refused.reason}`, { cause: refused.error });
     }
-    if (expire === undefined) await this.entries.invalidate({ tags: names.map(larderTag) });
+    if (atOnce) await this.entries.invalidate({ tags: names.map(larderTag) });
   }
 
   /** @returns undefined if the records cannot be read: an entry with such tags must not be served */
