@@ -258,9 +258,9 @@ class AsyncNamespace(Generic[T]):
         """Reads one entry, or computes it: once at a time, in the fleet and in the process.
 
         `loader` returns the value, or `Loaded`; a plain function runs in a thread. Without it the
-        server asks its origin. `timeout` bounds the wait for the computations of others; after it, this call computes by itself and
-        does not store. `refresh` computes even if there is a value. Errors of the loader are raised
-        as they are, unless there is a stale value.
+        server asks its origin. `timeout` bounds the wait for the computations of others; after it,
+        this call computes by itself and does not store. `refresh` computes even if there is a
+        value. Errors of the loader are raised as they are, unless there is a stale value.
         """
         return await fetching.get_or_fetch(
             self._handle, key, loader, ttl, tags, params, timeout, refresh, max_stale, type
