@@ -5,6 +5,12 @@ export { Namespace } from './core/namespace.js';
 export type { CallOptions, Key } from './core/scope.js';
 export type { Params } from './core/names.js';
 export type { GetOptions, ReadOptions } from './core/reads.js';
+export type { FetchManyOptions } from './core/fetch-many.js';
+export type { FetchOptions } from './core/fetching.js';
+export {
+  loaded, Loaded, type LoadContext, type LoadedMany, type LoadedOptions, type Loader,
+  type ManyLoader,
+} from './core/loaders.js';
 export type { Entries, SetOptions, WriteOptions } from './core/writes.js';
 export type {
   DeleteOptions, IncrementOptions, PatchOf, PatchOptions,

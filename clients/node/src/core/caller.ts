@@ -17,6 +17,8 @@ export interface CallSpec {
   idempotent: boolean;
   /** Whether the caller goes on without the cache at an outage: the breaker may answer. */
   open: boolean;
+  /** Whether the call is made while the client closes. */
+  parting?: boolean;
 }
 
 /** Receives what a client reports about itself. */
@@ -34,7 +36,7 @@ export class Caller {
   private readonly breaker = new Breaker();
   private readonly budget = new RetryBudget();
   private outageSince: number | undefined;
-  private closed = false;
+  private state: 'open' | 'closing' | 'closed' = 'open';
 
   constructor(
     readonly transport: Transport,
@@ -61,15 +63,20 @@ export class Caller {
 
   /** @throws FailedPrecondition (`CLIENT_CLOSED`) after `close` */
   checkOpen(): void {
-    if (this.closed) {
+    if (this.state !== 'open') {
       throw larderError('FAILED_PRECONDITION', 'the client is closed', {
         reason: 'CLIENT_CLOSED',
       });
     }
   }
 
+  /** Refuses new calls, except those that give leases up. */
+  closing(): void {
+    this.state = 'closing';
+  }
+
   close(): void {
-    this.closed = true;
+    this.state = 'closed';
     this.transport.close();
   }
 
@@ -78,7 +85,7 @@ export class Caller {
     spec: CallSpec,
     call: (attempt: Attempt) => Promise<R>,
   ): Promise<R> {
-    this.checkOpen();
+    if (this.state !== 'closing' || spec.parting !== true) this.checkOpen();
     if (spec.open && !this.breaker.allow()) {
       spec.count.errors += 1;
       throw larderError('UNAVAILABLE', 'not sent: the calls before have failed', {

@@ -6,6 +6,9 @@ import { Counters, type Counts } from './counters.js';
 import { type Duration, milliseconds, positive } from './durations.js';
 import { type Published, publishEvent } from './invalidation.js';
 import { type Stats, stats } from './listing.js';
+import { Background, Flights } from './flights.js';
+import { larderError } from './errors.js';
+import { sleep } from './timers.js';
 import { encodeNamespace } from './names.js';
 import { Namespace } from './namespace.js';
 import { type ClientOptions, grpcTransport, limits, type OnError } from './options.js';
@@ -25,6 +28,8 @@ export interface NamespaceOptions<T> {
 
 /** Clients of a process at which a leak is likely: one per process is enough. */
 const MANY_CLIENTS = 10;
+/** How long `close` waits for the calls that give leases up. */
+const PARTING_MS = 1000;
 let liveClients = 0;
 
 const CONSOLE: Logger = {
@@ -61,6 +66,9 @@ export class Client implements AsyncDisposable {
       caller: new Caller(this.transport, logger, undefined),
       counters,
       limits: bounds,
+      flights: new Flights(),
+      background: new Background(bounds.background),
+      logger,
     };
     liveClients += 1;
     if (liveClients === MANY_CLIENTS) {
@@ -149,12 +157,21 @@ export class Client implements AsyncDisposable {
     return this.core.counters.snapshot();
   }
 
-  /** Ends the connections. Calls after that throw. It can be repeated. */
+  /** Cancels computations and ends the connections. Calls after that throw. Can be repeated. */
   async close(): Promise<void> {
     if (this.closed) return;
     this.closed = true;
     liveClients -= 1;
-    this.core.caller.close();
+    const { caller, flights, background } = this.core;
+    caller.closing();
+    const reason = larderError('CANCELLED', 'the client is closed', { reason: 'CLIENT_CLOSED' });
+    flights.close(reason);
+    // The leases of what was running are given up, so that other processes need not wait for them.
+    const ending = new AbortController();
+    const timeout = sleep(PARTING_MS, ending.signal).catch(() => {});
+    await Promise.race([background.close(reason), timeout]);
+    ending.abort();
+    caller.close();
   }
 
   async [Symbol.asyncDispose](): Promise<void> {

@@ -1,4 +1,7 @@
 import * as changes from './changes.js';
+import { type FetchManyOptions, getOrFetchMany } from './fetch-many.js';
+import { type FetchOptions, getOrFetch } from './fetching.js';
+import type { Loader, ManyLoader } from './loaders.js';
 import * as invalidation from './invalidation.js';
 import * as listing from './listing.js';
 import type { Duration } from './durations.js';
@@ -71,6 +74,34 @@ export class Namespace<T = any> {
     options?: CallOptions & { params?: Params },
   ): Promise<Touched> {
     return writes.touch(this.scope, key, ttl, options);
+  }
+
+  /**
+   * Reads a value; one that is missing is computed. Of all calls in all processes that need the
+   * value at the same time, one runs its loader, and the others receive its result. Without a
+   * loader, the origin that the server has for the namespace is asked.
+   *
+   * An error of the loader is thrown as it is. A cache that is away, slow or full is none: the
+   * loader runs, and nothing is stored.
+   */
+  getOrFetch<U = T>(
+    key: Key,
+    loader?: Loader<U>,
+    options?: FetchOptions<U>,
+  ): Promise<Result<U>> {
+    return getOrFetch(this.scope, key, loader, options);
+  }
+
+  /**
+   * Reads several values; the loader computes those that are missing, together. It receives their
+   * keys, as they were given, and a key without a value in its answer is a miss.
+   */
+  getOrFetchMany<U = T, K extends Key = Key>(
+    keys: Iterable<K>,
+    loader?: ManyLoader<U, K>,
+    options?: FetchManyOptions<U>,
+  ): Promise<Map<K, Result<U>>> {
+    return getOrFetchMany(this.scope, keys, loader, options);
   }
 
   /**

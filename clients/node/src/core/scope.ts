@@ -1,9 +1,10 @@
-import type { Caller } from './caller.js';
+import type { Caller, Logger } from './caller.js';
 import type { Codec } from './codecs.js';
 import type { Counters, Counts } from './counters.js';
 import type { Duration } from './durations.js';
 import { milliseconds, positive } from './durations.js';
 import { isOutage } from './errors.js';
+import type { Background, Flights } from './flights.js';
 import { encodeKey, encodeParams, type Params } from './names.js';
 import type { Limits } from './options.js';
 
@@ -12,6 +13,9 @@ export interface Core {
   readonly caller: Caller;
   readonly counters: Counters;
   readonly limits: Limits;
+  readonly flights: Flights;
+  readonly background: Background;
+  readonly logger: Logger | undefined;
 }
 
 /** A handle's own settings, with what it needs to make calls. */
