@@ -97,12 +97,12 @@ class Fleet:
         binary = shutil.which("redis-server")
         if binary is None:
             raise RuntimeError("redis-server is not installed")
-        # As in the documents of the systems: it keeps its data, and evicts what is least used.
+        # It keeps its data, and evicts the entries that are least used.
         return Process(
             "redis",
             lambda port: [
                 binary, "--port", str(port), "--bind", "127.0.0.1", "--appendonly", "yes",
-                "--maxmemory", "256mb", "--maxmemory-policy", "allkeys-lru", "--save", "",
+                "--maxmemory", "256mb", "--maxmemory-policy", "volatile-lru", "--save", "",
             ],
             folder=folder,
             log=self._settings.folder / "redis.log",

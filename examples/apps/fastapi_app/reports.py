@@ -10,7 +10,7 @@ from fastapi import APIRouter, Request
 
 from common import database, settings
 from larder_cache import PickleCodec
-from larder_cache.decorators.codecs import compress, decompress
+from larder_cache.decorators import compress, decompress
 from larder_cache.http import cached_endpoint
 
 from .adaptive import AdaptiveTtl
