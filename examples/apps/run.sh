@@ -3,6 +3,7 @@
 #
 #   examples/apps/run.sh            about three minutes
 #   examples/apps/run.sh --quick    under a minute, with queries ten times as fast
+#   examples/apps/run.sh --serve    only starts all, for requests by hand
 #
 # Other arguments are those of the driver: --help. It needs redis-server, Python 3.10 or later, Node.js
 # 20 or later, and a binary of Larder: LARDER_BIN, or the newest one below target/. What it installs is

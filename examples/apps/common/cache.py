@@ -24,6 +24,9 @@ from . import settings
 #: Names of the entries of a user and of a company.
 ACCOUNT, PROFILE, BALANCE = "{}:account", "{}:profile", "{}:balance"
 
+#: `Cache-Control` of answers that are invalidated: browsers ask each time, and get a 304 by the ETag.
+REVALIDATED = "private, no-cache"
+
 
 class Read(NamedTuple):
     """A document, and where it came from: the value of the header `X-Cache`."""

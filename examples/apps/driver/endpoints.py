@@ -19,6 +19,8 @@ class Call:
 
     path: str
     user: int
+    #: The query of a read; empty for a change.
+    query: str = ""
     method: str = "GET"
     json: Any = None
     shows: tuple[Shows, ...] = ()
@@ -39,69 +41,71 @@ class Endpoint:
 
 
 def _areas(choices: Choices) -> Call:
-    return Call(f"/api/areas/{choices.one_of('buy', 'rent')}", choices.user())
+    return Call(f"/api/areas/{choices.one_of('buy', 'rent')}", choices.user(), "areas")
 
 
 def _property_types(choices: Choices) -> Call:
-    return Call(f"/api/property-types/{choices.one_of('buy', 'rent')}", choices.user())
+    search_type = choices.one_of("buy", "rent")
+    return Call(f"/api/property-types/{search_type}", choices.user(), "property_types")
 
 
 def _valuation(choices: Choices) -> Call:
     area, kind, metres = choices.property()
     body = {"area": area, "property_type": kind, "square_metres": metres}
-    return Call("/api/property/valuation", choices.user(), "POST", body)
+    return Call("/api/property/valuation", choices.user(), "valuation", "POST", body)
 
 
 def user(number: int) -> Call:
     """The account of a user."""
-    return Call(f"/api/v1/auth/users/{number}", number, shows=(Shows(("user", number)),))
+    return Call(f"/api/v1/auth/users/{number}", number, "user", shows=(Shows(("user", number)),))
 
 
 def profile(number: int) -> Call:
     """The profile of a user, with the points."""
     shows = (Shows(("user", number)), Shows(("points", number), "points_revision"))
-    return Call("/api/v1/auth/profile", number, shows=shows)
+    return Call("/api/v1/auth/profile", number, "profile", shows=shows)
 
 
 def points(number: int) -> Call:
     """The points of a user."""
-    return Call("/points/balance", number, shows=(Shows(("points", number)),))
+    return Call("/points/balance", number, "points", shows=(Shows(("points", number)),))
 
 
 def company(number: int, reader: int = 4) -> Call:
     """A company."""
-    return Call(f"/companies/{number}", reader, shows=(Shows(("company", number)),))
+    return Call(f"/companies/{number}", reader, "company", shows=(Shows(("company", number)),))
 
 
 def analyses(number: int) -> Call:
     """The addresses that a user has analyzed."""
     shows = (Shows(("analyses", number)),)
-    return Call("/api/v1/propiq/analyses", number, shows=shows)
+    return Call("/api/v1/propiq/analyses", number, "analyses", shows=shows)
 
 
 def conversations(number: int) -> Call:
     """The messages of a user to the support."""
     shows = (Shows(("messages", number)),)
-    return Call("/api/v1/support/conversations", number, shows=shows)
+    return Call("/api/v1/support/conversations", number, "conversations", shows=shows)
 
 
 def company_pickups(number: int, company_id: int, status: str = "all") -> Call:
     """The pickups of a user by a company."""
     query = "" if status == "all" else f"?status={status}"
     shows = (Shows(("pickups", number, company_id)),)
-    return Call(f"/companies/{company_id}/pickups{query}", number, shows=shows)
+    return Call(f"/companies/{company_id}/pickups{query}", number, "company_pickups", shows=shows)
 
 
 def history(number: int, historical: bool = False) -> Call:
     """The days on which something was picked up at a user."""
     query = "?historical=true" if historical else ""
-    return Call(f"/pickups/history{query}", number, shows=(Shows(("all pickups", number)),))
+    shows = (Shows(("all pickups", number)),)
+    return Call(f"/pickups/history{query}", number, "pickup_history", shows=shows)
 
 
 def _analysis(choices: Choices) -> Call:
     # Users of their own, because the first analysis of an address also changes a list.
     body = {"address": choices.address()}
-    return Call("/api/v1/propiq/analyze", 400, "POST", body)
+    return Call("/api/v1/propiq/analyze", 400, "analysis", "POST", body)
 
 
 def _company_pickups(choices: Choices) -> Call:
@@ -112,16 +116,16 @@ def _company_pickups(choices: Choices) -> Call:
 
 def _daily_report(choices: Choices) -> Call:
     # A few of the readers are administrators, who get past the cache.
-    return Call("/reports/daily", 1 if choices.chance(0.05) else choices.user())
+    return Call("/reports/daily", 1 if choices.chance(0.05) else choices.user(), "daily_report")
 
 
 def _chart(choices: Choices) -> Call:
     material = choices.one_of("paper", "glass", "metal", "plastic")
-    return Call(f"/analytics/chart?material={material}", choices.user())
+    return Call(f"/analytics/chart?material={material}", choices.user(), "chart")
 
 
-def _fixed(path: str) -> Callable[[Choices], Call]:
-    return lambda choices: Call(path, choices.user())
+def _fixed(path: str, query: str) -> Callable[[Choices], Call]:
+    return lambda choices: Call(path, choices.user(), query)
 
 
 READS: tuple[Endpoint, ...] = (
@@ -135,7 +139,7 @@ READS: tuple[Endpoint, ...] = (
     Endpoint("GET /api/v1/propiq/analyses", "analyses", "5 min", (FASTAPI,), 5,
              lambda c: analyses(c.user())),
     Endpoint("POST /api/v1/propiq/analyze", "analysis", "24 h", (FASTAPI,), 5, _analysis),
-    Endpoint("GET /companies", "companies", "2 h", ALL, 6, _fixed("/companies")),
+    Endpoint("GET /companies", "companies", "2 h", ALL, 6, _fixed("/companies", "companies")),
     Endpoint("GET /companies/<id>", "company", "2 h", ALL, 12,
              lambda c: company(c.company(), c.user())),
     Endpoint("GET /companies/<id>/pickups", "company_pickups", "5 min", (FASTAPI,), 5,
@@ -146,13 +150,16 @@ READS: tuple[Endpoint, ...] = (
              lambda c: points(c.user())),
     Endpoint("GET /reports/daily", "daily_report", "30 min", (FASTAPI,), 4, _daily_report),
     Endpoint("GET /reports/large-dataset", "large_dataset", "1 h", (FASTAPI,), 1,
-             _fixed("/reports/large-dataset")),
+             _fixed("/reports/large-dataset", "large_dataset")),
     Endpoint("GET /analytics/chart", "chart", "30 min", (FASTAPI,), 3, _chart),
     Endpoint("GET /statistics/daily", "daily_statistics", "adaptive", (FASTAPI,), 4,
-             _fixed("/statistics/daily")),
+             _fixed("/statistics/daily", "daily_statistics")),
     Endpoint("GET /api/v1/support/conversations", "conversations", "5 min", (EXPRESS,), 4,
              lambda c: conversations(c.user())),
     Endpoint("GET /api/v1/subscription", "subscription", "1 h", (EXPRESS,), 4,
-             _fixed("/api/v1/subscription")),
-    Endpoint("GET /api/v1/usage", "usage", "5 min", (EXPRESS,), 3, _fixed("/api/v1/usage")),
+             _fixed("/api/v1/subscription", "subscription")),
+    Endpoint("GET /api/v1/usage", "usage", "5 min", (EXPRESS,), 3,
+             _fixed("/api/v1/usage", "usage")),
 )  # fmt: skip
+
+BY_QUERY = {endpoint.query: endpoint for endpoint in READS}

@@ -4,22 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from .load import Answer
+from .window import Window
 
 
-@dataclass(frozen=True, slots=True)
-class Window:
-    """A part of the run, in seconds of the epoch."""
-
-    begin: float
-    end: float
-
-    def of(self, answers: Iterable[Answer]) -> list[Answer]:
-        """The answers to requests that began in it."""
-        return [answer for answer in answers if self.begin <= answer.began < self.end]
+def within(answers: Iterable[Answer], window: Window) -> list[Answer]:
+    """The answers to requests that began in it."""
+    return [answer for answer in answers if window.begin <= answer.began < window.end]
 
 
 def percentile(values: Sequence[float], share: float) -> float | None:

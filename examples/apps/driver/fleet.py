@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +13,10 @@ from .endpoints import EXPRESS, FASTAPI, FLASK
 from .processes import Process
 
 APPS = Path(__file__).resolve().parent.parent
+
+#: Seconds for which services keep idle connections: longer than the driver does, so that no request
+#: is sent on a connection that is being closed.
+KEEP_ALIVE = 75
 
 #: Threads and workers of the Flask service: enough for all users while the cache is away.
 FLASK_WORKERS, FLASK_THREADS = 2, 16
@@ -57,19 +61,22 @@ class Fleet:
         for process in (*self.replicas, self.redis):
             process.stop()
 
-    def services(self, *, cache: bool) -> dict[str, Process]:
-        """The services, not started, with the cache or without it."""
+    def services(
+        self, *, cache: bool, ports: Mapping[str, int] | None = None
+    ) -> dict[str, Process]:
+        """The services, not started, with the cache or without it, on these ports or free ones."""
         suffix = "" if cache else "-without-cache"
         python = sys.executable
         commands = {
             FASTAPI: lambda port: [
                 python, "-m", "uvicorn", "fastapi_app.main:app", "--host", "127.0.0.1",
-                "--port", str(port), "--log-level", "warning",
+                "--port", str(port), "--log-level", "warning", 
+                "--timeout-keep-alive", str(KEEP_ALIVE),
             ],
             FLASK: lambda port: [
                 python, "-m", "gunicorn", "flask_app.main:app", "--bind", f"127.0.0.1:{port}",
                 "--workers", str(FLASK_WORKERS), "--threads", str(FLASK_THREADS),
-                "--log-level", "warning",
+                "--log-level", "warning", "--keep-alive", str(KEEP_ALIVE),
             ],
             EXPRESS: lambda port: ["node", "express_app/server.js"],
         }  # fmt: skip
@@ -77,6 +84,7 @@ class Fleet:
             name: Process(
                 f"{name}{suffix}",
                 command,
+                port=None if ports is None else ports[name],
                 folder=APPS,
                 log=self._settings.folder / f"{name}{suffix}.log",
                 environment=lambda port: {

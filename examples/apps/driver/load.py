@@ -12,8 +12,9 @@ import aiohttp
 
 from .changes import CHANGES, Change, Shown
 from .choices import Choices
-from .endpoints import READS, Call, Endpoint
-from .freshness import Revisions, staleness
+from .endpoints import BY_QUERY, READS, Call
+from .freshness import Revisions, Staleness
+from .window import Window
 
 #: Seconds after which a user gives up. No query takes as long.
 PATIENCE = 10.0
@@ -34,7 +35,15 @@ class Answer(NamedTuple):
     #: Whether it came from the cache; None for a change.
     hit: bool | None
     error: str | None
-    stale: str | None
+    stale: Staleness | None
+    #: Seconds that its query takes.
+    delay: float
+
+    def is_shared(self, away: Window) -> bool:
+        """Whether it is stale because it shared a query while the cache was away."""
+        if self.stale is None or not away.begin <= self.began < away.end:
+            return False
+        return self.began < self.stale.since + self.delay * 1.5
 
 
 class Shop:
@@ -49,23 +58,23 @@ class Shop:
         self.revisions = Revisions()
         self.answers: list[Answer] = []
 
-    async def read(self, endpoint: Endpoint, call: Call, service: str) -> Answer:
+    async def read(self, call: Call, service: str) -> Answer:
         """One read."""
-        answer, _ = await self._ask(endpoint.label, call, service, self._delays[endpoint.query])
+        endpoint = BY_QUERY[call.query]
+        answer, _ = await self._ask(endpoint.label, call, service, self._delays[call.query])
         return answer
 
     async def show(self, shown: Shown) -> list[Answer]:
         """Reads from each of the services, to see a change."""
         call, services = shown
-        asked = (self._ask("reads after a change", call, service, None) for service in services)
-        return [answer for answer, _ in await asyncio.gather(*asked)]
+        return await asyncio.gather(*(self.read(call, service) for service in services))
 
-    async def change(self, change: Change, call: Call, service: str) -> list[Shown]:
-        """One change. Returns the reads that must show it; none if it failed."""
+    async def change(self, change: Change, call: Call, service: str) -> None:
+        """One change, and the reads that must show it."""
         answer, document = await self._ask(change.label, call, service, None)
-        if answer.error is not None:
-            return []
-        return change.note(self.revisions, call, document)
+        if answer.error is None:
+            for shown in change.note(self.revisions, call, document):
+                await self.show(shown)
 
     async def _ask(
         self, label: str, call: Call, service: str, delay: float | None
@@ -89,18 +98,17 @@ class Shop:
             error = f"status {status}: {body[:300]!r}"
         if error is None:
             document = json.loads(body)
-            stale = staleness(call.shows, required, document)
+            stale = self.revisions.staleness(call.shows, required, document)
         hit = None if delay is None else _is_hit(cache, seconds, delay)
-        answer = Answer(began, seconds, label, service, status, hit, error, stale)
+        answer = Answer(began, seconds, label, service, status, hit, error, stale, delay or 0.0)
         self.answers.append(answer)
         return answer, document
 
 
 def _is_hit(cache: str | None, seconds: float, delay: float) -> bool:
-    if cache is not None:
-        return cache in ("HIT", "STALE")
-    # Some endpoints cache in a function below them: an answer without a query takes less than one.
-    return seconds < delay * 0.8
+    # An answer that takes as long as a query has waited for that of another request. Endpoints that
+    # cache in a function below them have no X-Cache.
+    return cache in ("HIT", "STALE", None) and seconds < delay * 0.8
 
 
 async def be_user(shop: Shop, choices: Choices, stop: asyncio.Event, pause: float) -> None:
@@ -110,13 +118,11 @@ async def be_user(shop: Shop, choices: Choices, stop: asyncio.Event, pause: floa
     while not stop.is_set():
         if choices.chance(CHANGES_SHARE):
             change = choices.by_weight(list(CHANGES), change_weights)
-            call = change.call(choices)
-            for shown in await shop.change(change, call, choices.one_of(*change.services)):
-                await shop.show(shown)
+            await shop.change(change, change.call(choices), choices.one_of(*change.services))
         else:
             endpoint = choices.by_weight(list(READS), weights)
             service = choices.one_of(*endpoint.services)
-            await shop.read(endpoint, endpoint.call(choices), service)
+            await shop.read(endpoint.call(choices), service)
         try:
             await asyncio.wait_for(stop.wait(), choices.pause(pause))
         except TimeoutError:

@@ -27,15 +27,14 @@ class Process:
         folder: Path,
         log: Path,
         environment: Callable[[int], Mapping[str, str]] = lambda port: {},
-        is_ready: Callable[[int], bool] | None = None,
+        port: int | None = None,
     ) -> None:
         self.name = name
-        self.port = free_port()
+        self.port = port or free_port()
         self._command = command
         self._folder = folder
         self._log = log
         self._environment = environment
-        self._is_ready = is_ready or accepts
         self._process: subprocess.Popen[bytes] | None = None
 
     @property
@@ -61,7 +60,7 @@ class Process:
     async def ready(self) -> None:
         """Waits until it accepts requests. Raises RuntimeError, with the end of its log."""
         deadline = time.monotonic() + READY_WITHIN
-        while not await asyncio.to_thread(self._is_ready, self.port):
+        while not await asyncio.to_thread(accepts, self.port):
             if self._process is None or self._process.poll() is not None:
                 raise RuntimeError(f"{self.name} has ended:\n{self.tail()}")
             if time.monotonic() > deadline:

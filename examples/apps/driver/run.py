@@ -6,6 +6,7 @@ import asyncio
 import json
 import sqlite3
 import time
+from collections.abc import Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -14,13 +15,14 @@ import aiohttp
 from database.seed import COMPANIES, seed
 
 from . import endpoints
-from .changes import READERS
+from .changes import READERS, RECALCULATION
 from .choices import Choices
-from .endpoints import READS, Call
-from .figures import Window, queries
+from .endpoints import FASTAPI, READS, Call
+from .figures import queries
 from .fleet import APPS, Fleet, Settings, start_all
 from .load import PATIENCE, Shop, be_user
 from .processes import Process
+from .window import Window
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +31,8 @@ class Plan:
 
     #: Requests to each endpoint without the cache.
     before: int
+    #: Time of the load before it is measured, while the cache fills.
+    warm_up: float
     load: float
     #: Before an outage, while it lasts, and after it.
     calm: float
@@ -42,9 +46,9 @@ class Plan:
     companies: int
 
 
-FULL = Plan(before=5, load=60, calm=4, redis_away=12, replica_away=8, recovery=10, users=24,
+FULL = Plan(before=5, warm_up=15, load=50, calm=4, redis_away=12, replica_away=8, recovery=10, users=24,
             pause=0.08, population=100, companies=COMPANIES)  # fmt: skip
-QUICK = Plan(before=3, load=12, calm=2, redis_away=4, replica_away=3, recovery=5, users=16,
+QUICK = Plan(before=3, warm_up=4, load=10, calm=2, redis_away=4, replica_away=3, recovery=5, users=16,
              pause=0.05, population=30, companies=20)  # fmt: skip
 
 
@@ -54,6 +58,11 @@ class Outage:
 
     window: Window
     events: dict[float, str]
+
+    @property
+    def away(self) -> Window:
+        """From the end of the process until nothing of the outage is left."""
+        return Window(min(self.events), self.window.end)
 
 
 class Run:
@@ -95,6 +104,19 @@ class Run:
             process.stop()
         self._running = []
 
+    async def serve(self, ports: Mapping[str, int]) -> None:
+        """Starts everything, for requests by hand, and waits until it is cancelled."""
+        await self.fleet.start()
+        services = self.fleet.services(cache=True, ports=ports)
+        self._running = list(services.values())
+        await start_all(self._running)
+        for name, process in services.items():
+            print(f"{name:8} http://{process.address}")
+        print(f"larder   {', '.join(replica.address for replica in self.fleet.replicas)}")
+        print(f"redis    {self.fleet.redis.address}")
+        print("Ctrl-C ends all.", flush=True)
+        await asyncio.Event().wait()
+
     async def before(self) -> Shop:
         """Reads each endpoint some times without the cache."""
         async with self.shop(cache=False) as shop:
@@ -103,7 +125,7 @@ class Run:
             async def ask(endpoint: endpoints.Endpoint) -> None:
                 for number in range(self.plan.before):
                     service = endpoint.services[number % len(endpoint.services)]
-                    await shop.read(endpoint, endpoint.call(choices), service)
+                    await shop.read(endpoint.call(choices), service)
 
             await asyncio.gather(*map(ask, READS))
         return shop
@@ -124,7 +146,7 @@ class Run:
                     break
                 begin = time.time()
                 order = endpoint.services[first:] + endpoint.services[:first]
-                seen = [await shop.read(endpoint, call(300 + first), name) for name in order]
+                seen = [await shop.read(call(300 + first), name) for name in order]
                 faults += [f"{endpoint.label}: {a.error}" for a in seen if a.error is not None]
                 ran = queries(self.settings.query_log, Window(begin, time.time() + 1))
                 if ran[endpoint.query] != 1:
@@ -149,10 +171,13 @@ class Run:
             # An error here is one of the driver, not of a service.
             await asyncio.gather(*users)
 
-    async def steady(self) -> Window:
-        """The load with everything well."""
+    async def steady(self, shop: Shop) -> Window:
+        """The load with everything well, once the cache has filled."""
+        await asyncio.sleep(self.plan.warm_up)
         begin = time.time()
-        await asyncio.sleep(self.plan.load)
+        await asyncio.sleep(self.plan.load / 2)
+        await shop.change(RECALCULATION, RECALCULATION.call(self._choices(0)), FASTAPI)
+        await asyncio.sleep(begin + self.plan.load - time.time())
         return Window(begin, time.time())
 
     async def outage(self, process: Process, seconds: float) -> Outage:
@@ -185,7 +210,7 @@ class Run:
                     call = _CALLS[kind](subject[1])
                     for answer in await shop.show((call, services)):
                         if answer.error or answer.stale:
-                            faults.append(f"{answer.service}: {answer.error or answer.stale}")
+                            faults.append(f"{answer.service}: {answer.error or answer.stale.text}")
         return faults
 
     def _choices(self, seed_of_choices: int) -> Choices:
@@ -201,5 +226,5 @@ _SHARED = {
     "profile": endpoints.profile,
     "points": endpoints.points,
     "company": lambda number: endpoints.company(number - 250),
-    "companies": lambda number: Call("/companies", number),
+    "companies": lambda number: Call("/companies", number, "companies"),
 }

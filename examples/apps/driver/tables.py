@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from .changes import CHANGES
+from .changes import CHANGES, RECALCULATION
 from .endpoints import READS
-from .figures import Window, by_label, latency, queries
+from .figures import by_label, latency, queries, within
 from .load import Answer
+from .window import Window
 
 
 def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
@@ -100,17 +101,19 @@ def changes(answers: Sequence[Answer]) -> str:
             milliseconds(latency(found.get(change.label, []))),
             milliseconds(latency(found.get(change.label, []), 0.95)),
         )
-        for change in CHANGES
+        for change in (*CHANGES, RECALCULATION)
     ]
     return table(("change", "invalidates", "requests", "median", "p95"), rows)
 
 
-def services(answers: Sequence[Answer]) -> str:
+def services(answers: Sequence[Answer], away: Window) -> str:
     """Each service."""
     rows = []
     for name in ("fastapi", "flask", "express"):
         mine = [answer for answer in answers if answer.service == name]
         hits = [answer for answer in mine if answer.hit]
+        old = [answer for answer in mine if answer.stale is not None]
+        shared = sum(answer.is_shared(away) for answer in old)
         rows.append(
             (
                 name,
@@ -118,10 +121,12 @@ def services(answers: Sequence[Answer]) -> str:
                 milliseconds(latency(hits)),
                 milliseconds(latency(hits, 0.95)),
                 f"{sum(answer.error is not None for answer in mine)}",
-                f"{sum(answer.stale is not None for answer in mine)}",
+                f"{len(old) - shared}",
+                f"{shared}",
             )
         )
-    return table(("service", "requests", "hit", "hit p95", "errors", "stale"), rows)
+    heads = ("service", "requests", "hit", "hit p95", "errors", "stale", "shared in the outage")
+    return table(heads, rows)
 
 
 def seconds(answers: Sequence[Answer], window: Window, events: dict[float, str]) -> str:
@@ -129,7 +134,7 @@ def seconds(answers: Sequence[Answer], window: Window, events: dict[float, str])
     rows = []
     for number in range(int(window.end - window.begin)):
         part = Window(window.begin + number, window.begin + number + 1)
-        mine = part.of(answers)
+        mine = within(answers, part)
         read = [answer for answer in mine if answer.hit is not None]
         statuses = sorted({str(answer.status) for answer in mine})
         happened = [text for moment, text in events.items() if part.begin <= moment < part.end]

@@ -16,6 +16,13 @@ app.use(login);
 app.use(shared);
 app.use(support);
 
+// Errors as JSON. An error handler of Express has four parameters.
+app.use((error, _request, response, _next) => {
+  const status = error.status ?? 500;
+  if (status >= 500) console.error(error);
+  response.status(status).json({ error: status >= 500 ? 'internal error' : error.message });
+});
+
 const server = app.listen(port, '127.0.0.1', () => {
   console.log(`listening on http://127.0.0.1:${server.address().port}`);
 });

@@ -28,6 +28,7 @@ class AnalysisRequest(BaseModel):
     ttl=300,
     cache_by_user=True,
     tags=["analyses:{user.id}"],
+    cache_control=cache.REVALIDATED,
     enabled=settings.CACHE_ENABLED,
 )
 async def list_analyses(user: CurrentUser) -> Any:

@@ -38,6 +38,7 @@ def build_pickup_cache_key(request: Request, namespace: str) -> str:
     key_builder=build_pickup_cache_key,
     # The key has the user, so that requests with credentials may be cached.
     cache_authorized=True,
+    cache_control=cache.REVALIDATED,
     enabled=settings.CACHE_ENABLED,
 )
 async def get_company_pickups(company_id: int, user: CurrentUser, status: str = "all") -> Any:
@@ -55,6 +56,7 @@ async def get_company_pickups(company_id: int, user: CurrentUser, status: str = 
     ),
     cache_by_user=True,
     vary_query_params=["historical"],
+    cache_control=cache.REVALIDATED,
     enabled=settings.CACHE_ENABLED,
 )
 async def get_pickup_history(user: CurrentUser, historical: bool = False) -> Any:
