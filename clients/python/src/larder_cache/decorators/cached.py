@@ -29,7 +29,8 @@ R = TypeVar("R")
 #: The namespace of functions that name none.
 NAMESPACE: Final = "functions"
 
-_MORE = ("function", "func", "namespace", "args", "kwargs")
+#: What functions among the options can ask for by name, besides the call and its arguments.
+MORE = ("function", "func", "namespace", "args", "kwargs")
 
 
 class _Unset:
@@ -139,7 +140,7 @@ def cached(
         made, binding = _unwrapped(function, "cached")
         is_async = is_coroutine_function(made)
         names = tuple(inspect.signature(made).parameters)
-        offer = Offer(("call",), _MORE, names)
+        offer = Offer(("call",), MORE, names)
         full_name = name or key_prefix or (key or "") or function_name(made)
         keys = CallKeys(
             made,

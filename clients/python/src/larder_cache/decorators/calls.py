@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import logging
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -11,6 +13,12 @@ from .callbacks import Callback
 from .canonical import NotCanonical, canonical
 from .errors import uncacheable_argument
 from .templates import Template, glob_escape
+
+
+log = logging.getLogger("larder_cache")
+
+# The functions that are alive, by their names: to find closures that differ, but have one name.
+_named: weakref.WeakValueDictionary[str, Callable[..., Any]] = weakref.WeakValueDictionary()
 
 
 class CallKey(NamedTuple):
@@ -48,7 +56,7 @@ class Call(Mapping[str, Any]):
         try:
             return self._arguments[name]
         except KeyError:
-            about = f"{self.function.__qualname__} has no argument {name!r}"
+            about = f"{self.function!r} has no argument {name!r}"
             raise AttributeError(about) from None
 
     def __iter__(self) -> Iterator[str]:
@@ -192,4 +200,11 @@ def function_name(function: Callable[..., Any]) -> str:
     module = getattr(function, "__module__", None)
     if not name or not module or name.rpartition(".")[2] == "<lambda>":
         raise ValueError(f"{function!r} has no name of its own: give it one with name= or key=")
-    return f"{module}:{name}"
+    full_name = f"{module}:{name}"
+    other = _named.get(full_name)
+    if other is not None and other is not function:
+        log.warning(
+            "two functions are named %s and share their entries: give one another name=", full_name
+        )
+    _named[full_name] = function
+    return full_name

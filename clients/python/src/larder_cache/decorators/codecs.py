@@ -107,17 +107,18 @@ def codec_of_returns(function: Callable[..., Any]) -> Codec:
 
     Types of JSON need no conversion, and neither does an annotation that cannot be resolved.
     """
+    annotated = function if hasattr(function, "__annotations__") else function.__call__
     try:
-        returned = typing.get_type_hints(function).get("return", Any)
+        returned = typing.get_type_hints(annotated).get("return", Any)
     except (NameError, TypeError, AttributeError) as error:
-        log.debug("the annotations of %s cannot be resolved: %s", function.__qualname__, error)
+        log.debug("the annotations of %s cannot be resolved: %s", function, error)
         return OBJECT_CODEC
     if is_plain(returned):
         return OBJECT_CODEC
     try:
         return typed_codec(returned)
     except TypeError as error:
-        log.debug("values of %s are read as JSON: %s", function.__qualname__, error)
+        log.debug("values of %s are read as JSON: %s", function, error)
         return OBJECT_CODEC
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
-from typing import Any, NamedTuple, Union
+from typing import Any, NamedTuple
 
 from larder_cache import durations
 from larder_cache.durations import Duration, Forever
@@ -15,7 +15,7 @@ from .callbacks import Callback, Offer, optional
 from .canonical import NotCanonical
 from .templates import Template
 
-Ttl = Union[Duration, Forever, None, Callable[..., Any]]  # noqa: UP007
+Ttl = Duration | Forever | None | Callable[..., Any]
 """Seconds, a ``timedelta``, text such as ``"5m"``, ``FOREVER``, None (the namespace's), or a
 function of the call, or of the call and its result, that returns one of these."""
 
@@ -23,7 +23,7 @@ Tags = Sequence[str] | Callable[..., Sequence[str] | Awaitable[Sequence[str]]]
 """Texts, which may be templates such as ``"user:{user_id}"``, or a function of the call, or of the
 call and its result, that returns texts."""
 
-Switch = Union[bool, Callable[..., Any]]
+Switch = bool | Callable[..., Any]
 """True, False, or a function that returns one."""
 
 
@@ -34,6 +34,10 @@ class Moment(NamedTuple):
     more: dict[str, Any]
     #: The arguments that templates may name.
     arguments: Any
+
+    def with_result(self, result: Any) -> dict[str, Any]:
+        """All by name, with the result of the call."""
+        return {**self.more, "result": result, "response": result}
 
 
 class Rules(NamedTuple):
@@ -73,7 +77,7 @@ class Rules(NamedTuple):
             return False
         if self.store_if is None:
             return True
-        more = {**moment.more, "result": result}
+        more = moment.with_result(result)
         return bool(await settle(self.store_if.call(result, moment.subject, more=more)))
 
     async def lifetime(self, moment: Moment, result: Any) -> Any:
@@ -99,7 +103,7 @@ class Rules(NamedTuple):
 
 async def ask(callback: Callback, moment: Moment, *results: Any) -> Any:
     """The answer of a callback about a call, or about a call and its result."""
-    more = {**moment.more, "result": results[0]} if results else moment.more
+    more = moment.with_result(results[0]) if results else moment.more
     return await settle(callback.call(moment.subject, *results, more=more))
 
 
@@ -149,7 +153,9 @@ def one_of(**options: Any) -> tuple[str, Any] | None:
 
 
 def _ttl(option: str, value: Any, after: Offer) -> Any:
-    return Callback(option, value, after) if callable(value) else checked_ttl(value, option)
+    if callable(value) or option == "ttl_function":
+        return Callback(option, value, after)
+    return checked_ttl(value, option)
 
 
 def checked_ttl(value: Any, option: str) -> Any:

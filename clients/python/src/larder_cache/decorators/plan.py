@@ -66,14 +66,14 @@ class Plan:
     ) -> Any:
         """The value from the cache, else of the function."""
         if not self.rules.is_enabled():
-            return await settle(self.function(*args, **kwargs))
+            return await self._called(args, kwargs)
         moment = self._moment(args, kwargs)
         key = None if await self.rules.skips(moment) else await self._key(moment)
         if key is None:
-            return await settle(self.function(*args, **kwargs))
+            return await self._called(args, kwargs)
 
         async def load() -> Loaded[Any]:
-            value = await settle(self.function(*args, **kwargs))
+            value = self._checked(await self._called(args, kwargs))
             return await self.rules.loaded(moment, value, value)
 
         result = await settle(
@@ -87,8 +87,23 @@ class Plan:
         )
         if not result.found:
             # An origin of the server may have no value; the function is what was called.
-            return await settle(self.function(*args, **kwargs))
+            return await self._called(args, kwargs)
         return result.value
+
+    async def _called(self, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        result = self.function(*args, **kwargs)
+        return await result if self.is_async else result
+
+    def _checked(self, value: Any) -> Any:
+        """The value. Raises TypeError for what can be used only once."""
+        if inspect.isgenerator(value) or inspect.isasyncgen(value) or inspect.isawaitable(value):
+            if inspect.iscoroutine(value):
+                value.close()
+            raise TypeError(
+                f"{self.keys.name} returned a {type(value).__name__}, which can be used only once "
+                "and cannot be cached"
+            )
+        return value
 
     def _load(self, load: Callable[[], Any]) -> Any:
         return drive(load(), self.keys.name)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from string import Formatter
 from typing import Any
 
@@ -41,9 +41,9 @@ class Template:
         self._inner = [self._parts[i][0] for i in fields[1:]]
         self._separators = frozenset("".join(self._inner))
 
-    def require(self, known: Iterable[str]) -> None:
+    def require(self, known: Collection[str]) -> None:
         """Raises ValueError if the template names an argument that there is not."""
-        missing = sorted(self.names - set(known))
+        missing = sorted(name for name in self.names if name not in known)
         if missing:
             raise ValueError(
                 f"{self.option}: {self.text!r} names {missing[0]!r}, which is not an argument "

@@ -98,11 +98,14 @@ def user_id(user: Any) -> Any:
         return user
     if getattr(user, "is_authenticated", True) is False:
         return None
+    has_id = False
     for name in ("id", "pk", "user_id", "sub", "identity", "username"):
         found = _step(user, name)
         if found is not None:
             return found
-    return user
+        has_id = has_id or (name in user if isinstance(user, dict) else hasattr(type(user), name))
+    # A user whose id is empty is none; what has no id at all may be a key by itself.
+    return None if has_id else user
 
 
 def _step(source: Any, name: str) -> Any:

@@ -114,9 +114,10 @@ class Endpoint:
                 **options.fetching,
             )
         )
-        if visit.holds and result.outcome == Stale.outcome:
+        is_stale = result.outcome == Stale.outcome
+        if is_stale and visit.holds:
             await outcome.hold()
-        if outcome.is_there:
+        if outcome.is_there and not is_stale:
             return self._finish(visit, key, outcome, result)
         if not result.found or isinstance(result.value, Unshareable):
             return await self._compute_alone(visit, moment, key)

@@ -10,6 +10,7 @@ from typing import Any, cast
 from larder_cache.codecs import Codec
 from larder_cache.decorators.callbacks import Callback, Offer, is_coroutine_function
 from larder_cache.decorators.calls import function_name
+from larder_cache.decorators.canonical import NotCanonical, canonical
 from larder_cache.decorators.codecs import OBJECT_CODEC, chosen_codec
 from larder_cache.decorators.handles import Home
 from larder_cache.decorators.options import Rules, rules
@@ -75,8 +76,8 @@ def endpoint_options(
     if is_async is None:
         is_async = is_coroutine_function(function)
     names = _template_names(function)
-    offer = Offer(("request",), MORE, tuple(names))
-    name = given["name"] or given["key_prefix"] or given["key"] or function_name(function)
+    offer = Offer(("request",), MORE, names)
+    name = given["name"] or given["key_prefix"] or given["key"] or _name_of(function)
     chosen = [option for option in ("key", "key_builder", "key_prefix") if given[option]]
     if len(chosen) > 1:
         raise TypeError(f"{chosen[0]} and {chosen[1]} exclude each other")
@@ -128,6 +129,24 @@ def endpoint_options(
     if not is_async:
         refuse_async(name, *made.callbacks)
     return made
+
+
+def _name_of(function: Callable[..., Any]) -> str:
+    """The name of a function, or that of the class that Django made the view of."""
+    view_class = getattr(function, "view_class", None)
+    if view_class is None:
+        return function_name(function)
+    name = f"{view_class.__module__}:{view_class.__qualname__}"
+    arguments = getattr(function, "view_initkwargs", None)
+    if not arguments:
+        return name
+    try:
+        return f"{name}:{canonical(arguments)}"
+    except NotCanonical as error:
+        raise ValueError(
+            f"as_view() of {name} has the argument {error.path[1:]}, which no name can hold: give "
+            "the view one with name="
+        ) from None
 
 
 class _AnyName(tuple[str, ...]):

@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from flask import Flask, Response, copy_current_request_context, current_app, g, request, session
+from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
@@ -134,9 +135,9 @@ class FlaskVisit:
 
     def _run_here(self) -> Any:
         # Flask saves the session, hence sets its cookie, after the view.
-        was_modified = session.modified
+        was_modified = _is_session_modified()
         result = self._view(*self.args, **self.kwargs)
-        self._sets_cookie = session.modified and not was_modified
+        self._sets_cookie = _is_session_modified() and not was_modified
         if self._endpoint.options.values is not None and not is_response(result):
             return result
         return self._app.make_response(result)
@@ -172,6 +173,12 @@ class FlaskVisit:
 
     def not_modified(self, headers: Headers) -> Any:
         return Response(status=304, headers=headers)
+
+
+def _is_session_modified() -> bool:
+    """Whether the session is changed. A look through the proxy would make Flask vary by cookie."""
+    held = vars(request_ctx._get_current_object())  # type: ignore[attr-defined]
+    return bool(getattr(held.get("_session", held.get("session")), "modified", False))
 
 
 def is_response(result: Any) -> bool:
