@@ -16,6 +16,8 @@ export type {
   DeleteOptions, IncrementOptions, PatchOf, PatchOptions,
 } from './core/changes.js';
 export type { InvalidateOptions, Published, Targets } from './core/invalidation.js';
+export type { Change, ChangedKey, ResetCause, WatchOptions } from './core/watching.js';
+export type { NearCacheOptions } from './core/near-cache.js';
 export type { ListedKey, ListOptions, Stats, StatsOfNamespace } from './core/listing.js';
 export { type Duration, FOREVER } from './core/durations.js';
 export type { Logger } from './core/caller.js';

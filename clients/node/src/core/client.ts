@@ -6,7 +6,10 @@ import { Counters, type Counts } from './counters.js';
 import { type Duration, milliseconds, positive } from './durations.js';
 import { type Published, publishEvent } from './invalidation.js';
 import { type Stats, stats } from './listing.js';
+import { changingAll, Feeds } from './feed.js';
 import { Background, Flights } from './flights.js';
+import { NearCache, type NearCacheOptions } from './near-cache.js';
+import { Watches } from './watching.js';
 import { larderError } from './errors.js';
 import { sleep } from './timers.js';
 import { encodeNamespace } from './names.js';
@@ -22,6 +25,11 @@ export interface NamespaceOptions<T> {
   codec?: Codec<T>;
   /** Tags of every value that the handle writes. */
   tags?: readonly string[];
+  /**
+   * Keep values in this process, coherent by Watch. Objects that are read are frozen then, because
+   * readers share them. Keep the handle: each has a near cache of its own.
+   */
+  nearCache?: boolean | NearCacheOptions;
   /** `raise`: outages are thrown by all calls; the client's choice if unset. */
   onError?: OnError;
 }
@@ -68,6 +76,8 @@ export class Client implements AsyncDisposable {
       limits: bounds,
       flights: new Flights(),
       background: new Background(bounds.background),
+      watches: new Watches(),
+      feeds: new Feeds(),
       logger,
     };
     liveClients += 1;
@@ -100,7 +110,13 @@ export class Client implements AsyncDisposable {
       tags: [...new Set(options.tags ?? [])],
       raise: (options.onError ?? this.onError) === 'raise',
       count: this.core.counters.of(namespace),
+      near: undefined,
     };
+    const { nearCache } = options;
+    if (nearCache !== undefined && nearCache !== false) {
+      const bounds = nearCache === true ? {} : nearCache;
+      scope.near = new NearCache(this.core.feeds.open(scope), bounds);
+    }
     return new Namespace(name, scope);
   }
 
@@ -110,7 +126,9 @@ export class Client implements AsyncDisposable {
     attributes: Readonly<Record<string, string>> = {},
     options?: CallOptions,
   ): Promise<Published> {
-    return publishEvent(this.core, this.spec(options), name, attributes);
+    return changingAll(this.core, () =>
+      publishEvent(this.core, this.spec(options), name, attributes),
+    );
   }
 
   /** Statistics of these namespaces, or of all. */
@@ -162,10 +180,11 @@ export class Client implements AsyncDisposable {
     if (this.closed) return;
     this.closed = true;
     liveClients -= 1;
-    const { caller, flights, background } = this.core;
+    const { caller, flights, background, watches } = this.core;
     caller.closing();
     const reason = larderError('CANCELLED', 'the client is closed', { reason: 'CLIENT_CLOSED' });
     flights.close(reason);
+    watches.close(reason);
     // The leases of what was running are given up, so that other processes need not wait for them.
     const ending = new AbortController();
     const timeout = sleep(PARTING_MS, ending.signal).catch(() => {});

@@ -5,6 +5,7 @@ import { methods } from '../transport/methods.js';
 import type { Codec } from './codecs.js';
 import { type Duration, fromWire, span, toWire } from './durations.js';
 import { larderError } from './errors.js';
+import { changing, type Feed } from './feed.js';
 import { errorName, filled, HeldLease, unfilled } from './lease.js';
 import { asLoaded, type Loaded, type ManyLoader, untilAborted } from './loaders.js';
 import { type ReadOptions, readFields, readResult } from './reads.js';
@@ -304,8 +305,13 @@ class FetchMany<T, K extends Key> {
   ): Promise<void> {
     const how = spec(this.scope, undefined, { idempotent: false, open: false });
     try {
-      const answer = await this.scope.core.caller.unary(
-        methods.batchSet, { items: items.map(({ request }) => request) }, how,
+      const forget = (feed: Feed) => {
+        for (const { request } of items) feed.keyChanged(request.key);
+      };
+      const answer = await changing(this.scope, forget, () =>
+        this.scope.core.caller.unary(
+          methods.batchSet, { items: items.map(({ request }) => request) }, how,
+        ),
       );
       items.forEach(({ key }, index) => {
         stored.set(key, filled(this.scope, answer.results[index]!));

@@ -2,10 +2,11 @@ import type { Found, GetOrFetchResponse, Lease } from '../gen/larder/v1/cache_se
 import { methods } from '../transport/methods.js';
 import type { Codec } from './codecs.js';
 import { type Duration, fromWire, span, toWire } from './durations.js';
+import { changing } from './feed.js';
 import { errorName, filled, HeldLease, unfilled } from './lease.js';
 import { asLoaded, type Loaded, type Loader, untilAborted } from './loaders.js';
 import { entryId, type Params } from './names.js';
-import { type ReadOptions, readFields, readResult } from './reads.js';
+import { nearHit, nearOf, type ReadOptions, readFields, readResult, valueBytes } from './reads.js';
 import {
   joinedResult, loadedResult, missResult, notStored, type Result, withError, type WriteResult,
 } from './results.js';
@@ -76,9 +77,12 @@ export class Fetch<T> {
         this.scope.core.limits.wait, Math.max(0, deadline - performance.now()),
       );
       let answer: GetOrFetchResponse;
+      const near = nearOf(this.scope, this.options);
+      const pending = near?.begin(this.address.key);
       try {
-        answer = await this.ask(wait, refresh, signal);
+        answer = await this.ask(wait, refresh, pending !== undefined, signal);
       } catch (error) {
+        if (pending !== undefined) near!.end(pending);
         if (!failsOpen(this.scope, error)) throw error;
         if (this.loader !== undefined) {
           return this.unstored(signal, notStored('UNAVAILABLE', true, error), error);
@@ -87,8 +91,13 @@ export class Fetch<T> {
         return missResult(true, error);
       }
       const { outcome, degraded } = answer;
-      if (outcome?.$case === 'found') {
-        const result = this.read(outcome.value, degraded);
+      const result =
+        outcome?.$case === 'found' ? this.read(outcome.value, degraded) : undefined;
+      if (pending !== undefined) {
+        const bytes = outcome?.$case === 'found' ? valueBytes(outcome.value.value) : 0;
+        near!.end(pending, entryId(this.address.key, this.address.params), result, bytes);
+      }
+      if (result !== undefined) {
         if (result.outcome !== 'MISS' || this.loader === undefined || refresh) return result;
         // A value that cannot be decoded is replaced by one that can.
         refresh = true;
@@ -108,7 +117,7 @@ export class Fetch<T> {
     }
   }
 
-  private ask(wait: number, refresh: boolean, signal: AbortSignal) {
+  private ask(wait: number, refresh: boolean, consistent: boolean, signal: AbortSignal) {
     const { limits } = this.scope.core;
     const how = spec(this.scope, undefined, {
       idempotent: true,
@@ -120,7 +129,7 @@ export class Fetch<T> {
       {
         namespace: this.scope.namespace,
         ...this.address,
-        ...readFields(this.options),
+        ...readFields(this.options, consistent),
         wait: toWire(wait),
         noCache: refresh,
         onlyIfCached: false,
@@ -205,7 +214,10 @@ export class Fetch<T> {
       // The work is done, so that the value is stored although its callers may leave.
       const how = spec(this.scope, undefined, { idempotent: false, open: false });
       const { caller } = this.scope.core;
-      return filled(this.scope, await caller.unary(methods.set, fill.request, how));
+      const answer = await changing(this.scope, (feed) => feed.keyChanged(this.address.key), () =>
+        caller.unary(methods.set, fill.request, how),
+      );
+      return filled(this.scope, answer);
     } catch (error) {
       held.abandon();
       return unfilled(this.scope, error);
@@ -253,7 +265,12 @@ export async function getOrFetch<T>(
     throw new TypeError(`loader: expected a function, got ${typeof loader}`);
   }
   scope.core.caller.checkOpen();
-  const fetch = new Fetch(scope, addressOf(key, options?.params), loader, options);
+  const address = addressOf(key, options?.params);
+  if (scope.near !== undefined && options?.refresh !== true) {
+    const held = nearOf(scope, options)?.get(entryId(address.key, address.params));
+    if (held !== undefined) return nearHit(scope, held);
+  }
+  const fetch = new Fetch(scope, address, loader, options);
   const { result, joined } = await scope.core.flights.run(fetch.id(), options?.signal, (signal) =>
     fetch.run(signal),
   );

@@ -43,22 +43,33 @@ function listOf<T>(values: Iterable<T> | undefined, name: string): T[] {
   return [...values];
 }
 
+/** The targets as lists. */
+export interface TargetLists {
+  tags: string[];
+  globs: string[];
+  keys: Key[];
+}
+
+/** The targets as lists. @throws TypeError if one of them is not a list */
+export function listed({ tags, globs, keys }: Targets): TargetLists {
+  return { tags: listOf(tags, 'tags'), globs: listOf(globs, 'globs'), keys: listOf(keys, 'keys') };
+}
+
 /** Makes entries unreachable. More than 1,000 targets are several calls. */
 export async function invalidate(
   scope: Scope<any>,
-  selected: Targets,
+  { keys, tags: named, globs }: TargetLists,
   options: InvalidateOptions | undefined,
 ): Promise<Invalidated> {
   const { namespace } = scope;
-  const keys = listOf(selected.keys, 'keys');
   const targets: Target[] = [];
   for (const key of keys) {
     targets.push({ target: { $case: 'key', value: { namespace, ...addressOf(key) } } });
   }
-  for (const tags of chunks(listOf(selected.tags, 'tags'), TAGS_PER_TARGET)) {
+  for (const tags of chunks(named, TAGS_PER_TARGET)) {
     targets.push({ target: { $case: 'tags', value: { namespace, tags } } });
   }
-  for (const glob of listOf(selected.globs, 'globs')) {
+  for (const glob of globs) {
     targets.push({ target: { $case: 'pattern', value: { namespace, glob } } });
   }
   const holdOff = spanToWire(options?.holdOff, 'holdOff');

@@ -8,6 +8,7 @@ import { methods } from '../transport/methods.js';
 import { toValue } from './codecs.js';
 import { fromWire, milliseconds, timerDelay, toWire } from './durations.js';
 import { EncodeError, isOutage, LarderError } from './errors.js';
+import { changing } from './feed.js';
 import type { Loaded } from './loaders.js';
 import { notStored, type NotStoredReason, type WriteResult } from './results.js';
 import { type Address, type Scope, spec } from './scope.js';
@@ -127,7 +128,10 @@ export class HeldLease {
       returnValue: false,
       requiredDurability: 0 as const,
     };
-    this.part(this.scope.core.caller.unary(methods.delete, request, this.parting()));
+    const call = changing(this.scope, (feed) => feed.keyChanged(this.address.key), () =>
+      this.scope.core.caller.unary(methods.delete, request, this.parting()),
+    );
+    this.part(call);
   }
 
   /** These calls have a deadline of their own, and are made although the callers have left. */

@@ -1,4 +1,5 @@
 import * as changes from './changes.js';
+import { changing, changingAll } from './feed.js';
 import { type FetchManyOptions, getOrFetchMany } from './fetch-many.js';
 import { type FetchOptions, getOrFetch } from './fetching.js';
 import type { Loader, ManyLoader } from './loaders.js';
@@ -10,7 +11,8 @@ import * as reads from './reads.js';
 import type {
   Deleted, Incremented, Invalidated, Patched, Result, Touched, WriteResult,
 } from './results.js';
-import { type CallOptions, type Key, type Scope, spec } from './scope.js';
+import { addressOf, type CallOptions, type Key, type Scope, spec } from './scope.js';
+import { type Change, watch, type WatchOptions } from './watching.js';
 import * as writes from './writes.js';
 
 /**
@@ -56,15 +58,20 @@ export class Namespace<T = any> {
    * @throws ResourceExhausted (`VALUE_TOO_LARGE`) if it is over the server's limit
    */
   set<U = T>(key: Key, value: U, options?: writes.SetOptions<U>): Promise<WriteResult> {
-    return writes.set(this.scope, key, value, options);
+    return this.changes(key, () => writes.set(this.scope, key, value, options));
   }
 
   /** Stores several values, each with a result of its own. It is not atomic. */
-  setMany<U = T>(
+  async setMany<U = T>(
     entries: writes.Entries<U>,
     options?: writes.WriteOptions<U>,
   ): Promise<Map<Key, WriteResult>> {
-    return writes.setMany(this.scope, entries, options);
+    const pairs = writes.pairsOf(entries);
+    return changing(
+      this.scope,
+      (feed) => { for (const [key] of pairs) feed.keyChanged(addressOf(key).key); },
+      () => writes.setMany(this.scope, pairs, options),
+    );
   }
 
   /** Gives a fresh entry a new TTL from now. */
@@ -73,7 +80,7 @@ export class Namespace<T = any> {
     ttl: Duration,
     options?: CallOptions & { params?: Params },
   ): Promise<Touched> {
-    return writes.touch(this.scope, key, ttl, options);
+    return this.changes(key, () => writes.touch(this.scope, key, ttl, options));
   }
 
   /**
@@ -110,15 +117,20 @@ export class Namespace<T = any> {
    * @throws Unavailable if the store did not apply it
    */
   delete<U = T>(key: Key, options?: changes.DeleteOptions<U>): Promise<Deleted<U>> {
-    return changes.remove(this.scope, key, options);
+    return this.changes(key, () => changes.remove(this.scope, key, options));
   }
 
   /** Removes several entries, each with the guarantee of `delete`. */
-  deleteMany<K extends Key>(
+  async deleteMany<K extends Key>(
     keys: Iterable<K>,
     options?: CallOptions & { holdOff?: Duration },
   ): Promise<Map<K, Deleted<never>>> {
-    return changes.removeMany(this.scope, keys, options);
+    const named = [...keys];
+    return changing(
+      this.scope,
+      (feed) => { for (const key of named) feed.keyChanged(addressOf(key).key); },
+      () => changes.removeMany(this.scope, named, options),
+    );
   }
 
   /**
@@ -133,7 +145,7 @@ export class Namespace<T = any> {
     delta: number | bigint = 1,
     options?: changes.IncrementOptions,
   ): Promise<Incremented> {
-    return changes.increment(this.scope, key, delta, options);
+    return this.changes(key, () => changes.increment(this.scope, key, delta, options));
   }
 
   /**
@@ -145,7 +157,7 @@ export class Namespace<T = any> {
     change: changes.PatchOf,
     options?: changes.PatchOptions,
   ): Promise<Patched> {
-    return changes.patch(this.scope, key, change, options);
+    return this.changes(key, () => changes.patch(this.scope, key, change, options));
   }
 
   /**
@@ -153,16 +165,27 @@ export class Namespace<T = any> {
    *
    * @throws Unavailable if the store did not apply all of it; the call can be repeated
    */
-  invalidate(
+  async invalidate(
     targets: invalidation.Targets,
     options?: invalidation.InvalidateOptions,
   ): Promise<Invalidated> {
-    return invalidation.invalidate(this.scope, targets, options);
+    const selected = invalidation.listed(targets);
+    return changing(
+      this.scope,
+      (feed) => {
+        for (const key of selected.keys) feed.keyChanged(addressOf(key).key);
+        for (const glob of selected.globs) feed.patternInvalidated(glob);
+        if (selected.tags.length > 0) feed.tagsInvalidated(selected.tags);
+      },
+      () => invalidation.invalidate(this.scope, selected, options),
+    );
   }
 
   /** Makes all entries of the namespace unreachable, at a cost independent of their number. */
   invalidateNamespace(options?: CallOptions): Promise<Invalidated> {
-    return invalidation.invalidateNamespace(this.scope, options);
+    return changing(this.scope, (feed) => feed.clear(), () =>
+      invalidation.invalidateNamespace(this.scope, options),
+    );
   }
 
   /** Invalidates what the rules of the server select for an event, in all namespaces. */
@@ -172,7 +195,9 @@ export class Namespace<T = any> {
     options?: CallOptions,
   ): Promise<invalidation.Published> {
     const how = spec(this.scope, options, { idempotent: true, open: false });
-    return invalidation.publishEvent(this.scope.core, how, name, attributes);
+    return changingAll(this.scope.core, () =>
+      invalidation.publishEvent(this.scope.core, how, name, attributes),
+    );
   }
 
   /** The keys of the namespace, in no order, a page at a time. Keys of all params are listed. */
@@ -183,6 +208,21 @@ export class Namespace<T = any> {
   /** The number of keys that `listKeys` lists. */
   countKeys(options?: Omit<listing.ListOptions, 'pageSize'>): Promise<number> {
     return listing.countKeys(this.scope, options);
+  }
+
+  /**
+   * The changes of the namespace, as long as the loop runs: invalidations and, with `keys`, all
+   * writes. Connections that break are made again; what was missed meanwhile comes first, or else
+   * `reset`. The first event is `ready`.
+   */
+  watch(options?: WatchOptions): AsyncGenerator<Change, void> {
+    return watch(this.scope, options);
+  }
+
+  /** Makes a call that changes one entry. */
+  private changes<R>(key: Key, call: () => Promise<R>): Promise<R> {
+    if (this.scope.core.feeds.of(this.scope.namespace) === undefined) return call();
+    return changing(this.scope, (feed) => feed.keyChanged(addressOf(key).key), call);
   }
 
   /** Statistics of the namespace in the whole fleet; undefined if there are none yet. */

@@ -7,8 +7,9 @@ import {
 import { methods } from '../transport/methods.js';
 import { type Codec, fromValue } from './codecs.js';
 import { type Duration, positive, spanToWire, toWire } from './durations.js';
-import type { Params } from './names.js';
-import { missResult, negativeResult, type Result, valueResult } from './results.js';
+import { entryId, type Params } from './names.js';
+import type { NearCache } from './near-cache.js';
+import { type Hit, missResult, negativeResult, type Result, valueResult } from './results.js';
 import {
   type Address,
   addressOf,
@@ -42,10 +43,11 @@ export interface GetOptions<T> extends ReadOptions<T> {
 const READ = { idempotent: true, open: true } as const;
 
 /** The fields that all requests of reads have. */
-export function readFields(options: ReadOptions<any> | undefined) {
+export function readFields(options: ReadOptions<any> | undefined, consistent = false) {
   return {
     maxStale: spanToWire(options?.maxStale, 'maxStale'),
-    consistency: options?.consistent === true ? Consistency.STORE : Consistency.UNSPECIFIED,
+    consistency:
+      consistent || options?.consistent === true ? Consistency.STORE : Consistency.UNSPECIFIED,
     touch:
       options?.touch === undefined ? undefined : toWire(positive(options.touch, 'touch')),
   };
@@ -99,23 +101,58 @@ export async function get<T>(
   options: GetOptions<T> | undefined,
 ): Promise<Result<T>> {
   const address = addressOf(key, options?.params);
+  const near = nearOf(scope, options);
+  const id = near === undefined ? '' : entryId(address.key, address.params);
+  const held = near?.get(id);
+  if (held !== undefined) return nearHit(scope, held);
+  const pending = near?.begin(address.key);
   const request = {
     namespace: scope.namespace,
     key: address.key,
     params: address.params,
-    ...readFields(options),
+    ...readFields(options, pending !== undefined),
     ifVersionNot: '',
     omitValue: false,
     jsonPointers: [],
   };
+  let result: Result<T> | undefined;
+  let bytes = 0;
   try {
     const { outcome, value, entry, degraded } = await scope.core.caller.unary(
       methods.get, request, spec(scope, options, READ),
     );
-    return readResult(scope, options?.codec ?? scope.codec, outcome, value, entry, degraded);
+    bytes = valueBytes(value);
+    result = readResult(scope, options?.codec ?? scope.codec, outcome, value, entry, degraded);
+    return result;
   } catch (error) {
     return missAtOutage(scope, error);
+  } finally {
+    if (pending !== undefined) near!.end(pending, id, result, bytes);
   }
+}
+
+/** The near cache that a read may use; undefined: none. */
+export function nearOf(
+  scope: Scope<any>,
+  options: ReadOptions<any> | undefined,
+): NearCache<any> | undefined {
+  if (scope.near === undefined || options === undefined) return scope.near;
+  const { consistent, codec, touch } = options;
+  return consistent === true || codec !== undefined || touch !== undefined ? undefined : scope.near;
+}
+
+/** Counts a hit of the near cache. */
+export function nearHit<T>(scope: Scope<any>, hit: Hit<T>): Hit<T> {
+  scope.count.hits += 1;
+  scope.count.near_hits += 1;
+  return hit;
+}
+
+/** Bytes that a value takes in memory, at least. */
+export function valueBytes(value: Value | undefined): number {
+  const kind = value?.kind;
+  if (kind === undefined) return 0;
+  return kind.$case === 'data' ? kind.value.length : 2 * kind.value.length;
 }
 
 /** Whether `get` would find a value. The value is not transferred. */
@@ -149,10 +186,18 @@ export async function getMany<T, K extends Key>(
   keys: Iterable<K>,
   options: ReadOptions<T> | undefined,
 ): Promise<Map<K, Result<T>>> {
-  const wanted = [...keys].map((key): [K, Address] => [key, addressOf(key)]);
   const results = new Map<K, Result<T>>();
+  const near = nearOf(scope, options);
+  const wanted: [K, Address][] = [];
+  for (const key of keys) {
+    const address = addressOf(key);
+    const held = near?.get(entryId(address.key, address.params));
+    // A key without a result keeps its place in the order of the map.
+    results.set(key, (held === undefined ? undefined : nearHit(scope, held)) as Result<T>);
+    if (held === undefined) wanted.push([key, address]);
+  }
   for (const part of chunks(wanted, BATCH_KEYS)) {
-    await getPart(scope, part, options, results);
+    await getPart(scope, part, options, results, near);
   }
   return results;
 }
@@ -162,11 +207,13 @@ async function getPart<T, K>(
   part: [K, Address][],
   options: ReadOptions<T> | undefined,
   results: Map<K, Result<T>>,
+  near: NearCache<any> | undefined,
 ): Promise<void> {
   const codec = options?.codec ?? scope.codec;
+  const pending = near && part.map(([, address]) => near.begin(address.key));
   const request = {
     keys: part.map(([, address]) => ({ namespace: scope.namespace, ...address })),
-    ...readFields(options),
+    ...readFields(options, pending?.[0] !== undefined),
     ifVersionsNot: [],
     omitValue: false,
     jsonPointers: [],
@@ -180,11 +227,19 @@ async function getPart<T, K>(
       for (const { outcome, value, entry } of read) {
         // Of a message, the keys that missed may be those that the store did not answer for.
         const away = degraded && outcome === Outcome.MISS;
-        results.set(part[index]![0], readResult(scope, codec, outcome, value, entry, away));
+        const [key, address] = part[index]!;
+        const result = readResult(scope, codec, outcome, value, entry, away);
+        results.set(key, result);
+        const begun = pending?.[index];
+        if (begun !== undefined) {
+          near!.end(begun, entryId(address.key, address.params), result, valueBytes(value));
+        }
         index += 1;
       }
     }
   } catch (error) {
     for (const [key] of part) results.set(key, missAtOutage(scope, error));
+  } finally {
+    for (const begun of pending ?? []) if (begun !== undefined) near!.end(begun);
   }
 }

@@ -4,9 +4,12 @@ import type { Counters, Counts } from './counters.js';
 import type { Duration } from './durations.js';
 import { milliseconds, positive } from './durations.js';
 import { isOutage } from './errors.js';
+import type { Feeds } from './feed.js';
 import type { Background, Flights } from './flights.js';
 import { encodeKey, encodeParams, type Params } from './names.js';
+import type { NearCache } from './near-cache.js';
 import type { Limits } from './options.js';
+import type { Watches } from './watching.js';
 
 /** What all handles of a client share. */
 export interface Core {
@@ -15,6 +18,8 @@ export interface Core {
   readonly limits: Limits;
   readonly flights: Flights;
   readonly background: Background;
+  readonly watches: Watches;
+  readonly feeds: Feeds;
   readonly logger: Logger | undefined;
 }
 
@@ -30,6 +35,8 @@ export interface Scope<T> {
   /** Whether outages are thrown everywhere. */
   readonly raise: boolean;
   readonly count: Counts;
+  /** The near cache of the handle; undefined: none. */
+  near: NearCache<T> | undefined;
 }
 
 /** A key, or a key with its params. */

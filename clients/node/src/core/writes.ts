@@ -139,19 +139,19 @@ async function expire(
   }
 }
 
-function isIterable(entries: object): entries is Iterable<readonly [Key, unknown]> {
-  return Symbol.iterator in entries;
+/** Keys with their values, as a list. */
+export function pairsOf<T>(entries: Entries<T>): (readonly [Key, T])[] {
+  return Symbol.iterator in entries
+    ? [...(entries as Iterable<readonly [Key, T]>)]
+    : Object.entries(entries as Record<string, T>);
 }
 
 /** Stores several values, each with a result of its own. */
 export async function setMany<T>(
   scope: Scope<any>,
-  entries: Entries<T>,
+  pairs: (readonly [Key, T])[],
   options: WriteOptions<T> | undefined,
 ): Promise<Map<Key, WriteResult>> {
-  const pairs: (readonly [Key, T])[] = isIterable(entries)
-    ? [...(entries as Iterable<readonly [Key, T]>)]
-    : Object.entries(entries as Record<string, T>);
   const results = new Map<Key, WriteResult>();
   const ttl = ttlOf(scope, options?.ttl);
   if (ttl !== undefined && ttl <= 0) {
