@@ -86,9 +86,9 @@ class Capture {
   }
 
   #write(args: unknown[]): unknown {
-    const sent = Reflect.apply(this.#original.write, this.#response, args);
-    this.#keep(args[0], args[1]);
-    return sent;
+    // Some responses write what `end` is given by `write`: it has been kept.
+    if (!this.#ended) this.#keep(args[0], args[1]);
+    return Reflect.apply(this.#original.write, this.#response, args);
   }
 
   #end(args: unknown[]): unknown {
@@ -100,11 +100,11 @@ class Capture {
         return this.#response;
       }
     }
-    const sent = Reflect.apply(this.#original.end, this.#response, args);
-    if (this.#ended) return sent;
+    const first = !this.#ended;
     this.#ended = true;
-    if (typeof chunk !== 'function') this.#keep(chunk, encoding);
-    this.#complete();
+    if (first && typeof chunk !== 'function') this.#keep(chunk, encoding);
+    const sent = Reflect.apply(this.#original.end, this.#response, args);
+    if (first) this.#complete();
     return sent;
   }
 

@@ -26,7 +26,7 @@ export interface Exchange<Request> {
 export interface Answer {
   status: number;
   headers: Record<string, string>;
-  /** Undefined for an answer without one: 304, and HEAD. */
+  /** Undefined for a 304. Node leaves it out of the answer to HEAD. */
   body: Buffer | undefined;
 }
 
@@ -147,14 +147,19 @@ export class HttpCache<Request> {
     const primary = variantOf(lookup.params, lookup.headers, lookup.names);
     const place = `${lookup.path} ${JSON.stringify(primary)}`;
     for (const name of this.#remembered.get(place) ?? []) lookup.names.add(name);
+    let refresh = false;
     for (let round = 0; round < MAX_ROUNDS; round += 1) {
-      const result = await this.#read(lookup, primary, place);
+      const result = await this.#read(lookup, primary, place, refresh);
       if (result === undefined) return undefined;
       const stored = result.value;
       if (stored === null) return this.#continue(exchange, 'MISS');
       switch (stored.kind) {
         case 'response':
-          return this.#serve(lookup, stored, result);
+          if (refresh || this.#isWanted(lookup, stored, result)) {
+            return this.#serve(lookup, stored, result);
+          }
+          refresh = true;
+          break;
         case 'vary':
           this.#remember(place, stored.names);
           for (const name of stored.names) lookup.names.add(name);
@@ -173,6 +178,7 @@ export class HttpCache<Request> {
     lookup: Lookup<Request>,
     primary: Record<string, string>,
     place: string,
+    refresh: boolean,
   ): Promise<Result<Stored> | undefined> {
     const { exchange, path } = lookup;
     const params = variantOf(lookup.params, lookup.headers, lookup.names);
@@ -196,7 +202,7 @@ export class HttpCache<Request> {
         begin();
         return this.#fill(lookup, await ending, primary, place);
       },
-      { params, maxStale: 0, signal: gone.signal },
+      { params, maxStale: 0, refresh, signal: gone.signal },
     );
     const result = await Promise.race([reading, begun]);
     if (leads) {
@@ -207,18 +213,18 @@ export class HttpCache<Request> {
     return result as Result<Stored>;
   }
 
-  #serve(
-    lookup: Lookup<Request>,
+  /** Whether the answer is recent enough for the request. */
+  #isWanted(
+    { rules, headers }: Lookup<Request>,
     stored: StoredResponse,
-    result: Result<Stored>,
-  ): Answer | undefined {
-    const { exchange, headers, rules } = lookup;
-    const age = result.age ?? 0;
-    if (rules.obeyRequests && !satisfies(headers, stored, age)) {
-      this.#refresh(lookup);
-      return undefined;
-    }
-    const sent = headersOf(stored, age) as Record<string, string>;
+    { age, ttlRemaining }: Result<Stored>,
+  ): boolean {
+    return !rules.obeyRequests || satisfies(headers, stored, age ?? 0, ttlRemaining ?? 0);
+  }
+
+  #serve(lookup: Lookup<Request>, stored: StoredResponse, result: Result<Stored>): Answer {
+    const { headers } = lookup;
+    const sent = headersOf(stored, result.age ?? 0) as Record<string, string>;
     sent['x-cache'] = result.tier === 'loader' ? 'MISS' : 'HIT';
     if (result.ttlRemaining !== undefined) {
       sent['x-cache-ttl-remaining'] = String(Math.ceil(result.ttlRemaining / 1000));
@@ -229,20 +235,7 @@ export class HttpCache<Request> {
       return { status: 304, headers: sent, body: undefined };
     }
     sent['content-length'] = String(stored.body.length);
-    const body = exchange.raw.method === 'HEAD' ? undefined : stored.body;
-    return { status: stored.status, headers: sent, body };
-  }
-
-  /** Lets the handler make a new answer, and stores it. */
-  #refresh(lookup: Lookup<Request>): void {
-    const params = variantOf(lookup.params, lookup.headers, lookup.names);
-    void (async () => {
-      const ending = await this.#capture(lookup);
-      const fill = this.#verdict(lookup, ending);
-      if (fill === undefined || !hasAll(lookup.names, varyNames(fill.response.headers))) return;
-      const { ttl, tags } = fill;
-      await this.handle.set(lookup.path, fill.response, { params, ttl, tags });
-    })().catch((error) => this.#report(error));
+    return { status: stored.status, headers: sent, body: stored.body };
   }
 
   /** The value of the loader, for this request and those that wait for it. */

@@ -50,8 +50,10 @@ export function variantOf(
   const variant = { ...params };
   for (const name of names) {
     const value = headers[name];
-    // A header that is missing and one that is empty can make different answers.
-    if (value !== undefined) variant[`header:${name}`] = value.trim().replace(/\s+/g, ' ');
+    // A header that is missing makes another answer than an empty one, and another entry than
+    // that which names the headers.
+    if (value === undefined) variant[`no-header:${name}`] = '';
+    else variant[`header:${name}`] = value.trim().replace(/\s+/g, ' ');
   }
   return variant;
 }

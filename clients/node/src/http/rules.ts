@@ -60,12 +60,26 @@ export function headersOf(response: Head, age: number): Headers {
   return headers;
 }
 
-/** Whether a cached answer is recent enough for the `Cache-Control` of a request. */
-export function satisfies(request: Headers, response: Head, age: number): boolean {
-  const { vary: _, ...headers } = response.headers;
-  const control = headers['cache-control']?.replace(/must-revalidate/gi, '');
-  const policy = agedPolicy({ ...response, headers: { ...headers, 'cache-control': control! } }, age);
-  return policy.satisfiesWithoutRevalidation({
+/**
+ * Whether a cached answer is recent enough for the `Cache-Control` of a request.
+ *
+ * @param age milliseconds since it was stored
+ * @param remaining milliseconds for which it is fresh
+ */
+export function satisfies(
+  request: Headers,
+  response: Head,
+  age: number,
+  remaining: number,
+): boolean {
+  const { age: before } = response.headers;
+  const seconds = Math.ceil((age + remaining) / 1000) + Number(before ?? 0);
+  // How long it is fresh can also come from the rules of the program.
+  const headers = {
+    'cache-control': `max-age=${seconds}`,
+    ...(before === undefined ? {} : { age: before }),
+  };
+  return agedPolicy({ status: response.status, headers }, age).satisfiesWithoutRevalidation({
     headers: pick(request, ['cache-control', 'pragma']),
   });
 }
