@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from .endpoints import EXPRESS, FASTAPI, FLASK
-from .processes import Process
+from .processes import Process, free_port, is_ok
 
 APPS = Path(__file__).resolve().parent.parent
 
@@ -118,6 +118,7 @@ class Fleet:
 
     def _replica(self, number: int) -> Process:
         folder = self._settings.folder
+        admin = free_port()
         return Process(
             f"larder {number}",
             lambda port: [str(self._settings.larder), "--config", str(APPS / "larder.toml")],
@@ -125,12 +126,14 @@ class Fleet:
             log=folder / f"larder-{number}.log",
             environment=lambda port: {
                 "LARDER_LISTEN": f"127.0.0.1:{port}",
-                "LARDER_ADMIN_LISTEN": "127.0.0.1:0",
+                "LARDER_ADMIN_LISTEN": f"127.0.0.1:{admin}",
                 "LARDER_STORE__URL": f"redis://{self.redis.address}",
                 # Keeps the invalidations of an outage of Redis until it is back.
                 "LARDER_JOURNAL__PATH": str(folder / f"larder-{number}.journal"),
                 "LARDER_LOG__FORMAT": "json",
             },
+            # Its port accepts connections a little before it serves.
+            is_ready=lambda port: is_ok(f"http://127.0.0.1:{admin}/readyz"),
         )
 
 

@@ -8,6 +8,7 @@ import signal
 import socket
 import subprocess
 import time
+import urllib.request
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -27,10 +28,12 @@ class Process:
         folder: Path,
         log: Path,
         environment: Callable[[int], Mapping[str, str]] = lambda port: {},
+        is_ready: Callable[[int], bool] | None = None,
         port: int | None = None,
     ) -> None:
         self.name = name
         self.port = port or free_port()
+        self._is_ready = is_ready or accepts
         self._command = command
         self._folder = folder
         self._log = log
@@ -58,9 +61,9 @@ class Process:
             )
 
     async def ready(self) -> None:
-        """Waits until it accepts requests. Raises RuntimeError, with the end of its log."""
+        """Waits until it serves. Raises RuntimeError, with the end of its log."""
         deadline = time.monotonic() + READY_WITHIN
-        while not await asyncio.to_thread(accepts, self.port):
+        while not await asyncio.to_thread(self._is_ready, self.port):
             if self._process is None or self._process.poll() is not None:
                 raise RuntimeError(f"{self.name} has ended:\n{self.tail()}")
             if time.monotonic() > deadline:
@@ -110,3 +113,12 @@ def accepts(port: int) -> bool:
     except OSError:
         return False
     return True
+
+
+def is_ok(url: str) -> bool:
+    """Whether the answer to a GET is 200."""
+    try:
+        with urllib.request.urlopen(url, timeout=1) as response:
+            return response.status == 200
+    except OSError:
+        return False
