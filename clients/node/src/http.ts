@@ -1,2 +1,3 @@
-export { HttpCache, type Answer, type Exchange } from './http/engine.js';
+export { type Answer, HttpCache } from './http/engine.js';
+export type { Exchange } from './http/lookup.js';
 export { addCacheTags, type HttpCacheOptions, type HttpCacheRules } from './http/options.js';

@@ -14,8 +14,8 @@ export interface LarderStoreEntry {
 }
 
 /**
- * Storage adapter for Keyv 5, and so for cache-manager, NestJS and whatever else takes a Keyv store:
- * `new Keyv({ store: new LarderStore({ client }), namespace: 'users' })`.
+ * Storage adapter for Keyv 5, and so for cache-manager, NestJS and whatever else takes a store of
+ * Keyv: `new Keyv({ store: new LarderStore({ client }), namespace: 'users' })`.
  *
  * The namespace of Keyv is the namespace of Larder. Each Keyv has a store of its own, because Keyv
  * sets the namespace of its store. At an outage reads are misses and writes are refused, with an

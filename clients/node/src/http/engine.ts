@@ -1,26 +1,12 @@
-import type { IncomingMessage, ServerResponse } from 'node:http';
 import { type Connection, connectionOf } from '../adapters/support.js';
+import { milliseconds } from '../core/durations.js';
 import { type Duration, FOREVER, loaded, type Namespace, type Result } from '../index.js';
 import { capture, type CaptureRules, type Ending } from './capture.js';
-import { codec, entityTag, type Headers, type Stored, type StoredResponse } from './entries.js';
-import { milliseconds } from '../core/durations.js';
-import { bodyDigest, paramsOf, pathOf, pathTag, variantOf } from './keys.js';
+import { codec, entityTag, type Stored, type StoredResponse } from './entries.js';
+import { pathOf, pathTag, variantOf } from './keys.js';
+import { type Exchange, keyText, type Lookup, lookupOf } from './lookup.js';
 import { addedTags, type HttpCacheOptions, type HttpCacheRules } from './options.js';
 import { freshFor, headersOf, isNotModified, satisfies, varyNames } from './rules.js';
-
-/** A request of a framework. */
-export interface Exchange<Request> {
-  request: Request;
-  /** The request of Node. */
-  raw: IncomingMessage;
-  response: ServerResponse;
-  /** Path and query as the client sent them. */
-  url: string;
-  /** Scheme and host as the client sees them. */
-  origin: string;
-  /** The body, if it was parsed. */
-  body: unknown;
-}
 
 /** A cached answer to send. */
 export interface Answer {
@@ -28,18 +14,6 @@ export interface Answer {
   headers: Record<string, string>;
   /** Undefined for a 304. Node leaves it out of the answer to HEAD. */
   body: Buffer | undefined;
-}
-
-/** A request whose answer may come from the cache. */
-interface Lookup<Request> {
-  exchange: Exchange<Request>;
-  rules: HttpCacheRules<Request>;
-  shared: boolean;
-  path: string;
-  params: Record<string, string>;
-  headers: Headers;
-  /** Headers that are part of the key. */
-  names: Set<string>;
 }
 
 const DEFAULT_STATUSES = [200];
@@ -51,8 +25,6 @@ const FAILED_PASS_MS = 1000;
 const MAX_REMEMBERED = 1000;
 /** Lookups of one request: its variants become known one after the other. */
 const MAX_ROUNDS = 4;
-/** Requests with these get a part of an answer, or none, and go past the cache. */
-const PARTIAL = ['range', 'if-match', 'if-unmodified-since', 'if-range'];
 /** The handler makes whole answers, which the cache turns into a 304. */
 const CONDITIONS = ['if-none-match', 'if-modified-since'];
 const SAFE = new Set(['GET', 'HEAD', 'OPTIONS', 'TRACE']);
@@ -96,9 +68,9 @@ export class HttpCache<Request> {
     own: HttpCacheRules<Request> = {},
   ): Promise<Answer | undefined> {
     const rules = { ...this.#options, ...own };
-    let lookup: Lookup<Request> | undefined;
     try {
-      lookup = await this.#lookup(exchange, rules);
+      this.#purgeAfter(exchange, rules);
+      const lookup = await lookupOf(exchange, rules);
       if (lookup === undefined) return this.#bypass(exchange);
       return await this.#answer(lookup);
     } catch (error) {
@@ -107,39 +79,6 @@ export class HttpCache<Request> {
       this.#report(error);
       return this.#bypass(exchange);
     }
-  }
-
-  /** @returns undefined for a request that goes past the cache */
-  async #lookup(
-    exchange: Exchange<Request>,
-    rules: HttpCacheRules<Request>,
-  ): Promise<Lookup<Request> | undefined> {
-    const { request, raw, url, response } = exchange;
-    const method = raw.method ?? 'GET';
-    const path = pathOf(url);
-    const cached = method === 'GET' || method === 'HEAD' || (method === 'POST' && rules.post);
-    if (!cached && !SAFE.has(method)) this.#purgeAfter(response, path);
-    const headers = plainHeaders(raw);
-    if (!cached || PARTIAL.some((name) => headers[name] !== undefined)) return undefined;
-    if (rules.obeyRequests && /no-store/i.test(headers['cache-control'] ?? '')) return undefined;
-    if (await rules.skip?.(request)) return undefined;
-    const user = rules.cacheByUser?.(request);
-    if (rules.cacheByUser !== undefined && (user === undefined || user === null || user === '')) {
-      return undefined;
-    }
-    const params = paramsOf(
-      {
-        method: method === 'HEAD' ? 'GET' : method,
-        url,
-        headers,
-        origin: rules.varyOrigin === false ? undefined : exchange.origin,
-        user: user === undefined || user === null ? undefined : String(user),
-        body: method === 'POST' ? bodyDigest(bodyOf(exchange, rules.post)) : undefined,
-      },
-      rules.varyQuery,
-    );
-    const names = new Set((rules.varyHeaders ?? []).map((name) => name.toLowerCase()));
-    return { exchange, rules, shared: user === undefined, path, params, headers, names };
   }
 
   async #answer(lookup: Lookup<Request>): Promise<Answer | undefined> {
@@ -322,10 +261,12 @@ export class HttpCache<Request> {
   }
 
   /** RFC 9111, 4.4: a change of a resource makes its cached answers invalid. */
-  #purgeAfter(response: ServerResponse, path: string): void {
+  #purgeAfter({ raw, response, url }: Exchange<Request>, rules: HttpCacheRules<Request>): void {
+    const { method = 'GET' } = raw;
+    if (SAFE.has(method) || (method === 'POST' && rules.post)) return;
     response.once('finish', () => {
       if (response.statusCode >= 400) return;
-      this.purge(path).catch((error) => this.#report(error));
+      this.purge(url).catch((error) => this.#report(error));
     });
   }
 
@@ -368,33 +309,4 @@ function lifetime(ttl: Duration | undefined): number | undefined {
 
 function hasAll(names: ReadonlySet<string>, wanted: readonly string[]): boolean {
   return wanted.every((name) => names.has(name));
-}
-
-function keyText(lookup: Lookup<any>): string {
-  const params = variantOf(lookup.params, lookup.headers, lookup.names);
-  const text = new URLSearchParams(params).toString();
-  return text === '' ? lookup.path : `${lookup.path} ${text}`;
-}
-
-/** Headers with one value each, before the handler can change them. */
-function plainHeaders(request: IncomingMessage): Headers {
-  const headers: Headers = {};
-  for (const [name, value] of Object.entries(request.headers)) {
-    headers[name] = Array.isArray(value) ? value.join(', ') : value;
-  }
-  return headers;
-}
-
-function bodyOf<Request>(
-  exchange: Exchange<Request>,
-  post: HttpCacheRules<Request>['post'],
-): unknown {
-  const body = typeof post === 'function' ? post(exchange.request) : exchange.body;
-  if (body === undefined && typeof post !== 'function') {
-    const { headers } = exchange.raw;
-    const empty = headers['content-length'] === undefined || headers['content-length'] === '0';
-    if (empty && headers['transfer-encoding'] === undefined) return '';
-    throw new TypeError('post: the request has no parsed body: put a body parser before the cache');
-  }
-  return body;
 }

@@ -51,7 +51,7 @@ export interface HttpCacheOptions<Request> extends ClientSource, HttpCacheRules<
   passFor?: Duration;
   /** Adds `x-cache-key` to answers. */
   debug?: boolean;
-  /** Errors of the cache, which requests do not see. By default they are warnings of the process. */
+  /** Errors of the cache, which requests do not see; warnings of the process by default. */
   onError?: (error: unknown) => void;
 }
 

@@ -9,7 +9,7 @@ export interface Rules {
   statuses: readonly number[];
 }
 
-/** A policy whose clock is the age of the entry, so that the clocks of two machines do not matter. */
+/** A policy whose clock is the age of the entry: the clocks of two machines do not matter. */
 class AgedPolicy extends CachePolicy {
   elapsed: number | undefined;
   now(): number {

@@ -40,18 +40,22 @@ export class TagRecords {
   /**
    * Makes the entries with the tags invalid.
    *
-   * @param expire seconds for which they are still served, while they are made again; none or 0: they
-   * are not served from now on
+   * @param durations `expire`: seconds for which they are still served, while they are made again;
+   * without durations, or with 0, they are not served from now on
    */
-  async revalidate(tags: readonly string[], expire: { expire?: number } | undefined): Promise<void> {
+  async revalidate(
+    tags: readonly string[],
+    durations: { expire?: number } | undefined,
+  ): Promise<void> {
+    const expire = durations?.expire;
     const names = [...new Set(tags)];
     if (names.length === 0) return;
     const now = clock();
-    const atOnce = expire === undefined || (expire.expire !== undefined && expire.expire <= 0);
+    const atOnce = durations === undefined || (expire !== undefined && expire <= 0);
     const values: [string, unknown][] = names.map((tag) =>
       atOnce
         ? [`expired ${tag}`, now]
-        : [`stale ${tag}`, { stale: now, expired: endOf(now, expire.expire) }],
+        : [`stale ${tag}`, { stale: now, expired: endOf(now, expire) }],
     );
     const results = await this.records.setMany(values, { ttl: FOREVER });
     const refused = [...results.values()].find((result) => !result.stored);
@@ -61,7 +65,7 @@ export class TagRecords {
     if (atOnce) await this.entries.invalidate({ tags: names.map(larderTag) });
   }
 
-  /** @returns undefined if the records cannot be read: an entry with such tags must not be served */
+  /** @returns undefined if the records cannot be read: entries with the tags must not be served */
   async state(tags: readonly string[]): Promise<TagState | undefined> {
     if (tags.length === 0) return NEVER;
     const keys = [...new Set(tags)].flatMap((tag) => [`expired ${tag}`, `stale ${tag}`]);

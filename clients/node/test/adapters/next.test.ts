@@ -232,7 +232,8 @@ describe('pages and results of fetch', () => {
     ['a page of pages', { kind: 'PAGES', html: 'h', pageData: { props: {} }, headers: {} }],
   ])('%s comes back as it was', async (_, value) => {
     const make = handlerOf();
-    await make().set('/a', value as any, { cacheControl: { revalidate: false, expire: undefined } });
+    const cacheControl = { revalidate: false as const, expire: undefined };
+    await make().set('/a', value as any, { cacheControl });
     const found = await make().get('/a', { kind: 'PAGES' });
     expect(found!.value).toEqual(value);
     expect(found!.cacheControl).toEqual({ revalidate: false });
@@ -246,7 +247,8 @@ describe('pages and results of fetch', () => {
     const next = handlerOf();
     expect(await next().get('/a', { kind: 'APP_PAGE' })).toBe(null);
     expect(await next().get('hash', { kind: 'FETCH' })).toMatchObject({ value: { kind: 'FETCH' } });
-    expect(await handlerOf({ buildId: 'build-1' })().get('/a', { kind: 'APP_PAGE' })).not.toBe(null);
+    const first = handlerOf({ buildId: 'build-1' });
+    expect(await first().get('/a', { kind: 'APP_PAGE' })).not.toBe(null);
   });
 
   test('before there is a build, pages are not cached', async () => {
