@@ -274,8 +274,14 @@ def test_one_entry_per_user(client, space, counted):
     def g(u):
         return counted.run(u.id)
 
-    @cached(client=client, namespace=space, cache_by_user=lambda call: call.token["sub"],
-            cache_anonymous=True, ignore=("token",), name="h")
+    @cached(
+        client=client,
+        namespace=space,
+        cache_by_user=lambda call: call.token["sub"],
+        cache_anonymous=True,
+        ignore=("token",),
+        name="h",
+    )
     def h(token):
         return counted.run(token["sub"])
 

@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from larder_cache import Client
-from larder_cache.decorators import CallKey, cached, cache_result
+from larder_cache.decorators import CallKey, cache_result, cached
 
 
 def run(server, test):
@@ -69,8 +69,16 @@ def test_all_options_may_be_asynchronous(server, space):
         calls = []
 
         @cached(
-            ttl, client=client, namespace=space, key_builder=key, skip_cache_fn=skip, name="f",
-            cache_if=judge, tags=tags, cache_by_user=user, forced_update=force,
+            ttl,
+            client=client,
+            namespace=space,
+            key_builder=key,
+            skip_cache_fn=skip,
+            name="f",
+            cache_if=judge,
+            tags=tags,
+            cache_by_user=user,
+            forced_update=force,
         )
         async def f(a):
             calls.append(a)
@@ -81,6 +89,7 @@ def test_all_options_may_be_asynchronous(server, space):
         assert 60 < found.ttl_remaining <= 61 and found.tags == ("r1",)
         assert await f.key_of("x") == CallKey("k:x", {"@user": '"x"'})
         with pytest.raises(RuntimeError, match="f is a blocking function|waits on asyncio"):
+
             async def slow(call):
                 await asyncio.sleep(0.01)
                 return "k"
@@ -117,17 +126,17 @@ def test_tasks_compute_once_and_share_errors(server, space):
 def test_a_cancelled_caller_leaves_the_value_to_the_others(server, space):
     async def test(client):
         calls = []
-        release = asyncio.Event()
+        inside, release = asyncio.Event(), asyncio.Event()
 
         @cached(client=client, namespace=space)
         async def f():
             calls.append(1)
+            inside.set()
             await release.wait()
             return "value"
 
         first = asyncio.create_task(f())
-        while not calls:
-            await asyncio.sleep(0.01)
+        await asyncio.wait_for(inside.wait(), 10)
         second = asyncio.create_task(f())
         await asyncio.sleep(0.05)
         first.cancel()

@@ -45,7 +45,7 @@ UTC = datetime.timezone.utc
 
 FORMS = [
     ("a", '"a"'),
-    ("é\n\"\\\x01\x7f", '"é\\n\\"\\\\\\u0001\x7f"'),
+    ('é\n"\\\x01\x7f', '"é\\n\\"\\\\\\u0001\x7f"'),
     (1, "1"),
     (2**70, "1180591620717411303424"),
     (1.5, "1.5"),
@@ -117,8 +117,10 @@ def test_a_value_that_contains_itself_is_refused():
 
 @pytest.mark.skipif(shutil.which("node") is None, reason="node is not installed")
 def test_numbers_are_those_of_ecmascript():
-    values = [struct.unpack("<d", struct.pack("<Q", 0x9E3779B97F4A7C15 * n % 2**64))[0]
-              for n in range(1, 3000)]
+    values = [
+        struct.unpack("<d", struct.pack("<Q", 0x9E3779B97F4A7C15 * n % 2**64))[0]
+        for n in range(1, 3000)
+    ]
     values = [v for v in values if v == v and abs(v) != float("inf")]
     values += [10.0**n for n in range(-30, 30)] + [1.5 * 10.0**n for n in range(-30, 30)]
     program = "console.log(JSON.stringify(JSON.parse(process.argv[1]).map(String)))"

@@ -2,9 +2,9 @@
 
 import pytest
 
-from larder_cache.errors import DecodeError
-from larder_cache.decorators.codecs import OBJECT_CODEC
 from larder_cache.decorators.calls import CallKey
+from larder_cache.decorators.codecs import OBJECT_CODEC
+from larder_cache.errors import DecodeError
 from larder_cache.http.caching_rules import (
     directives,
     headers_at_304,

@@ -83,7 +83,9 @@ def test_an_etag_and_cache_control_of_the_view_are_kept(site):
     site.view(answer=lambda: flask.Response("x", headers=own))
     site.get()
     again = site.get()
-    assert again.headers["ETag"] == '"own"' and again.headers["Cache-Control"] == own["Cache-Control"]
+    assert (
+        again.headers["ETag"] == '"own"' and again.headers["Cache-Control"] == own["Cache-Control"]
+    )
     assert site.get(headers={"If-None-Match": '"own"'}).status_code == 304
 
 
@@ -202,8 +204,11 @@ def test_the_body_is_part_of_the_key_of_a_post(client, space):
 
     post = site.app.test_client().post
     one = post("/", json={"a": 1, "b": 2})
-    assert states(one, post("/", data='{"b":2, "a":1.0}', content_type="application/json"),
-                  post("/", json={"a": 2})) == ["MISS", "HIT", "MISS"]
+    assert states(
+        one,
+        post("/", data='{"b":2, "a":1.0}', content_type="application/json"),
+        post("/", json={"a": 2}),
+    ) == ["MISS", "HIT", "MISS"]
     assert "max-age" in one.headers["Cache-Control"]
 
 
@@ -256,8 +261,10 @@ def test_the_user_is_found_in_g_and_by_a_path(site):
 
 
 def test_private_answers_are_stored_by_user_only(site):
-    site.view(answer=lambda: flask.Response("x", headers={"Cache-Control": "private"}),
-              cache_by_user=by_header)
+    site.view(
+        answer=lambda: flask.Response("x", headers={"Cache-Control": "private"}),
+        cache_by_user=by_header,
+    )
     login = {"X-User": "1"}
     assert states(site.get(headers=login), site.get(headers=login)) == ["MISS", "HIT"]
 
@@ -268,8 +275,9 @@ def test_key_builder_and_template(site):
 
     site.view("/a", key_builder=build)
     cached = site.view("/b/<int:user>", key="{user}:profile", vary_query_params=())
-    assert states(site.get("/a?company=1&x=1"), site.get("/a?company=1&x=2"),
-                  site.get("/a?company=2")) == ["MISS", "HIT", "MISS"]
+    assert states(
+        site.get("/a?company=1&x=1"), site.get("/a?company=1&x=2"), site.get("/a?company=2")
+    ) == ["MISS", "HIT", "MISS"]
     assert site.client.namespace(site.space).contains(f"{site.space}:1")
     site.get("/b/7")
     assert site.client.namespace(site.space).get("7:profile").value[:15] == b"\x93larder-http1\n["
@@ -336,7 +344,9 @@ def test_no_cache_of_the_client_does_not_bypass_unless_asked(site):
 
 
 def test_values_by_a_serializer(site):
-    site.view("/a", answer=lambda: {"a": 1}, serializer=json.dumps, deserializer=json.loads, key="a")
+    site.view(
+        "/a", answer=lambda: {"a": 1}, serializer=json.dumps, deserializer=json.loads, key="a"
+    )
     site.view("/b", answer=lambda: flask.Response("whole"), codec="json")
     assert site.get("/a").json == site.get("/a").json == {"a": 1}
     assert site.client.namespace(site.space).get("a").value == '{"a": 1}'

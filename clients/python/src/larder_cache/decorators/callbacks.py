@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -90,6 +91,14 @@ class Callback:
                 for name, source, is_argument in self._by_name
             }
         )
+
+
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
+    """The signature of a function.
+
+    That of a partial is its own, also if it says that it wraps another function.
+    """
+    return inspect.signature(function, follow_wrapped=not isinstance(function, functools.partial))
 
 
 def is_coroutine_function(function: Any) -> bool:

@@ -14,7 +14,6 @@ from .canonical import NotCanonical, canonical
 from .errors import uncacheable_argument
 from .templates import Template, glob_escape
 
-
 log = logging.getLogger("larder_cache")
 
 # The functions that are alive, by their names: to find closures that differ, but have one name.

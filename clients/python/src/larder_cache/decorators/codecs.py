@@ -107,7 +107,7 @@ def codec_of_returns(function: Callable[..., Any]) -> Codec:
 
     Types of JSON need no conversion, and neither does an annotation that cannot be resolved.
     """
-    annotated = function if hasattr(function, "__annotations__") else function.__call__
+    annotated: Any = function if hasattr(function, "__annotations__") else type(function).__call__
     try:
         returned = typing.get_type_hints(annotated).get("return", Any)
     except (NameError, TypeError, AttributeError) as error:

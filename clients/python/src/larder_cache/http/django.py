@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import threading
+import weakref
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from asgiref.sync import sync_to_async
+from asgiref.sync import iscoroutinefunction, sync_to_async
 from django.core.exceptions import BadRequest, PermissionDenied, SuspiciousOperation
 from django.db import connections
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified
 from django.http.response import HttpResponseBase
 
 from larder_cache import AsyncNamespace, Namespace
-from larder_cache.decorators.callbacks import is_coroutine_function
 from larder_cache.decorators.users import user_id
 
 from .caching_rules import Headers, kept_headers
@@ -37,15 +38,33 @@ def cached_endpoint(
     For a view class, it decorates ``as_view()`` or, by ``method_decorator``, a method. See the
     documentation of `larder_cache.http.cached_endpoint` for the options.
     """
-    return functools.partial(decorate_view, given=with_defaults(namespace, options))
+    return _Decorator(with_defaults(namespace, options))
 
 
 def decorate_view(view: Callable[..., Any], given: GivenOptions) -> Any:
     """The cached view of these options."""
-    # Django marks the result of as_view() of a class with asynchronous methods.
-    is_async = is_coroutine_function(view) or bool(getattr(view, "view_is_async", False))
-    endpoint = Endpoint(endpoint_options(view, given, is_async=is_async), is_async=is_async)
+    return _Decorator(given)(view)
 
+
+class _Decorator:
+    """Decorates views. `method_decorator` calls it with the same method again and again."""
+
+    def __init__(self, given: GivenOptions) -> None:
+        self._given = given
+        self._endpoints: weakref.WeakKeyDictionary[Any, Endpoint] = weakref.WeakKeyDictionary()
+
+    def __call__(self, view: Callable[..., Any]) -> Any:
+        # Django marks the view of a class with asynchronous methods, which is itself a function.
+        is_async = iscoroutinefunction(view)
+        method = inspect.unwrap(view) if isinstance(view, functools.partial) else view
+        endpoint = self._endpoints.get(method)
+        if endpoint is None:
+            options = endpoint_options(view, self._given, is_async=is_async)
+            endpoint = self._endpoints[method] = Endpoint(options, is_async=is_async)
+        return _decorated(view, endpoint, is_async=is_async)
+
+
+def _decorated(view: Callable[..., Any], endpoint: Endpoint, *, is_async: bool) -> Any:
     def visit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> DjangoVisit:
         return DjangoVisit(endpoint, view, args, kwargs, is_async=is_async)
 

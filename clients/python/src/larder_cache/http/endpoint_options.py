@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Collection, Iterator, Sequence
 from typing import Any, cast
 
 from larder_cache.codecs import Codec
-from larder_cache.decorators.callbacks import Callback, Offer, is_coroutine_function
+from larder_cache.decorators.callbacks import (
+    Callback,
+    Offer,
+    is_coroutine_function,
+    signature_of,
+)
 from larder_cache.decorators.calls import function_name
 from larder_cache.decorators.canonical import NotCanonical, canonical
 from larder_cache.decorators.codecs import OBJECT_CODEC, chosen_codec
@@ -160,7 +164,7 @@ class _AnyName(tuple[str, ...]):
 
 
 def _template_names(function: Callable[..., Any]) -> tuple[str, ...]:
-    parameters = inspect.signature(function).parameters.values()
+    parameters = signature_of(function).parameters.values()
     names = tuple(p.name for p in parameters)
     open_ended = any(p.kind is p.VAR_KEYWORD for p in parameters)
     return _AnyName(names) if open_ended else names

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, ParamSpec, Protocol, TypeVar, cast
 
 from larder_cache.decorators._drive import drive, settle
+from larder_cache.decorators.callbacks import signature_of
 from larder_cache.decorators.calls import CallKey
 from larder_cache.decorators.templates import glob_escape
 from larder_cache.results import Deleted, NotStored, Result, Stored
@@ -44,7 +45,7 @@ class _Steps:
     ) -> DescribedVisit:
         """The described request of these arguments."""
         given = bound(self.original, (None,) * self._skipped + args, kwargs, partial=True)
-        for name in list(inspect.signature(self.original).parameters)[: self._skipped]:
+        for name in list(signature_of(self.original).parameters)[: self._skipped]:
             given.pop(name, None)
         return DescribedVisit(variant, given, self._shape, self.endpoint.known_codec)
 
@@ -290,7 +291,7 @@ def bound(
     partial: bool = False,
 ) -> dict[str, Any]:
     """The arguments by name, with their defaults; those of ``**kwargs`` by their own names."""
-    signature = inspect.signature(function)
+    signature = signature_of(function)
     bind = signature.bind_partial if partial else signature.bind
     arguments = bind(*args, **kwargs)
     arguments.apply_defaults()

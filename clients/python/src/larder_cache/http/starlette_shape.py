@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
+import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -93,11 +94,21 @@ class Shape:
 
 
 def _hints(function: Callable[..., Any]) -> dict[str, Any]:
+    """The annotations as types. One that cannot be resolved stays as it is written."""
+    names = getattr(inspect.unwrap(function), "__globals__", {})
+    found: dict[str, Any] = {}
     try:
-        return typing.get_type_hints(function, include_extras=True)
-    except (NameError, TypeError, AttributeError):
-        # A name that is only there for type checkers; the framework gets what it would get.
-        return {}
+        annotations = getattr(function, "__annotations__", {})
+    except NameError:
+        # Python 3.14 resolves annotations only now.
+        return found
+    for name, written in annotations.items():
+        holder = types.SimpleNamespace(__annotations__={name: written})
+        try:
+            found.update(typing.get_type_hints(holder, names, include_extras=True))
+        except (NameError, TypeError, AttributeError, SyntaxError):
+            found[name] = written
+    return found
 
 
 def _annotation(parameter: inspect.Parameter, hints: Mapping[str, Any]) -> Any:
