@@ -17,9 +17,18 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple
 
-from larder_cache import AsyncNamespace, Namespace, default_async_client, default_client
+from larder_cache import (
+    AsyncNamespace,
+    Namespace,
+    configure,
+    default_async_client,
+    default_client,
+)
 
 from . import settings
+
+# Changes must not fail because an invalidation takes a while. Reads have limits of their own.
+configure(call_timeout="2s")
 
 #: Names of the entries of a user and of a company.
 ACCOUNT, PROFILE, BALANCE = "{}:account", "{}:profile", "{}:balance"

@@ -81,6 +81,8 @@ async def _run(run: Run) -> bool:
         async with run.load(shop):
             steady = await run.steady(shop)
             _show_steady(run, before.answers, shop.answers, steady)
+            print("\n## As the fleet counts it\n")
+            print(tables.namespaces(await run.statistics()), flush=True)
             redis = await run.outage(run.fleet.redis, run.plan.redis_away)
             print("\n## Redis is killed\n")
             print(tables.seconds(shop.answers, redis.window, redis.events), flush=True)

@@ -11,6 +11,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import aiohttp
+from larder_cache import AsyncClient
 
 from database.seed import COMPANIES, seed
 
@@ -18,6 +19,7 @@ from . import endpoints
 from .changes import READERS, RECALCULATION
 from .choices import Choices
 from .endpoints import FASTAPI, READS, Call
+from .fleet_stats import FleetStats
 from .figures import queries
 from .fleet import APPS, Fleet, Settings, start_all
 from .load import PATIENCE, Shop, be_user
@@ -179,6 +181,11 @@ class Run:
         await shop.change(RECALCULATION, RECALCULATION.call(self._choices(0)), FASTAPI)
         await asyncio.sleep(begin + self.plan.load - time.time())
         return Window(begin, time.time())
+
+    async def statistics(self) -> list[FleetStats]:
+        """What the fleet has counted, by namespace."""
+        async with AsyncClient(",".join(r.address for r in self.fleet.replicas)) as client:
+            return [FleetStats.of(each) for each in (await client.stats()).namespaces]
 
     async def outage(self, process: Process, seconds: float) -> Outage:
         """Kills a process under load, and starts it again."""

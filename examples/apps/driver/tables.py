@@ -8,6 +8,7 @@ from pathlib import Path
 from .changes import CHANGES, RECALCULATION
 from .endpoints import READS
 from .figures import by_label, latency, queries, within
+from .fleet_stats import FleetStats
 from .load import Answer
 from .window import Window
 
@@ -104,6 +105,22 @@ def changes(answers: Sequence[Answer]) -> str:
         for change in (*CHANGES, RECALCULATION)
     ]
     return table(("change", "invalidates", "requests", "median", "p95"), rows)
+
+
+def namespaces(stats: Sequence[FleetStats]) -> str:
+    """Each namespace, as the fleet counts it."""
+    rows = [
+        (
+            each.namespace,
+            f"{each.reads:,}",
+            "-" if each.hit_rate is None else f"{100 * each.hit_rate:.1f} %",
+            f"{each.waited:,}",
+            f"{each.refused:,}",
+        )
+        for each in stats
+    ]
+    heads = ("namespace", "reads", "hit rate", "waited", "refused fills")
+    return table(heads, rows)
 
 
 def services(answers: Sequence[Answer], away: Window) -> str:

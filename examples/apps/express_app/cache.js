@@ -7,8 +7,11 @@ import { Client } from 'larder-cache';
 
 import { cacheEnabled } from './settings.js';
 
-/** The client of this process. It connects at its first call, to LARDER_ENDPOINT. */
-export const client = new Client();
+/**
+ * The client of this process. It connects at its first call, to LARDER_ENDPOINT. Changes must not fail
+ * because an invalidation takes a while; reads have limits of their own.
+ */
+export const client = new Client({ callTimeout: '2s' });
 
 /** Namespaces. Their TTLs are in the configuration of the fleet: see larder.toml. */
 export const users = client.namespace('user');
