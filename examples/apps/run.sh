@@ -5,10 +5,10 @@
 #   examples/apps/run.sh --quick    under a minute, with queries ten times as fast
 #   examples/apps/run.sh --serve    only starts all, for requests by hand
 #
-# Other arguments are those of the driver: --help. It needs redis-server, Python 3.10 or later, Node.js
-# 20 or later, and a binary of Larder: LARDER_BIN, or the newest one below target/. What it installs is
-# in target/example-apps, in clients/node and in examples/apps/express_app; a second run installs
-# nothing.
+# Other arguments are those of the driver: --help. It needs redis-server, Python 3.10 or later,
+# Node.js 20 or later, and a binary of Larder: LARDER_BIN, or the newest one below target/. What it
+# installs is in target/example-apps, in clients/node and in examples/apps/express_app; a second run
+# installs nothing.
 set -euo pipefail
 
 apps=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -36,19 +36,25 @@ is_newer() {
 
 install_python() {
     local stamp=$made/python.stamp
-    is_newer "$stamp" "$apps/requirements.txt" "$repository/clients/python/pyproject.toml" || return 0
-    "${PYTHON:-python3}" -m venv "$made/venv"
-    "$made/venv/bin/pip" install --quiet --disable-pip-version-check \
-        --requirement "$apps/requirements.txt" --editable "$repository/clients/python"
-    touch "$stamp"
+    is_newer "$stamp" "$apps/requirements.txt" "$repository/clients/python/pyproject.toml" ||
+        return 0
+    # Joined by &&, because the shell ignores errors in the function of a condition.
+    "${PYTHON:-python3}" -m venv "$made/venv" &&
+        "$made/venv/bin/pip" install --quiet --disable-pip-version-check \
+            --requirement "$apps/requirements.txt" --editable "$repository/clients/python" &&
+        touch "$stamp"
 }
 
 install_node() {
     local client=$repository/clients/node stamp=$made/node.stamp
-    is_newer "$stamp" "$client/src" "$client/package.json" "$apps/express_app/package.json" || return 0
-    (cd "$client" && npm ci --silent --no-audit --no-fund --ignore-scripts && npm run --silent build)
-    (cd "$apps/express_app" && npm ci --silent --no-audit --no-fund --ignore-scripts)
-    touch "$stamp"
+    is_newer "$stamp" "$client/src" "$client/package.json" "$apps/express_app/package.json" ||
+        return 0
+    cd "$client" &&
+        npm ci --silent --no-audit --no-fund --ignore-scripts &&
+        npm run --silent build &&
+        cd "$apps/express_app" &&
+        npm ci --silent --no-audit --no-fund --ignore-scripts &&
+        touch "$stamp"
 }
 
 command -v redis-server >/dev/null || fail "redis-server is not installed"

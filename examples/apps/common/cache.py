@@ -1,7 +1,7 @@
 """The namespaces that all services share, for threads and for asyncio.
 
-A user, a company and the points of a user have the same namespace, key and JSON in every service, so
-that one query serves all of them:
+A user, a company and the points of a user have the same namespace, key and JSON in every service,
+so that one query serves all of them:
 
 | namespace | key               | document         |
 |-----------|-------------------|------------------|
@@ -33,7 +33,8 @@ configure(call_timeout="2s")
 #: Names of the entries of a user and of a company.
 ACCOUNT, PROFILE, BALANCE = "{}:account", "{}:profile", "{}:balance"
 
-#: `Cache-Control` of answers that are invalidated: browsers ask each time, and get a 304 by the ETag.
+#: `Cache-Control` of answers that are invalidated: browsers ask each time, and the ETag makes it a
+#: 304.
 REVALIDATED = "private, no-cache"
 
 

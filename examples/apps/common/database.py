@@ -13,7 +13,7 @@ import os
 import sqlite3
 import threading
 import time
-from functools import lru_cache
+from functools import cache
 from typing import Any
 
 from . import settings
@@ -61,7 +61,7 @@ def _documents(folder: str, name: str, parameters: dict[str, Any]) -> list[Any]:
     return [json.loads(row[0]) for row in rows]
 
 
-@lru_cache(maxsize=None)
+@cache
 def _statement(folder: str, name: str) -> str:
     return (_FOLDER / folder / f"{name}.sql").read_text()
 

@@ -81,9 +81,9 @@ def _note_redeem(revisions: Revisions, call: Call, document: Any) -> list[Shown]
 
 def _analysis(choices: Choices) -> Call:
     number = choices.user()
-    # Others have analyzed most of these, but not this user.
-    address = f"{choices.one_of(*range(1, 41))} Harbour Street"
-    return Call("/api/v1/propiq/analyze", number, method="POST", json={"address": address})
+    # Others have analyzed it, but maybe not this user.
+    body = {"address": choices.any_address()}
+    return Call("/api/v1/propiq/analyze", number, method="POST", json=body)
 
 
 def _note_analysis(revisions: Revisions, call: Call, document: Any) -> list[Shown]:

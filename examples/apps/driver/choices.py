@@ -12,18 +12,14 @@ T = TypeVar("T")
 class Choices:
     """Random users, companies and properties, by Zipf's law, from a seed."""
 
-    def __init__(self, seed: int, *, users: int, companies: int) -> None:
+    def __init__(self, seed: int, *, users: int, companies: int, properties: int) -> None:
         self._random = random.Random(seed)
         # Users 1 to 3 are administrators.
         self._users = _Zipf(self._random, range(4, users + 4))
         self._companies = _Zipf(self._random, range(1, companies + 1))
-        self._addresses = _Zipf(self._random, [f"{n} Harbour Street" for n in range(1, 41)])
-        self._properties = _Zipf(
-            self._random,
-            list(itertools.product(
-                [f"area-{n}" for n in range(6)], ["apartment", "villa"], [60, 90, 120]
-            )),
-        )  # fmt: skip
+        self._all_addresses = [f"{n} Harbour Street" for n in range(1, properties + 1)]
+        self._addresses = _Zipf(self._random, self._all_addresses)
+        self._properties = _Zipf(self._random, [_property(n) for n in range(properties)])
 
     def user(self) -> int:
         """A user that is no administrator."""
@@ -36,6 +32,10 @@ class Choices:
     def company_of(self, user: int) -> int:
         """One of the two companies that pick up at the user."""
         return (user * 7 + self._random.randrange(2)) % 60 + 1
+
+    def any_address(self) -> str:
+        """An address to analyze, each as often as the others."""
+        return self._random.choice(self._all_addresses)
 
     def address(self) -> str:
         """An address to analyze."""
@@ -60,6 +60,10 @@ class Choices:
     def pause(self, mean: float) -> float:
         """Seconds until the next request of a user."""
         return self._random.expovariate(1 / mean)
+
+
+def _property(number: int) -> tuple[str, str, int]:
+    return f"area-{number % 12}", ("apartment", "villa")[number % 2], 50 + number
 
 
 class _Zipf:

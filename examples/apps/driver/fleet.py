@@ -70,7 +70,7 @@ class Fleet:
         commands = {
             FASTAPI: lambda port: [
                 python, "-m", "uvicorn", "fastapi_app.main:app", "--host", "127.0.0.1",
-                "--port", str(port), "--log-level", "warning", 
+                "--port", str(port), "--log-level", "warning",
                 "--timeout-keep-alive", str(KEEP_ALIVE),
             ],
             FLASK: lambda port: [

@@ -1,11 +1,11 @@
 """Whether answers are as new as they must be.
 
-Every change returns the revision of what it changed. A read that begins after the answer to a change
-must show that revision or a later one, from whichever service.
+Every change returns the revision of what it changed. A read that begins after the answer to a
+change must show that revision or a later one, from whichever service.
 
-While Redis is away, requests of a process for one key share a query, and nothing can end the sharing
-across processes. A read that begins within a query may then show the row as it was when the query
-began. Such answers are counted apart: see `Answer.is_shared`.
+While Redis is away, requests of a process for one key share a query, and nothing can end the
+sharing across processes. A read that begins within a query may then show the row as it was when
+the query began. Such answers are counted apart: see `Answer.is_shared`.
 """
 
 from __future__ import annotations
@@ -62,8 +62,8 @@ class Revisions:
             shown = document[item.field]
             if shown < oldest:
                 # The first change that it misses is the one that was answered first.
-                missed = (self._moments.get((item.subject, r)) for r in range(shown + 1, oldest + 1))
-                since = min(moment for moment in missed if moment is not None)
+                missed = [(item.subject, revision) for revision in range(shown + 1, oldest + 1)]
+                since = min(self._moments[each] for each in missed if each in self._moments)
                 text = f"{item.subject} has revision {shown}, but {oldest} was answered before"
                 return Staleness(text, since)
         return None

@@ -19,9 +19,9 @@ from . import endpoints
 from .changes import READERS, RECALCULATION
 from .choices import Choices
 from .endpoints import FASTAPI, READS, Call
-from .fleet_stats import FleetStats
 from .figures import queries
 from .fleet import APPS, Fleet, Settings, start_all
+from .fleet_stats import FleetStats
 from .load import PATIENCE, Shop, be_user
 from .processes import Process
 from .window import Window
@@ -46,12 +46,38 @@ class Plan:
     pause: float
     population: int
     companies: int
+    #: Properties that are valued, and addresses that are analyzed.
+    properties: int
 
 
-FULL = Plan(before=5, warm_up=15, load=50, calm=4, redis_away=12, replica_away=8, recovery=10, users=24,
-            pause=0.08, population=100, companies=COMPANIES)  # fmt: skip
-QUICK = Plan(before=3, warm_up=4, load=10, calm=2, redis_away=4, replica_away=3, recovery=5, users=16,
-             pause=0.05, population=30, companies=20)  # fmt: skip
+FULL = Plan(
+    before=5,
+    warm_up=15,
+    load=50,
+    calm=4,
+    redis_away=12,
+    replica_away=8,
+    recovery=10,
+    users=24,
+    pause=0.08,
+    population=100,
+    companies=COMPANIES,
+    properties=40,
+)
+QUICK = Plan(
+    before=3,
+    warm_up=4,
+    load=10,
+    calm=2,
+    redis_away=4,
+    replica_away=3,
+    recovery=5,
+    users=16,
+    pause=0.05,
+    population=20,
+    companies=12,
+    properties=12,
+)
 
 
 @dataclass(slots=True)
@@ -222,7 +248,10 @@ class Run:
 
     def _choices(self, seed_of_choices: int) -> Choices:
         return Choices(
-            seed_of_choices, users=self.plan.population, companies=self.plan.companies
+            seed_of_choices,
+            users=self.plan.population,
+            companies=self.plan.companies,
+            properties=self.plan.properties,
         )
 
 

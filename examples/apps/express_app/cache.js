@@ -1,15 +1,15 @@
 // The client of the cache, and reads of the entries that all services share.
 //
-// A user, a company and the points of a user have the same namespace, key and JSON in every service, so
-// that one query serves all of them: see common/cache.py.
+// A user, a company and the points of a user have the same namespace, key and JSON in every
+// service, so that one query serves all of them: see common/cache.py.
 
 import { Client } from 'larder-cache';
 
 import { cacheEnabled } from './settings.js';
 
 /**
- * The client of this process. It connects at its first call, to LARDER_ENDPOINT. Changes must not fail
- * because an invalidation takes a while; reads have limits of their own.
+ * The client of this process. It connects at its first call, to LARDER_ENDPOINT. Changes must not
+ * fail because an invalidation takes a while; reads have limits of their own.
  */
 export const client = new Client({ callTimeout: '2s' });
 

@@ -1,5 +1,5 @@
-// Who is logged in: `Authorization: Bearer user-7` is user 7. A real service verifies a signed token
-// here.
+// Who is logged in: `Authorization: Bearer user-7` is user 7. A real service verifies a signed
+// token here.
 
 const TOKEN = /^Bearer user-(\d+)$/;
 

@@ -1,5 +1,5 @@
-// The Express service: `node server.js`. Users, companies and points, which it shares with the Python
-// services, and the support.
+// The Express service: `node server.js`. Users, companies and points, which it shares with the
+// Python services, and the support.
 
 import express from 'express';
 

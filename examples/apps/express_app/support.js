@@ -34,7 +34,9 @@ support.post('/api/v1/support/conversations', async (request, response) => {
   response.json(added);
 });
 
-support.get('/api/v1/subscription', cache.with({ ttl: '1h', tags: [] }), async (request, response) => {
+const forAnHour = cache.with({ ttl: '1h', tags: [] });
+
+support.get('/api/v1/subscription', forAnHour, async (request, response) => {
   response.json(await query('subscription', { user_id: request.user.id }));
 });
 

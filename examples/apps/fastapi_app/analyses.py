@@ -6,10 +6,10 @@ import hashlib
 from typing import Any
 
 from fastapi import APIRouter
+from larder_cache.http import cached_endpoint
 from pydantic import BaseModel
 
 from common import cache, database, settings
-from larder_cache.http import cached_endpoint
 
 from .login import CurrentUser
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, HTTPException
+from larder_cache.decorators import cached
 from pydantic import BaseModel
 
 from common import cache, database, settings
-from larder_cache.decorators import cached
 
 from .login import CurrentUser
 
@@ -21,9 +21,7 @@ class CompanyUpdate(BaseModel):
     phone: str
 
 
-@cached(
-    namespace="company", key="{company_id}:profile", ttl="2h", enabled=settings.CACHE_ENABLED
-)
+@cached(namespace="company", key="{company_id}:profile", ttl="2h", enabled=settings.CACHE_ENABLED)
 async def load_company(company_id: int) -> dict[str, Any] | None:
     """A company, or None. The argument is in the template, so that it is no param of the entry."""
     return await database.query_async("company", company_id=company_id)
@@ -53,9 +51,7 @@ async def get_company(company_id: int, user: CurrentUser) -> Any:
 @router.put("/companies/{company_id}")
 async def update_company(company_id: int, data: CompanyUpdate, user: CurrentUser) -> Any:
     """Changes a company, and invalidates one key."""
-    changed = await database.change_async(
-        "update_company", company_id=company_id, phone=data.phone
-    )
+    changed = await database.change_async("update_company", company_id=company_id, phone=data.phone)
     if not changed:
         raise HTTPException(404, f"there is no company {company_id}")
     await cache.async_namespace("company").invalidate(keys=[f"{company_id}:profile"])

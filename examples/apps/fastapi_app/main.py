@@ -6,7 +6,6 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from fastapi import FastAPI
-
 from larder_cache import default_async_client
 
 from . import accounts, analyses, companies, pickups, points, reports

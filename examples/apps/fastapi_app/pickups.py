@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
+from larder_cache.http import cached_endpoint
 from pydantic import BaseModel
 
 from common import cache, database, settings
-from larder_cache.http import cached_endpoint
 
 from .login import CurrentUser
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Response
+from larder_cache import default_async_client
 from pydantic import BaseModel, Field
 
 from common import cache, database
-from larder_cache import default_async_client
 
 from .login import Administrator, CurrentUser
 

@@ -7,11 +7,11 @@ from datetime import date
 from typing import Any
 
 from fastapi import APIRouter, Request
-
-from common import database, settings
 from larder_cache import PickleCodec
 from larder_cache.decorators import compress, decompress
 from larder_cache.http import cached_endpoint
+
+from common import database, settings
 
 from .adaptive import AdaptiveTtl
 from .login import CurrentUser

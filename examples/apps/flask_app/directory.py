@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, abort, g, jsonify, request
+from larder_cache.decorators import cached
 
 from common import cache, database, settings
-from larder_cache.decorators import cached
 
 from .login import login_required
 
@@ -43,9 +43,7 @@ def update_profile(user_id: int) -> Any:
     return jsonify(changed[0])
 
 
-@cached(
-    namespace="company", key="{company_id}:profile", ttl="2h", enabled=settings.CACHE_ENABLED
-)
+@cached(namespace="company", key="{company_id}:profile", ttl="2h", enabled=settings.CACHE_ENABLED)
 def load_company(company_id: int) -> dict[str, Any] | None:
     """A company, or None."""
     return database.query("company", company_id=company_id)
@@ -78,9 +76,7 @@ def get_company(company_id: int) -> Any:
 @login_required
 def update_company(company_id: int) -> Any:
     """Changes a company, and invalidates the entry of one call of the cached function."""
-    changed = database.change(
-        "update_company", company_id=company_id, phone=text_of_body("phone")
-    )
+    changed = database.change("update_company", company_id=company_id, phone=text_of_body("phone"))
     if not changed:
         abort(404, f"there is no company {company_id}")
     load_company.invalidate(company_id)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from flask import Blueprint, abort, jsonify, request
-
-from common import database, settings
 from larder_cache.decorators import cache_result
 from larder_cache.http import cached_endpoint
+
+from common import database, settings
 
 from .login import login_required
 
@@ -60,9 +60,7 @@ def get_property_valuation() -> Any:
         metres = int(wanted["square_metres"])
     except (KeyError, TypeError, ValueError):
         abort(400, "the body must have area, property_type and square_metres")
-    found = database.query(
-        "valuation", area=area, property_type=kind, square_metres=metres
-    )
+    found = database.query("valuation", area=area, property_type=kind, square_metres=metres)
     return jsonify(found)
 
 
