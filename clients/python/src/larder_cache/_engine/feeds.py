@@ -110,6 +110,10 @@ class BlockingStream:
     def close(self) -> None:
         """Ends the reading."""
         self.closed = True
+        self.interrupt()
+
+    def interrupt(self) -> None:
+        """Ends the stream. Another one follows, unless the reading is over."""
         call = self.call
         if call is not None:
             call.cancel()
@@ -127,11 +131,13 @@ def read_blocking(feed: Feed, stream: BlockingStream) -> Iterator[Event | Heartb
         return max(0.05, feed.silence / 4)
 
     watchdog = io.every(1.0, check)
+    io.streams.add(stream)
     try:
         while not stream.closed and not io.closed:
             error: LarderError | None = None
             try:
                 metadata = drive(engine.metadatas.current())
+                io.wait_fork()
                 stream.heard = time.monotonic()
                 stream.call = io.stubs.cache.Watch(feed.request(), None, metadata)
                 for message in stream.call:

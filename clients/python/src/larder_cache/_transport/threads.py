@@ -23,7 +23,7 @@ from larder_cache._transport.channels import (
     grpc_target,
     prepare_gevent,
 )
-from larder_cache._transport.forks import on_fork
+from larder_cache._transport.forks import grpc_forks, on_fork
 from larder_cache._transport.methods import Method
 from larder_cache._transport.stubs import Stubs, of_channel
 from larder_cache._transport.tokens import Metadata
@@ -33,6 +33,10 @@ from larder_cache.results import Result
 
 # Seconds that calls on a channel have left when it is replaced.
 _GRACE = 10.0
+# Seconds for which a fork waits for the ends of streams.
+_STREAMS_END = 1.0
+# Seconds after which what waits for a fork goes on.
+_FORK_TAKES = 2.0
 
 
 class ThreadIo:
@@ -54,8 +58,39 @@ class ThreadIo:
         self._timer = Timer()
         self._background: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._running = 0
+        self.streams: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._may_open = threading.Event()
+        self._may_open.set()
         self._closing = False
         self._closed_event = threading.Event()
+
+    def before_fork(self) -> bool:
+        """Ends the streams, whose threads gRPC would not fork with, and without its support all.
+
+        The streams begin again in the parent process.
+        """
+        self._may_open.clear()
+        streams = list(self.streams)
+        for stream in streams:
+            stream.interrupt()
+        channel: grpc.Channel | None = None
+        if not grpc_forks():
+            with self._lock:
+                channel, self._channel, self._stubs = self._channel, None, None
+            if channel is not None:
+                channel.close()
+        deadline = time.monotonic() + _STREAMS_END
+        while any(stream.call is not None for stream in streams) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return channel is not None
+
+    def after_fork(self) -> None:
+        """Goes on in the parent process."""
+        self._may_open.set()
+
+    def wait_fork(self) -> None:
+        """Waits for the end of a fork, before which no stream and no channel may begin."""
+        self._may_open.wait(_FORK_TAKES)
 
     def forked(self) -> Any:
         """In a child process: nothing of the parent is used. Returns what must not be freed."""
@@ -73,6 +108,7 @@ class ThreadIo:
         return stubs
 
     def _open(self) -> Stubs:
+        self.wait_fork()
         with self._lock:
             if self.closed:
                 raise ClientClosed("the client is closed")
