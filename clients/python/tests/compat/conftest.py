@@ -1,26 +1,27 @@
-"""A server for all tests of this folder, and a namespace for each of them."""
+"""The default clients on a server of this folder, with its own namespaces emptied each time."""
 
 from __future__ import annotations
 
-import itertools
-from collections.abc import Iterator
+import asyncio
+from collections.abc import Callable, Coroutine, Iterator
+from typing import Any
 
 import pytest
 
-from larder_cache import Client
+from larder_cache import Client, configure, default_async_client
 from larder_cache.testing import LarderServer
 
 CONFIG = """
 [defaults]
 ttl = "10m"
 ttl_jitter = 0.0
-abandon_backoff = "50ms"
 
-[namespaces.swr]
-stale_while_revalidate = "10m"
+[[events.points_changed]]
+namespace = "points"
+pattern = "{user_id}:*"
 """
 
-_numbers = itertools.count()
+NAMESPACES = ("user", "points", "pickup", "company", "general", "flask", "areas", "statistics")
 
 
 @pytest.fixture(scope="session")
@@ -29,11 +30,27 @@ def server() -> Iterator[LarderServer]:
         yield running
 
 
-@pytest.fixture(scope="session")
-def client(server: LarderServer) -> Client:
-    return server.client()
+@pytest.fixture
+def client(server: LarderServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
+    for variable in ("REDIS_ENABLED", "REDIS_CACHE_ENABLED", "REDIS_CACHE_KEY_PREFIX"):
+        monkeypatch.delenv(variable, raising=False)
+    configure(server.target)
+    with Client(server.target) as reader:
+        for name in NAMESPACES:
+            reader.namespace(name).invalidate_namespace()
+        yield reader
+    configure()
 
 
 @pytest.fixture
-def space() -> str:
-    return f"test-{next(_numbers)}"
+def run(client: Client) -> Callable[[Coroutine[Any, Any, Any]], Any]:
+    def run(test: Coroutine[Any, Any, Any]) -> Any:
+        async def main() -> Any:
+            try:
+                return await test
+            finally:
+                await default_async_client().close()
+
+        return asyncio.run(main())
+
+    return run
