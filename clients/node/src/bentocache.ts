@@ -1,3 +1,4 @@
+import { LarderBus } from './adapters/bento-bus.js';
 import { type ClientSource, connectionOf, prefixGlob } from './adapters/support.js';
 import type { Connection } from './adapters/support.js';
 import { FOREVER, type Namespace } from './index.js';
@@ -27,9 +28,37 @@ export function larderDriver(options: LarderDriverOptions = {}): LarderDriverFac
   return { options, factory: (config) => new LarderDriver(config) };
 }
 
+/** Options of {@link larderBusDriver}. */
+export interface LarderBusOptions extends ClientSource {
+  /** Namespace of the messages; `bentocache-bus` by default. */
+  namespace?: string;
+  /** Told why a subscription ended, which an outage does not do; warnings by default. */
+  onError?: (error: unknown) => void;
+  /** Of bentocache: whether and how often messages that failed are repeated. */
+  retryQueue?: { enabled?: boolean; maxSize?: number; retryInterval?: number | string | false };
+}
+
+/**
+ * Bus of bentocache, which keeps the first layers of processes alike:
+ * `bentostore().useL1Layer(...).useL2Layer(...).useBus(larderBusDriver({ client }))`.
+ */
+export function larderBusDriver(options: LarderBusOptions = {}) {
+  return {
+    options,
+    factory: () => {
+      const { namespace = 'bentocache-bus', onError } = options;
+      const warn = (error: unknown) => {
+        process.emitWarning(error instanceof Error ? error : String(error), 'LarderWarning');
+      };
+      return new LarderBus(connectionOf(options), namespace, onError ?? warn);
+    },
+  };
+}
+
 /** See {@link larderDriver}. */
 export class LarderDriver {
   readonly type = 'l2' as const;
+  readonly #config: LarderDriverOptions;
   readonly #connection: Connection;
   readonly #handle: Namespace<string>;
   /** What keys begin with: empty, or the nested namespaces, each with a colon. */
@@ -42,8 +71,6 @@ export class LarderDriver {
     this.#handle = this.#connection.client.namespace<string>(name);
     this.#config = config;
   }
-
-  readonly #config: LarderDriverOptions;
 
   /** A driver for the keys that begin with `namespace:`. */
   namespace(namespace: string): LarderDriver {

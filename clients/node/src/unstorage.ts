@@ -36,6 +36,7 @@ export function larderStorage(options: LarderStorageOptions = {}) {
   const connection = connectionOf(options);
   const handle = connection.client.namespace<unknown>(options.namespace ?? 'unstorage');
   const base = options.base ? `${options.base.replace(/:+$/, '')}:` : '';
+  const watches = new Set<AbortController>();
   const settings = (call: LarderStorageCall | undefined) => ({
     ttl: lifetime(call?.ttl ?? options.ttl),
     tags: call?.tags,
@@ -123,8 +124,38 @@ export function larderStorage(options: LarderStorageOptions = {}) {
       }
     },
 
-    /** Closes the client, if it belongs to the driver. */
+    /**
+     * Calls back for items that any process writes or removes. What `clear` and `invalidate` remove
+     * is not named, as in other drivers, nor what changes during an outage.
+     */
+    async watch(callback: (event: 'update' | 'remove', key: string) => unknown) {
+      const ending = new AbortController();
+      watches.add(ending);
+      const changes = handle.watch({ keys: true, signal: ending.signal });
+      // The first event says that no change is missed from now on.
+      await changes.next();
+      void (async () => {
+        for await (const change of changes) {
+          if (change.type !== 'keys') continue;
+          for (const { key } of change.keys) {
+            if (!key.startsWith(base)) continue;
+            const event = (await handle.has(key)) ? 'update' : 'remove';
+            await callback(event, key.slice(base.length));
+          }
+        }
+      })().catch((error) => {
+        if (!ending.signal.aborted) process.emitWarning(error, 'LarderWarning');
+      });
+      return () => {
+        watches.delete(ending);
+        ending.abort();
+      };
+    },
+
+    /** Ends all watches, and closes the client, if it belongs to the driver. */
     async dispose(): Promise<void> {
+      for (const ending of watches) ending.abort();
+      watches.clear();
       await connection.close();
     },
   };

@@ -152,7 +152,13 @@ class Capture {
 
   #complete(): void {
     const head = this.#head ?? headOf(this.#response);
-    this.#settle({ kind: 'complete', ...head, body: Buffer.concat(this.#chunks) });
+    const body = Buffer.concat(this.#chunks);
+    const length = head.headers['content-length'];
+    // An answer that is shorter than it says is not whole.
+    if (length !== undefined && Number(length) !== body.length) {
+      return this.#settle({ kind: 'aborted' });
+    }
+    this.#settle({ kind: 'complete', ...head, body });
   }
 
   #closed(): void {

@@ -1,10 +1,10 @@
 import { BentoCache, bentostore } from 'bentocache';
 import { memoryDriver } from 'bentocache/drivers/memory';
-import { expect, test } from 'vitest';
-import { larderDriver } from '../../src/bentocache.js';
+import { afterEach, describe, expect, test } from 'vitest';
+import { larderBusDriver, larderDriver } from '../../src/bentocache.js';
 import { Client } from '../../src/index.js';
 import { LarderServer } from '../../src/testing.js';
-import { deferred, fresh, useServer } from '../support.js';
+import { deferred, fresh, until, useServer } from '../support.js';
 
 const used = useServer();
 const driver = (prefix: string, client = used.client) =>
@@ -122,4 +122,95 @@ test('at an outage reads are misses, and deletions and clear reject', async () =
   const cache = bento(fresh(), client);
   expect(await cache.getOrSet({ key: 'a', factory: () => 'computed' })).toBe('computed');
   await client.close();
+});
+
+describe('the bus', () => {
+  const caches: BentoCache<any>[] = [];
+  afterEach(async () => {
+    await Promise.all(caches.splice(0).map((cache) => cache.disconnectAll()));
+  });
+  function layered(prefix: string, client: Client, namespace: string) {
+    const cache = new BentoCache({
+      default: 'main',
+      prefix,
+      stores: {
+        main: bentostore()
+          .useL1Layer(memoryDriver({}))
+          .useL2Layer(larderDriver({ client }))
+          .useBus(larderBusDriver({ client, namespace })),
+      },
+    });
+    caches.push(cache);
+    return cache;
+  }
+
+  test('a change in one process is seen by the first layer of another', async () => {
+    const [prefix, namespace] = [fresh(), fresh('bus')];
+    const second = new Client({ target: used.server.target, preset: 'local' });
+    const one = layered(prefix, used.client, namespace);
+    const two = layered(prefix, second, namespace);
+    const read = () => two.get({ key: 'a' });
+    await until(async () => {
+      // Until the subscription has begun, a change may be missed.
+      await one.set({ key: 'probe', value: Math.random() });
+      const value = await one.get({ key: 'probe' });
+      return (await two.get({ key: 'probe' })) === value;
+    }, 'the bus works');
+    for (const value of ['x', 'y', 'z']) {
+      await one.set({ key: 'a', value });
+      await until(async () => (await read()) === value, `${value} is seen`);
+    }
+    await one.delete({ key: 'a' });
+    await until(async () => (await read()) === undefined, 'the deletion is seen');
+    await one.namespace('n').set({ key: 'b', value: 1 });
+    expect(await two.namespace('n').get({ key: 'b' })).toBe(1);
+    await one.namespace('n').clear();
+    await until(async () => (await two.namespace('n').get({ key: 'b' })) === undefined, 'clear');
+    await second.close();
+  });
+
+  test('a bus does not get its own messages, nor those of other channels', async () => {
+    const namespace = fresh('bus');
+    const busOf = (id: string) => larderBusDriver({ client: used.client, namespace }).factory()
+      .setId(id);
+    const [one, two] = [busOf('one'), busOf('two')];
+    const received: unknown[] = [];
+    await one.subscribe('c', (message) => void received.push(message));
+    await one.publish('c', 'own');
+    await two.publish('other', 'x');
+    await two.publish('c', { keys: ['k'], type: 'set' });
+    await until(() => received.length > 0, 'the message arrives');
+    expect(received).toEqual([{ keys: ['k'], type: 'set' }]);
+    await one.unsubscribe('c');
+    await two.publish('c', 'late');
+    await one.subscribe('c', (message) => void received.push(message));
+    await two.publish('c', 'last');
+    await until(() => received.length > 1, 'the last message arrives');
+    expect(received.slice(1)).toEqual(['last']);
+    await one.disconnect();
+    await two.disconnect();
+  });
+
+  test('after an outage first layers are cleared, and messages are sent again', async () => {
+    const server = await LarderServer.start();
+    const port = Number(server.target.split(':').at(-1));
+    const client = new Client({ target: server.target, preset: 'local', logger: null });
+    const bus = larderBusDriver({ client }).factory();
+    const received: any[] = [];
+    let connected = 0;
+    bus.onReconnect(() => (connected += 1));
+    await bus.subscribe('c', (message) => void received.push(message));
+    await server.stop();
+    await expect(bus.publish('c', 'x')).rejects.toThrow(/not sent: UNAVAILABLE/);
+    const again = await LarderServer.start({ port });
+    await until(() => connected === 2, 'the bus is connected again');
+    expect(received.every(({ type }) => type === 'clear')).toBe(true);
+    expect(received.length).toBeGreaterThan(0);
+    const other = larderBusDriver({ client }).factory().setId('other');
+    await other.publish('c', 'after');
+    await until(() => received.at(-1) === 'after', 'a message arrives');
+    await bus.disconnect();
+    await client.close();
+    await again.stop();
+  });
 });

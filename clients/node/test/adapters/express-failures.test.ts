@@ -75,6 +75,18 @@ describe('clients that go away', () => {
     expect(site.calls).toBe(1);
   });
 
+  test('an answer that is shorter than it says is not stored', async () => {
+    site.app.get('/a', site.cacheOf(), (_request, response) => {
+      site.calls += 1;
+      response.writeHead(200, { 'Content-Length': '10' });
+      response.end('short', () => response.destroy());
+    });
+    const refused = () => ask(`${site.url}/a`).catch((error) => error.code);
+    expect([await refused(), await refused()]).toEqual(['ECONNRESET', 'ECONNRESET']);
+    expect(site.calls).toBe(2);
+    expect(await site.entries().countKeys()).toBe(0);
+  });
+
   test('a stream that is cut is not stored, and another request makes it again', async () => {
     const cut = deferred();
     site.app.get('/a', site.cacheOf(), (_request, response) => {

@@ -177,6 +177,20 @@ describe('rules', () => {
   });
 });
 
+test('a path without a route, and an answer with no body', async () => {
+  await start({ statuses: [200, 404] }, () => {
+    app.get('/empty', async (_request, reply) => {
+      count();
+      return reply.code(200).send();
+    });
+  });
+  expect((await ask(`${url}/none`)).status).toBe(404);
+  expect((await ask(`${url}/none`)).status).toBe(404);
+  expect((await ask(`${url}/empty`)).text).toBe('');
+  await until(async () => (await ask(`${url}/empty`)).headers['x-cache'] === 'HIT', 'a hit');
+  expect(calls).toBe(1);
+});
+
 test('what must not be cached', async () => {
   await start({}, () => {
     app.get('/cookie', async (_request, reply) => reply.header('Set-Cookie', 'a=1').send(count()));

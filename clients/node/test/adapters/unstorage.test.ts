@@ -220,6 +220,26 @@ describe('meta and lifetimes', () => {
   });
 });
 
+test('watch names what other processes write and remove', async () => {
+  const namespace = fresh();
+  const driver = () => larderStorage({ client: used.client, namespace, base: 'b' });
+  const items = createStorage({ driver: driver() });
+  const other = createStorage({ driver: driver() });
+  const events: string[] = [];
+  const unwatch = await items.watch((event, key) => void events.push(`${event} ${key}`));
+  await other.setItem('x:y', 1);
+  await until(() => events.includes('update x:y'), 'the item is announced');
+  await used.client.namespace(namespace).set('elsewhere', 1);
+  await other.removeItem('x:y');
+  await until(() => events.includes('remove x:y'), 'the removal is announced');
+  await items.setItem('own', 1);
+  await until(() => events.includes('update own'), 'an own item is announced');
+  expect(events.some((event) => event.includes('elsewhere'))).toBe(false);
+  await unwatch();
+  await items.dispose();
+  await other.dispose();
+});
+
 test('prefixStorage', async () => {
   const items = prefixStorage(storage(), 'p');
   await items.setItem('a', 1);
