@@ -23,6 +23,10 @@ PATIENCE = 10.0
 CHANGES_SHARE = 0.03
 
 
+#: An answer within this share of the time of its query has waited for none.
+SHORT = 0.8
+
+
 class Answer(NamedTuple):
     """What a user saw."""
 
@@ -33,11 +37,16 @@ class Answer(NamedTuple):
     #: 0: there was no answer.
     status: int
     #: Whether it came from the cache; None for a change.
-    hit: bool | None
+    cached: bool | None
     error: str | None
     stale: Staleness | None
     #: Seconds that its query takes.
     delay: float
+
+    @property
+    def hit(self) -> bool:
+        """Whether it came from the cache, without a wait for the query of another request."""
+        return bool(self.cached) and self.seconds < self.delay * SHORT
 
     def is_shared(self, away: Window) -> bool:
         """Whether it is stale because it shared a query while the cache was away."""
@@ -99,16 +108,15 @@ class Shop:
         if error is None:
             document = json.loads(body)
             stale = self.revisions.staleness(call.shows, required, document)
-        hit = None if delay is None else _is_hit(cache, seconds, delay)
-        answer = Answer(began, seconds, label, service, status, hit, error, stale, delay or 0.0)
+        cached = None if delay is None else _is_cached(cache, seconds, delay)
+        answer = Answer(began, seconds, label, service, status, cached, error, stale, delay or 0.0)
         self.answers.append(answer)
         return answer, document
 
 
-def _is_hit(cache: str | None, seconds: float, delay: float) -> bool:
-    # An answer that takes as long as a query has waited for that of another request. Endpoints that
-    # cache in a function below them have no X-Cache.
-    return cache in ("HIT", "STALE", None) and seconds < delay * 0.8
+def _is_cached(x_cache: str | None, seconds: float, delay: float) -> bool:
+    # Endpoints that cache in a function below them have no X-Cache.
+    return seconds < delay * SHORT if x_cache is None else x_cache in ("HIT", "STALE")
 
 
 async def be_user(shop: Shop, choices: Choices, stop: asyncio.Event, pause: float) -> None:

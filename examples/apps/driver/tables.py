@@ -18,10 +18,8 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
     widths = [max(len(row[i]) for row in (heads, *rows)) for i in range(len(heads))]
 
     def line(row: Sequence[str]) -> str:
-        cells = [
-            row[0].ljust(widths[0]),
-            *(c.rjust(w) for c, w in zip(row[1:], widths[1:], strict=True)),
-        ]
+        first, *others = zip(row, widths, strict=True)
+        cells = [first[0].ljust(first[1]), *(text.rjust(width) for text, width in others)]
         return f"| {' | '.join(cells)} |"
 
     rule = ["-" * widths[0], *(f"{'-' * (width - 1)}:" for width in widths[1:])]
@@ -89,7 +87,7 @@ def reads(before: Sequence[Answer], during: Sequence[Answer], log: Path, window:
 
 def hit_rate(during: Sequence[Answer], log: Path, window: Window) -> float:
     """The share of the reads that caused no query."""
-    asked = [answer for answer in during if answer.hit is not None]
+    asked = [answer for answer in during if answer.cached is not None]
     ran = sum(queries(log, window)[endpoint.query] for endpoint in READS)
     return 1 - ran / len(asked) if asked else 0.0
 
@@ -155,7 +153,7 @@ def seconds(answers: Sequence[Answer], window: Window, events: dict[float, str])
     for number in range(int(window.end - window.begin)):
         part = Window(window.begin + number, window.begin + number + 1)
         mine = within(answers, part)
-        read = [answer for answer in mine if answer.hit is not None]
+        read = [answer for answer in mine if answer.cached is not None]
         statuses = sorted({str(answer.status) for answer in mine})
         happened = [text for moment, text in events.items() if part.begin <= moment < part.end]
         rows.append(
@@ -163,7 +161,7 @@ def seconds(answers: Sequence[Answer], window: Window, events: dict[float, str])
                 f"{number} s",
                 f"{len(mine):,}",
                 " ".join(statuses) or "-",
-                share(sum(bool(answer.hit) for answer in read), len(read)),
+                share(sum(bool(answer.cached) for answer in read), len(read)),
                 milliseconds(latency(mine)),
                 milliseconds(max((answer.seconds for answer in mine), default=None)),
                 ", ".join(happened),
