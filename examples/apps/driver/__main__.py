@@ -94,7 +94,7 @@ async def _run(run: Run) -> bool:
     print(tables.services(shop.answers, redis.away))
     rate = tables.hit_rate(within(shop.answers, steady), run.settings.query_log, steady)
     answers = [*before.answers, *shop.answers]
-    wrong = [a for a in answers if a.error or (a.stale and not a.is_shared(redis.away))]
+    wrong = [a for a in answers if a.fault and not a.is_shared(redis.away)]
     faults += [_fault(answer, began) for answer in wrong]
     if rate < LEAST_HIT_RATE:
         faults.append(f"the hit rate is {rate:.1%}, and must be {LEAST_HIT_RATE:.0%}")
@@ -115,10 +115,9 @@ def _show_steady(run: Run, before: list[Answer], answers: list[Answer], window: 
 
 
 def _fault(answer: Answer, began: float) -> str:
-    reason = answer.error or (answer.stale and answer.stale.text)
     return (
         f"{answer.began - began:.1f} s: {answer.label} by {answer.service} "
-        f"in {answer.seconds:.3f} s: {reason}"
+        f"in {answer.seconds:.3f} s: {answer.fault}"
     )
 
 

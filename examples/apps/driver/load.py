@@ -44,6 +44,13 @@ class Answer(NamedTuple):
     delay: float
 
     @property
+    def fault(self) -> str | None:
+        """What is wrong with it, or None."""
+        if self.error is not None:
+            return self.error
+        return None if self.stale is None else self.stale.text
+
+    @property
     def hit(self) -> bool:
         """Whether it came from the cache, without a wait for the query of another request."""
         return bool(self.cached) and self.seconds < self.delay * SHORT

@@ -175,7 +175,7 @@ class Run:
                 begin = time.time()
                 order = endpoint.services[first:] + endpoint.services[:first]
                 seen = [await shop.read(call(300 + first), name) for name in order]
-                faults += [f"{endpoint.label}: {a.error}" for a in seen if a.error is not None]
+                faults += [f"{endpoint.label}: {a.fault}" for a in seen if a.fault is not None]
                 ran = queries(self.settings.query_log, Window(begin, time.time() + 1))
                 if ran[endpoint.query] != 1:
                     faults.append(
@@ -242,8 +242,8 @@ class Run:
                     shop.revisions.answered(subject, revision)
                     call = _CALLS[kind](subject[1])
                     for answer in await shop.show((call, services)):
-                        if answer.error or answer.stale:
-                            faults.append(f"{answer.service}: {answer.error or answer.stale.text}")
+                        if answer.fault is not None:
+                            faults.append(f"{answer.service}: {answer.fault}")
         return faults
 
     def _choices(self, seed_of_choices: int) -> Choices:
