@@ -23,8 +23,11 @@ fail() {
 
 # newest_binary: of the builds of Larder.
 newest_binary() {
-    find "$repository/target" -maxdepth 2 -name larder -type f -perm -u+x -printf '%T@ %p\n' \
-        2>/dev/null | sort -rn | sed -n '1s/^[^ ]* //p'
+    local found newest=''
+    for found in "$repository"/target/*/larder; do
+        [[ -x $found && (-z $newest || $found -nt $newest) ]] && newest=$found
+    done
+    echo "$newest"
 }
 
 # is_newer STAMP FILE...: whether one of the files is newer than the stamp, or there is no stamp.

@@ -40,9 +40,14 @@ def main() -> int:
         run.prepare()
         if options.serve:
             asyncio.run(run.serve(PORTS))
-        well = asyncio.run(_run(run))
+        else:
+            well = asyncio.run(asyncio.wait_for(_run(run), plan.limit))
     except KeyboardInterrupt:
         well = options.serve
+    except TimeoutError:
+        print(f"FAILED the run is not over after {plan.limit:.0f} s", file=sys.stderr)
+    except RuntimeError as error:
+        print(f"FAILED {error}", file=sys.stderr)
     finally:
         run.stop()
         if well:

@@ -23,7 +23,7 @@ from .figures import queries
 from .fleet import APPS, Fleet, Settings, start_all
 from .fleet_stats import FleetStats
 from .load import PATIENCE, Shop, be_user
-from .processes import Process
+from .processes import Process, accepts
 from .window import Window
 
 
@@ -31,6 +31,8 @@ from .window import Window
 class Plan:
     """How long the phases take, in seconds, and how many users there are."""
 
+    #: After this time the run is given up.
+    limit: float
     #: Requests to each endpoint without the cache.
     before: int
     #: Time of the load before it is measured, while the cache fills.
@@ -51,6 +53,7 @@ class Plan:
 
 
 FULL = Plan(
+    limit=480,
     before=5,
     warm_up=15,
     load=50,
@@ -65,6 +68,7 @@ FULL = Plan(
     properties=40,
 )
 QUICK = Plan(
+    limit=180,
     before=3,
     warm_up=4,
     load=10,
@@ -134,6 +138,9 @@ class Run:
 
     async def serve(self, ports: Mapping[str, int]) -> None:
         """Starts everything, for requests by hand, and waits until it is cancelled."""
+        for name, port in ports.items():
+            if accepts(port):
+                raise RuntimeError(f"the port {port} of {name} is in use")
         await self.fleet.start()
         services = self.fleet.services(cache=True, ports=ports)
         self._running = list(services.values())
