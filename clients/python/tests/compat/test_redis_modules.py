@@ -212,7 +212,7 @@ def test_endpoints_with_the_defaults_of_old(client):
 
 
 def test_the_circuit_breaker():
-    now, failures, told = [0.0], [ValueError("down")], []
+    now, failures, reported = [0.0], [ValueError("down")], []
 
     def work(value):
         if failures:
@@ -223,14 +223,14 @@ def test_the_circuit_breaker():
         return work(value)
 
     breaker = CircuitBreaker(
-        "redis", 2, 30, callback=lambda e: told.append(e), clock=lambda: now[0]
+        "redis", 2, 30, callback=lambda e: reported.append(e), clock=lambda: now[0]
     )
 
     async def test():
         for _ in range(2):
             with pytest.raises(ValueError, match="down"):
                 await breaker.execute(slow, 1)
-        assert breaker.state == "open" and told == failures
+        assert breaker.state == "open" and reported == failures
         with pytest.raises(CircuitBreakerOpen, match="redis is open for 30.0 s") as caught:
             breaker.call(work, 1)
         assert caught.value.retry_after == 30
@@ -238,7 +238,7 @@ def test_the_circuit_breaker():
         assert breaker.state == "half_open"
         with pytest.raises(ValueError, match="down"):
             breaker.call(work, 1)
-        assert breaker.state == "open" and len(told) == 1
+        assert breaker.state == "open" and len(reported) == 1
         now[0] = 60
         failures.clear()
 

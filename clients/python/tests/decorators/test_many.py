@@ -59,7 +59,8 @@ def test_its_helpers(client, space):
     assert f.get([2], lang="en")[2].ttl_remaining <= 60
     assert f.invalidate([1, 3], lang="en")[1].deleted
     assert f("en", [1, 2]) == {1: 3, 2: 8}
-    assert f.bypass("en", [5]) == {5: 4} == f.original("en", [5]) or len(calls) == 5
+    assert f.bypass("en", [5]) == {5: 4}
+    assert f.original("en", [5]) == {5: 5}
 
 
 def test_its_options(client, space):

@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
+from fastapi_site import site  # noqa: F401  - a fixture of the tests of FastAPI
 
 from larder_cache import Client
 from larder_cache.testing import LarderServer
@@ -15,6 +16,9 @@ CONFIG = """
 ttl = "10m"
 ttl_jitter = 0.0
 abandon_backoff = "50ms"
+
+[namespaces.sie]
+stale_if_error = "10m"
 
 [namespaces.swr]
 stale_while_revalidate = "10m"

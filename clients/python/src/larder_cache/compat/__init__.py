@@ -4,7 +4,7 @@
 - `cache_object`: the blocking object ``cache`` and the decorator ``cached``.
 - `redis_cache`: asynchronous ``get_cache``, ``set_cache``, ``invalidate`` and the like.
 - `redis_fastapi`: ``cached_endpoint``.
-- `events`, `cache_warming`, `adaptive_cache`, `circuit_breaker`: what their names say.
+- `events`, `cache_warming`, `adaptive_cache`, `circuit_breaker`: as their names.
 
 Nothing is imported here, since the frameworks are optional.
 """

@@ -25,7 +25,7 @@ class ModelCodec:
         self._exclude_unset = exclude_unset
 
     def encode(self, value: Any, /) -> Encoded:
-        """What is stored for a value."""
+        """The stored form of a value."""
         try:
             checked = self._adapter.validate_python(value, from_attributes=True)
             body = self._adapter.dump_json(
@@ -49,7 +49,7 @@ class JsonableCodec(JsonCodec):
     """Values as FastAPI encodes them when there is no response model."""
 
     def encode(self, value: Any, /) -> Encoded:
-        """What is stored for a value."""
+        """The stored form of a value."""
         try:
             jsonable = jsonable_encoder(value)
         except Exception as error:
@@ -61,9 +61,18 @@ class JsonableCodec(JsonCodec):
 JSONABLE = JsonableCodec()
 
 
-@functools.lru_cache(maxsize=1024)
 def model_codec(model: Any, exclude_unset: bool) -> Codec:
     """The codec of a response model; the same object each time."""
+    try:
+        return _codec(model, exclude_unset)
+    except TypeError:
+        # Annotations can have metadata that cannot be compared; without a codec of its own, the
+        # value is stored as the framework would encode it.
+        return JSONABLE
+
+
+@functools.lru_cache(maxsize=1024)
+def _codec(model: Any, exclude_unset: bool) -> Codec:
     if model is None:
         return JSONABLE
     try:
