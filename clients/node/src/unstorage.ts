@@ -140,11 +140,14 @@ export function larderStorage(options: LarderStorageOptions = {}) {
           for (const { key } of change.keys) {
             if (!key.startsWith(base)) continue;
             const event = (await handle.has(key)) ? 'update' : 'remove';
-            await callback(event, key.slice(base.length));
+            // An error of the callback does not end the watch.
+            await Promise.resolve<'update' | 'remove'>(event)
+              .then((name) => callback(name, key.slice(base.length)))
+              .catch(warn);
           }
         }
       })().catch((error) => {
-        if (!ending.signal.aborted) process.emitWarning(error, 'LarderWarning');
+        if (!ending.signal.aborted) warn(error);
       });
       return () => {
         watches.delete(ending);
@@ -165,6 +168,10 @@ export function larderStorage(options: LarderStorageOptions = {}) {
 function lifetime(ttl: Duration | undefined): Duration {
   if (ttl === undefined || ttl === null || ttl === 0) return FOREVER;
   return typeof ttl === 'number' ? ttl * 1000 : ttl;
+}
+
+function warn(error: unknown): void {
+  process.emitWarning(error instanceof Error ? error : String(error), 'LarderWarning');
 }
 
 function asText(value: unknown): unknown {

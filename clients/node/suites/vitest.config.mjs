@@ -5,7 +5,7 @@ export default defineConfig({
     include: ['tests/*.test.mjs'],
     // The tests of a suite share keys.
     fileParallelism: false,
-    testTimeout: 20_000,
+    testTimeout: 90_000,
     hookTimeout: 180_000,
   },
 });

@@ -105,7 +105,7 @@ export class LarderBus {
         ready();
         for (const callback of this.#reconnected) callback();
       } else {
-        await handler({ ...CLEAR });
+        await this.#pass(handler, { ...CLEAR });
       }
     }
   }
@@ -115,7 +115,16 @@ export class LarderBus {
     for (const result of (await this.#handle.getMany(keys)).values()) {
       // A message that expired or cannot be read may have named any key.
       const payload = result.found ? result.value.payload : { ...CLEAR };
-      if (!result.found || result.value.busId !== this.#id) await handler(payload);
+      if (!result.found || result.value.busId !== this.#id) await this.#pass(handler, payload);
+    }
+  }
+
+  /** An error of the handler does not end its subscription. */
+  async #pass(handler: Handler, payload: BusPayload): Promise<void> {
+    try {
+      await handler(payload);
+    } catch (error) {
+      this.#onError(error);
     }
   }
 }

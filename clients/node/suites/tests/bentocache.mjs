@@ -5,7 +5,7 @@ import { configure, processCLIArgs, run } from '@japa/runner';
 import { Client } from 'larder-cache';
 
 const results = { passed: 0, failed: 0, skipped: 0 };
-export const client = new Client();
+export const client = new Client({ preset: 'local' });
 globalThis.larderClient = client;
 
 processCLIArgs([]);

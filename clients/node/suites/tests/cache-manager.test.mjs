@@ -6,7 +6,10 @@ import { Client } from 'larder-cache';
 import { LarderStore } from 'larder-cache/keyv';
 import { afterAll, beforeEach, describe, expect, it, vi } from 'vitest';
 
-const client = new Client();
+/** A busy machine takes its time. */
+const LONG = { timeout: 30_000 };
+
+const client = new Client({ preset: 'local' });
 afterAll(() => client.close());
 
 let namespace;
@@ -47,8 +50,8 @@ describe('cache-manager', () => {
 
   it('a value expires', async () => {
     await cache.set('foo', 'bar', 50);
-    await vi.waitFor(async () => expect(await cache.get('foo')).toBeUndefined());
-    await vi.waitFor(async () => expect(await stored().has(`${namespace}:foo`)).toBe(false));
+    await vi.waitFor(async () => expect(await cache.get('foo')).toBeUndefined(), LONG);
+    await vi.waitFor(async () => expect(await stored().has(`${namespace}:foo`)).toBe(false), LONG);
   });
 
   it('false, 0 and empty text are values', async () => {
@@ -86,8 +89,8 @@ describe('cache-manager', () => {
     const compute = async () => (calls += 1);
     await cache.wrap('fresh', compute, { ttl: 60_000, refreshThreshold: 60_000 });
     expect(await cache.wrap('fresh', compute, { ttl: 60_000, refreshThreshold: 60_000 })).toBe(1);
-    await vi.waitFor(() => expect(calls).toBe(2));
-    await vi.waitFor(async () => expect(await cache.get('fresh')).toBe(2));
+    await vi.waitFor(() => expect(calls).toBe(2), LONG);
+    await vi.waitFor(async () => expect(await cache.get('fresh')).toBe(2), LONG);
   });
 
   it('an error of the computation is thrown and not stored', async () => {
@@ -104,7 +107,7 @@ describe('cache-manager', () => {
   });
 
   it('two processes share values', async () => {
-    const second = new Client();
+    const second = new Client({ preset: 'local' });
     const other = createCache({
       stores: [new Keyv({ store: new LarderStore({ client: second }), namespace })],
     });

@@ -5,7 +5,7 @@ import { LarderStore } from 'larder-cache/keyv';
 import { Client } from 'larder-cache';
 import * as test from 'vitest';
 
-const client = new Client();
+const client = new Client({ preset: 'local' });
 test.afterAll(() => client.close());
 
 keyvTestSuite(test, Keyv, () => new LarderStore({ client }));

@@ -1,7 +1,9 @@
 // NestJS 12 with its CacheModule on the adapter for Keyv.
 import 'reflect-metadata';
 import { randomUUID } from 'node:crypto';
-import { CACHE_MANAGER, CacheInterceptor, CacheKey, CacheModule, CacheTTL } from '@nestjs/cache-manager';
+import {
+  CACHE_MANAGER, CacheInterceptor, CacheKey, CacheModule, CacheTTL,
+} from '@nestjs/cache-manager';
 import { Controller, Get, Param, UseInterceptors } from '@nestjs/common';
 import { Test } from '@nestjs/testing';
 import Keyv from 'keyv';
@@ -9,7 +11,7 @@ import { Client } from 'larder-cache';
 import { larderCacheModule } from 'larder-cache/nest';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 
-const client = new Client();
+const client = new Client({ preset: 'local' });
 afterAll(() => client.close());
 
 /** What the decorators of TypeScript do. */

@@ -7,11 +7,14 @@ import { promisify } from 'node:util';
 import { Client } from 'larder-cache';
 import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest';
 
+/** A busy machine takes its time. */
+const LONG = { timeout: 30_000 };
+
 const app = fileURLToPath(new URL('../next-app', import.meta.url));
 const next = createRequire(import.meta.url).resolve('next/dist/bin/next');
 const namespace = 'next-suite';
 const env = { ...process.env, LARDER_NEXT_NAMESPACE: namespace, NODE_ENV: 'production' };
-const client = new Client();
+const client = new Client({ preset: 'local' });
 const servers = [];
 
 async function start() {
@@ -88,7 +91,7 @@ describe('use cache (cacheHandlers)', () => {
     const value = await stamp(first, '/cached');
     await revalidate(second, 'tag=stamps&profile=max');
     expect(await stamp(first, '/cached')).toBe(value);
-    await vi.waitFor(async () => expect(await stamp(second, '/cached')).not.toBe(value));
+    await vi.waitFor(async () => expect(await stamp(second, '/cached')).not.toBe(value), LONG);
   });
 
   it('revalidatePath is a soft tag, which no entry carries', async () => {
@@ -120,13 +123,13 @@ describe('pages (cacheHandler)', () => {
       const made = await stamp(second, '/isr');
       expect(made).not.toBe(value);
       return made;
-    });
-    await vi.waitFor(async () => expect(await stamp(first, '/isr')).toBe(next));
+    }, LONG);
+    await vi.waitFor(async () => expect(await stamp(first, '/isr')).toBe(next), LONG);
   });
 
   it('revalidateTag', async () => {
     const value = await stamp(second, '/isr');
     await revalidate(second, 'tag=pages');
-    await vi.waitFor(async () => expect(await stamp(first, '/isr')).not.toBe(value));
+    await vi.waitFor(async () => expect(await stamp(first, '/isr')).not.toBe(value), LONG);
   });
 });

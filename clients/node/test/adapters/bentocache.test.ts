@@ -187,6 +187,17 @@ describe('the bus', () => {
     await two.publish('c', 'last');
     await until(() => received.length > 1, 'the last message arrives');
     expect(received.slice(1)).toEqual(['last']);
+    const errors: unknown[] = [];
+    const onError = (error: unknown) => void errors.push(error);
+    const three = larderBusDriver({ client: used.client, namespace, onError }).factory();
+    await three.subscribe('c', () => {
+      throw new Error('no');
+    });
+    await two.publish('c', 1);
+    await until(() => errors.length === 1, 'the error is told');
+    await two.publish('c', 2);
+    await until(() => errors.length === 2, 'the subscription goes on');
+    await three.disconnect();
     await one.disconnect();
     await two.disconnect();
   });

@@ -4,6 +4,9 @@ import { describe, expect, test, vi } from 'vitest';
 import { deferred, until } from '../support.js';
 import { ask, useExpress } from './support.js';
 
+/** A busy machine takes its time. */
+const LONG = { timeout: 30_000 };
+
 const site = useExpress();
 
 describe('what is not cached', () => {
@@ -102,7 +105,7 @@ describe('what is not cached', () => {
     expect(JSON.parse(fresher.text).calls).toBe(2);
     await vi.waitFor(async () => {
       expect(JSON.parse((await ask(`${site.url}/a`)).text).calls).toBe(2);
-    });
+    }, LONG);
     const past = await ask(`${site.url}/a`, { headers: { 'Cache-Control': 'no-store' } });
     expect(past.headers['x-cache']).toBe('BYPASS');
   });
@@ -228,7 +231,7 @@ describe('rules', () => {
         const { headers } = await ask(`${site.url}/a${query}`);
         expect(headers['x-cache']).toBe('HIT');
         found = Number(headers['x-cache-ttl-remaining']);
-      });
+      }, LONG);
       return found;
     };
     expect(await remaining('')).toBeLessThanOrEqual(300);
@@ -242,7 +245,7 @@ describe('rules', () => {
       const { headers } = await ask(`${site.url}/a`);
       expect(Number(headers['x-cache-ttl-remaining'])).toBeLessThanOrEqual(60);
       expect(headers['cache-control']).toBe('max-age=60');
-    });
+    }, LONG);
   });
 
   test('rules of their own for some routes, and the key of an answer', async () => {

@@ -1,4 +1,4 @@
-import Keyv from 'keyv';
+import Keyv, { type KeyvStoreAdapter } from 'keyv';
 import { describe, expect, test } from 'vitest';
 import { Client } from '../../src/index.js';
 import { LarderStore } from '../../src/keyv.js';
@@ -35,7 +35,8 @@ describe('Keyv 5', () => {
 
   test('a prefix and a default for namespaces', async () => {
     const prefix = `${fresh()}.`;
-    const store = new LarderStore({ client: used.client, prefix, defaultNamespace: 'none' });
+    const options = { client: used.client, prefix, defaultNamespace: 'none' };
+    const store: KeyvStoreAdapter = new LarderStore(options);
     await store.set('a', 'text');
     expect(await used.client.namespace(`${prefix}none`).has('a')).toBe(true);
     store.namespace = 'other';

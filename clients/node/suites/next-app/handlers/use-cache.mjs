@@ -1,3 +1,7 @@
 import { createUseCacheHandler } from 'larder-cache/next';
 
-export default createUseCacheHandler({ namespace: process.env.LARDER_NEXT_NAMESPACE });
+export default createUseCacheHandler({
+  // A busy machine takes its time.
+  connection: { preset: 'local' },
+  namespace: process.env.LARDER_NEXT_NAMESPACE,
+});
