@@ -1,0 +1,1 @@
+"""Starts the fleet and the services, drives them, and checks every answer."""

@@ -1,0 +1,1 @@
+"""Recycling and property analysis in FastAPI: most endpoints of the three systems."""

@@ -1,0 +1,1 @@
+"""Property valuation in Flask."""
