@@ -1,0 +1,188 @@
+"""The feed of changes of a namespace: Watch, connected again whenever its stream ends."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
+
+import grpc
+import grpc.aio
+
+from larder_cache._engine.drive import drive
+from larder_cache._engine.engine import Engine
+from larder_cache._gen import cache_service_pb2 as pb
+from larder_cache.durations import to_seconds
+from larder_cache.errors import ClientClosed, LarderError, from_rpc
+from larder_cache.events import (
+    Event,
+    KeysChanged,
+    NamespaceInvalidated,
+    PatternInvalidated,
+    Ready,
+    Reset,
+    TagsInvalidated,
+)
+from larder_cache.results import ListedKey
+
+_FIRST_PAUSE = 0.1
+_LONGEST_PAUSE = 3.0
+# Seconds without any message before Ready after which a stream is given up.
+_UNTIL_READY = 10.0
+
+
+class Heartbeat:
+    """The stream is alive."""
+
+
+HEARTBEAT = Heartbeat()
+
+
+class Feed:
+    """The state of a feed: where it continues, and how long it may be silent."""
+
+    def __init__(self, engine: Engine, namespace: str, keys: bool) -> None:
+        self.engine = engine
+        self._namespace = namespace
+        self._keys = keys
+        self._token = b""
+        self.silence = _UNTIL_READY
+        self.pause = _FIRST_PAUSE
+
+    def request(self) -> pb.WatchRequest:
+        """The request of the next stream."""
+        self.silence = _UNTIL_READY
+        return pb.WatchRequest(
+            namespaces=[self._namespace], keys=self._keys, resume_token=self._token
+        )
+
+    def event(self, message: pb.WatchResponse) -> Event | Heartbeat:
+        """The event of a message. One that this release does not know is a Reset."""
+        kind = message.WhichOneof("event")
+        if kind == "heartbeat":
+            self._token = message.heartbeat.resume_token
+            return HEARTBEAT
+        if kind == "keys_changed":
+            keys = tuple(ListedKey(e.key, e.params_digest) for e in message.keys_changed.keys)
+            return KeysChanged(message.keys_changed.namespace, keys)
+        if kind == "tags_invalidated":
+            tags = message.tags_invalidated
+            return TagsInvalidated(tags.namespace, tuple(tags.tags))
+        if kind == "namespace_invalidated":
+            return NamespaceInvalidated(message.namespace_invalidated.namespace)
+        if kind == "pattern_invalidated":
+            pattern = message.pattern_invalidated
+            return PatternInvalidated(pattern.namespace, pattern.glob)
+        if kind == "ready":
+            ready = message.ready
+            self._token = ready.resume_token
+            heartbeat, max_delay = to_seconds(ready.heartbeat), to_seconds(ready.max_delay)
+            self.silence = heartbeat + max_delay
+            self.pause = _FIRST_PAUSE
+            return Ready(ready.resumed, max_delay, heartbeat)
+        self._token = b""
+        if kind == "reset":
+            name = pb.ResetReason.Name(message.reset.reason)
+            return Reset(name.removeprefix("RESET_REASON_"))
+        return Reset("UNKNOWN_EVENT")
+
+    def ended(self, error: LarderError | None) -> float:
+        """After the end of a stream: the seconds until the next. Raises at a mistake."""
+        if error is not None and not error.outage:
+            raise error
+        pause = self.pause * random.uniform(0.5, 1.0)
+        self.pause = min(self.pause * 2, _LONGEST_PAUSE)
+        if error is not None and error.retry_after is not None:
+            pause = max(pause, min(error.retry_after, _LONGEST_PAUSE))
+        return pause
+
+
+class BlockingStream:
+    """The stream of a feed that is being read, for the thread that ends it."""
+
+    def __init__(self) -> None:
+        self.call: Any = None
+        self.closed = False
+        self.heard = time.monotonic()
+
+    def close(self) -> None:
+        """Ends the reading."""
+        self.closed = True
+        call = self.call
+        if call is not None:
+            call.cancel()
+
+
+def read_blocking(feed: Feed, stream: BlockingStream) -> Iterator[Event | Heartbeat]:
+    """The events, without end until the stream is closed. A broken stream is a Reset."""
+    engine = feed.engine
+    io: Any = engine.io
+
+    async def check() -> float | None:
+        call = stream.call
+        if call is not None and time.monotonic() - stream.heard > feed.silence:
+            call.cancel()
+        return max(0.05, feed.silence / 4)
+
+    watchdog = io.every(1.0, check)
+    try:
+        while not stream.closed and not io.closed:
+            error: LarderError | None = None
+            try:
+                metadata = drive(engine.metadatas.current())
+                stream.heard = time.monotonic()
+                stream.call = io.stubs.cache.Watch(feed.request(), None, metadata)
+                for message in stream.call:
+                    stream.heard = time.monotonic()
+                    yield feed.event(message)
+                    if stream.closed:
+                        return
+            except grpc.RpcError as rpc_error:
+                error = from_rpc(rpc_error)
+            except ValueError as value_error:
+                # gRPC's error for a channel that is closed.
+                if not io.closed:
+                    raise
+                raise ClientClosed("the client is closed") from value_error
+            finally:
+                call, stream.call = stream.call, None
+                if call is not None:
+                    call.cancel()
+            if stream.closed or io.closed:
+                return
+            pause = feed.ended(error)
+            yield Reset("DISCONNECTED")
+            io.wait_closed(pause)
+    finally:
+        watchdog.stop()
+
+
+async def read_asyncio(feed: Feed) -> AsyncIterator[Event | Heartbeat]:
+    """The events, without end. A broken stream is a Reset."""
+    engine = feed.engine
+    io: Any = engine.io
+    while not io.closed:
+        error: LarderError | None = None
+        call: Any = None
+        try:
+            metadata = await engine.metadatas.current()
+            call = io.stubs.cache.Watch(feed.request(), metadata=metadata)
+            while True:
+                message = await asyncio.wait_for(call.read(), feed.silence)
+                if message is grpc.aio.EOF:
+                    break
+                yield feed.event(message)
+        except grpc.RpcError as rpc_error:
+            error = from_rpc(rpc_error)
+        except asyncio.TimeoutError:
+            pass
+        finally:
+            if call is not None:
+                call.cancel()
+        if io.closed:
+            return
+        pause = feed.ended(error)
+        yield Reset("DISCONNECTED")
+        await asyncio.sleep(pause)

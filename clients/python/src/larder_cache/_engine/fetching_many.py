@@ -1,0 +1,341 @@
+"""get_or_fetch_many: the lease protocol for many keys with one loader."""
+
+from __future__ import annotations
+
+import random
+import time
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+from larder_cache._engine.chunks import BATCH, chunks
+from larder_cache._engine.computing import Lease, computed, store, unpack
+from larder_cache._engine.fetching import budget_of, proto_seconds
+from larder_cache._engine.handle import Handle
+from larder_cache._engine.reads import key_refs
+from larder_cache._engine.writes import stored_of, wrote
+from larder_cache._gen import cache_service_pb2 as pb
+from larder_cache._transport.methods import BATCH_GET_OR_FETCH, BATCH_SET
+from larder_cache.codecs import Codec
+from larder_cache.durations import Duration, Forever, to_proto, to_seconds
+from larder_cache.errors import DecodeError, EncodeError, LarderError, Unavailable, make_error
+from larder_cache.names import Key
+from larder_cache.results import Miss, NotStored, Result, Stale
+
+__all__ = ["get_or_fetch_many"]
+
+
+class _Missing:
+    """A key to compute: its place, its lease if there is one, and its substitute."""
+
+    __slots__ = ("key", "lease", "miss", "ref", "stale")
+
+    def __init__(
+        self,
+        key: Any,
+        ref: pb.KeyRef,
+        lease: Lease | None,
+        miss: Result[Any],
+        stale: Result[Any] | None = None,
+    ) -> None:
+        self.key = key
+        self.ref = ref
+        self.lease = lease
+        self.miss = miss
+        self.stale = stale
+
+
+class _Batch:
+    """One call for at most 1,000 keys."""
+
+    def __init__(
+        self,
+        handle: Handle,
+        keys: list[Any],
+        loader: Callable[[list[Any]], Mapping[Any, Any]] | None,
+        ttl: Any,
+        tags: tuple[str, ...],
+        budget: float,
+        refresh: bool,
+        max_stale: Duration | None,
+        codec: Codec,
+    ) -> None:
+        self.handle = handle
+        self.key = f"{len(keys)} keys"
+        self.keys = keys
+        self.loader = loader
+        self.ttl = ttl
+        self.tags = tags
+        self.budget = budget
+        self.deadline = time.monotonic() + budget
+        self.refresh = refresh
+        self.max_stale = None if max_stale is None else to_proto(max_stale, "max_stale")
+        self.codec = codec
+        self.results: dict[Any, Result[Any]] = {}
+
+    async def run(self) -> dict[Any, Result[Any]]:
+        """The results of all keys."""
+        pending = list(zip(self.keys, key_refs(self.handle, self.keys)))
+        first = True
+        while pending:
+            left = max(0.0, self.deadline - time.monotonic())
+            pending, pause = await self._ask(pending, self.budget if first else left)
+            first = False
+            if pending and pause:
+                await self.handle.engine.io.sleep(pause)
+        return {key: self.results[key] for key in self.keys}
+
+    async def _ask(
+        self, pending: list[tuple[Any, pb.KeyRef]], wait: float
+    ) -> tuple[list[tuple[Any, pb.KeyRef]], float]:
+        """Asks for the keys, and computes what is missing. Returns those to ask for again."""
+        handle = self.handle
+        request = pb.BatchGetOrFetchRequest(
+            keys=[ref for _, ref in pending],
+            wait=proto_seconds(wait),
+            no_cache=self.refresh,
+            max_stale=self.max_stale,
+        )
+        timeout = wait + handle.engine.options.fetch_margin
+        try:
+            messages = await handle.engine.rpc(
+                BATCH_GET_OR_FETCH, request, timeout, handle.counters
+            )
+        except LarderError as error:
+            if not handle.opened(error):
+                raise
+            miss: Result[Any] = Miss(None, degraded=True, error=error)
+            await self._compute([_Missing(key, ref, None, miss) for key, ref in pending])
+            return [], 0.0
+        missing: list[_Missing] = []
+        again: list[tuple[Any, pb.KeyRef]] = []
+        pause = 0.0
+        answers = (result for message in messages for result in message.results)
+        for (key, ref), result in zip(pending, answers):
+            retry = self._take(key, ref, result, missing)
+            if retry is not None:
+                again.append((key, ref))
+                pause = max(pause, retry)
+        pause *= random.uniform(0.5, 1.0)
+        if again and time.monotonic() + pause >= self.deadline:
+            busy = Unavailable("another caller computes the value", reason="CONTENDED")
+            handle.counters.misses += len(again)
+            missing.extend(_Missing(key, ref, None, Miss(None, error=busy)) for key, ref in again)
+            again = []
+        await self._compute(missing)
+        return again, pause
+
+    def _take(
+        self, key: Any, ref: pb.KeyRef, result: pb.BatchGetOrFetchResult, missing: list[_Missing]
+    ) -> float | None:
+        """Notes the answer for a key. Seconds until it is to be asked for again, or None."""
+        handle = self.handle
+        if result.WhichOneof("result") == "error":
+            failed = result.error
+            retry = to_seconds(failed.retry_after) if failed.HasField("retry_after") else None
+            error = make_error(
+                "UNAVAILABLE", failed.message, reason=failed.reason, retry_after=retry
+            )
+            if not handle.opened(error):
+                raise error
+            missing.append(_Missing(key, ref, None, Miss(None, degraded=True, error=error)))
+            return None
+        answer = result.answer
+        kind = answer.WhichOneof("outcome")
+        if kind == "found":
+            found = handle.result(self.codec, answer.found, answer.degraded)
+            self.results[key] = found
+            if isinstance(found.error, DecodeError) and self.loader is not None:
+                missing.append(_Missing(key, ref, None, found))
+            return None
+        if kind == "contended":
+            return to_seconds(answer.contended.retry_after)
+        handle.counters.misses += 1
+        miss: Result[Any] = Miss(None, degraded=answer.degraded)
+        if kind != "lease":
+            self.results[key] = miss
+            return None
+        granted = answer.lease
+        lease = Lease(
+            handle,
+            ref.key,
+            dict(ref.params),
+            granted.token,
+            to_seconds(granted.expires_in),
+            answer.degraded,
+        )
+        stale = handle.result(self.codec, granted.stale) if granted.HasField("stale") else None
+        missing.append(_Missing(key, ref, lease, miss, stale if stale else None))
+        return None
+
+    async def _compute(self, missing: list[_Missing]) -> None:
+        if not missing:
+            return
+        loader = self.loader
+        leases = [each.lease for each in missing if each.lease is not None]
+        if loader is None:
+            for each in missing:
+                self.results[each.key] = each.stale or each.miss
+            for lease in leases:
+                await lease.abandon("no loader", pass_on=True)
+            return
+        with_stale = [each for each in missing if each.stale is not None and each.lease]
+        if with_stale and self._in_background(with_stale, loader):
+            for each in with_stale:
+                self.results[each.key] = each.stale or each.miss
+            missing = [each for each in missing if each not in with_stale]
+        if missing:
+            await self._load(missing, loader)
+
+    def _in_background(
+        self, missing: list[_Missing], loader: Callable[[list[Any]], Mapping[Any, Any]]
+    ) -> bool:
+        async def refresh() -> None:
+            try:
+                await self._load(missing, loader, background=True)
+            except Exception:  # noqa: BLE001, S110
+                # Errors of loaders are counted and have abandoned the leases.
+                pass
+
+        return self.handle.engine.io.background(refresh)
+
+    async def _load(
+        self,
+        missing: list[_Missing],
+        loader: Callable[[list[Any]], Mapping[Any, Any]],
+        background: bool = False,
+    ) -> None:
+        handle = self.handle
+        io = handle.engine.io
+        handle.counters.loads += 1
+        leases = [each.lease for each in missing if each.lease is not None]
+        renewing = [io.every(each.interval, each.renew) for each in leases if not each.degraded]
+        try:
+            values = await io.load(loader, [each.key for each in missing])
+            if not isinstance(values, Mapping):
+                raise TypeError(f"the loader must return a mapping, not {type(values).__name__}")
+        except Exception as error:
+            handle.counters.load_errors += 1
+            for lease in leases:
+                await lease.abandon(type(error).__name__)
+            if background or any(each.stale is None for each in missing):
+                raise
+            for each in missing:
+                stale = each.stale
+                assert stale is not None
+                self.results[each.key] = Stale(stale.value, stale._facts, error=error)
+            return
+        except BaseException:
+            await io.detached(_abandon_all(leases))
+            raise
+        finally:
+            for renewal in renewing:
+                renewal.stop()
+        await self._fill(missing, values, background)
+
+    async def _fill(
+        self, missing: list[_Missing], values: Mapping[Any, Any], background: bool
+    ) -> None:
+        results: dict[Any, Result[Any]] = {}
+        fills: list[tuple[_Missing, Any, Any, tuple[str, ...], pb.SetRequest]] = []
+        for each in missing:
+            if each.key not in values:
+                if each.lease is not None:
+                    await each.lease.abandon("no value", pass_on=True)
+                results[each.key] = each.miss
+                continue
+            value, ttl, tags, keep = unpack(self, values[each.key])
+            lease = each.lease
+            if lease is None or lease.degraded or lease.lost or not keep or ttl is False:
+                results[each.key] = await self._unfilled(each, value, ttl, tags, keep)
+                continue
+            try:
+                encoded = self.handle.encode(value, self.codec)
+            except EncodeError:
+                # The same steps as for one key, which log it.
+                stored = await store(self, lease, value, ttl, tags, keep)
+                results[each.key] = computed(value, stored, tags, False)
+                continue
+            request = pb.SetRequest(
+                namespace=self.handle.name,
+                key=each.ref.key,
+                params=each.ref.params,
+                value=encoded,
+                ttl=ttl,
+                tags=tags,
+                lease_token=lease.token,
+            )
+            fills.append((each, value, ttl, tags, request))
+        await self._send(fills, results)
+        if not background:
+            self.results.update(results)
+
+    async def _unfilled(
+        self, each: _Missing, value: Any, ttl: Any, tags: tuple[str, ...], keep: bool
+    ) -> Result[Any]:
+        if each.lease is not None:
+            stored = await store(self, each.lease, value, ttl, tags, keep)
+            return computed(value, stored, tags, each.lease.degraded)
+        self.handle.counters.fills_refused += 1
+        miss = each.miss
+        reason = "UNAVAILABLE" if miss.degraded else "NOT_STORED"
+        refused = NotStored(reason, miss.degraded, miss.error)
+        return computed(value, refused, tags, miss.degraded, miss.error)
+
+    async def _send(self, fills: list[Any], results: dict[Any, Result[Any]]) -> None:
+        """Stores the values, in batches that a server takes."""
+        handle = self.handle
+        for chunk in chunks(fills, lambda fill: fill[4].ByteSize()):
+            request = pb.BatchSetRequest(items=[fill[4] for fill in chunk])
+            try:
+                answer = await handle.engine.rpc(
+                    BATCH_SET, request, handle.timeout, handle.counters, repeat=False, always=True
+                )
+                outcomes = [stored_of(each) for each in answer.results]
+            except LarderError:
+                # One value may be too large for all: each is stored by itself.
+                outcomes = [
+                    await store(self, each.lease, value, ttl, tags, True)
+                    for each, value, ttl, tags, _ in chunk
+                ]
+            for (each, value, _, tags, _), stored in zip(chunk, outcomes):
+                if not stored:
+                    handle.counters.fills_refused += 1
+                results[each.key] = computed(value, stored, tags, False)
+
+
+async def _abandon_all(leases: list[Lease]) -> None:
+    for lease in leases:
+        await lease.abandon("cancelled", pass_on=True)
+
+
+async def get_or_fetch_many(
+    handle: Handle,
+    keys: Iterable[Any],
+    loader: Callable[[list[Any]], Any] | None,
+    ttl: Duration | Forever | None,
+    tags: Any,
+    timeout: Duration | None,
+    refresh: bool,
+    max_stale: Duration | None,
+    type: Any,
+) -> dict[Any, Result[Any]]:
+    """Reads many entries, and computes the missing ones with one call of the loader."""
+    if isinstance(keys, (str, Key)):
+        raise TypeError(f"keys must be several keys, not the one key {keys!r}")
+    if loader is not None and not callable(loader):
+        raise TypeError(f"loader must be callable, not {loader!r}")
+    asked = list(dict.fromkeys(keys))
+    results: dict[Any, Result[Any]] = {}
+    codec = handle.codec_for(type)
+    duration, all_tags = handle.ttl_for(ttl), handle.tags_for(tags)
+    budget = budget_of(handle, timeout)
+    for start in range(0, len(asked), BATCH):
+        chunk = asked[start : start + BATCH]
+        batch = _Batch(handle, chunk, loader, duration, all_tags, budget, refresh, max_stale, codec)
+        try:
+            results.update(await batch.run())
+        finally:
+            if refresh:
+                for ref in key_refs(handle, chunk):
+                    wrote(handle, ref.key)
+    return results

@@ -1,0 +1,154 @@
+"""Reads: get, get_many, contains."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from larder_cache._engine.chunks import BATCH
+from larder_cache._engine.handle import HIT, STALE, Handle
+from larder_cache._gen import cache_service_pb2 as pb
+from larder_cache._transport.methods import BATCH_GET, GET
+from larder_cache.durations import Duration, to_proto
+from larder_cache.errors import LarderError
+from larder_cache.names import Key, encode_key, encode_params, split_key
+from larder_cache.results import NO_FACTS, Miss, Result
+
+
+def positive(value: Duration, name: str) -> Any:
+    """The wire form of a duration that must be positive, at least a millisecond."""
+    duration = to_proto(value, name)
+    if not duration.seconds and not duration.nanos:
+        duration.nanos = 1_000_000
+    return duration
+
+
+async def get(
+    handle: Handle,
+    key: str,
+    params: Mapping[str, str] | None,
+    max_stale: Duration | None,
+    consistent: bool,
+    touch: Duration | None,
+    type: Any,
+) -> Result[Any]:
+    """Reads one entry."""
+    sent = encode_key(key)
+    request = pb.GetRequest(namespace=handle.name, key=sent)
+    if params:
+        request.params.update(encode_params(params))
+    if max_stale is not None:
+        request.max_stale.CopyFrom(to_proto(max_stale, "max_stale"))
+    if consistent:
+        request.consistency = pb.CONSISTENCY_STORE
+    if touch is not None:
+        request.touch.CopyFrom(positive(touch, "touch"))
+    codec = handle.codec if type is None else handle.codec_for(type)
+    near = handle.near
+    if near is not None and touch is None:
+        kept: Result[Any] = await near.get(handle, request, codec, consistent)
+        return kept
+    return await get_sent(handle, request, codec)
+
+
+async def get_sent(handle: Handle, request: pb.GetRequest, codec: Any) -> Result[Any]:
+    """The result of a request."""
+    try:
+        answer = await handle.engine.rpc(GET, request, handle.timeout, handle.counters)
+    except LarderError as error:
+        if handle.opened(error):
+            handle.counters.misses += 1
+            return Miss(None, NO_FACTS, degraded=True, error=error)
+        raise
+    return handle.result(codec, answer, answer.degraded)
+
+
+async def contains(handle: Handle, key: str, params: Mapping[str, str] | None) -> bool:
+    """Whether there is a fresh value."""
+    request = pb.GetRequest(namespace=handle.name, key=encode_key(key), omit_value=True)
+    request.max_stale.SetInParent()
+    if params:
+        request.params.update(encode_params(params))
+    try:
+        answer = await handle.engine.rpc(GET, request, handle.timeout, handle.counters)
+    except LarderError as error:
+        if handle.opened(error):
+            return False
+        raise
+    return bool(answer.outcome == HIT)
+
+
+def key_refs(handle: Handle, keys: Iterable[str | Key]) -> list[pb.KeyRef]:
+    """The keys of the wire."""
+    if isinstance(keys, (str, Key)):
+        raise TypeError(f"keys must be several keys, not the one key {keys!r}")
+    name = handle.name
+    refs = []
+    for key in keys:
+        sent, params = split_key(key)
+        refs.append(pb.KeyRef(namespace=name, key=sent, params=params))
+    return refs
+
+
+async def get_many(
+    handle: Handle,
+    keys: Iterable[str | Key],
+    max_stale: Duration | None,
+    consistent: bool,
+    touch: Duration | None,
+    type: Any,
+) -> dict[Any, Result[Any]]:
+    """Reads many entries, 1,000 per call."""
+    if isinstance(keys, (str, Key)):
+        raise TypeError(f"keys must be several keys, not the one key {keys!r}")
+    asked = list(dict.fromkeys(keys))
+    results: dict[Any, Result[Any]] = {}
+    if not asked:
+        return results
+    codec = handle.codec if type is None else handle.codec_for(type)
+    near = handle.near
+    mark = None
+    if near is not None and touch is None and not consistent:
+        asked = near.take_many(handle, asked, codec, results)
+        mark = near.mark()
+    for start in range(0, len(asked), BATCH):
+        chunk = asked[start : start + BATCH]
+        request = pb.BatchGetRequest(keys=key_refs(handle, chunk))
+        if max_stale is not None:
+            request.max_stale.CopyFrom(to_proto(max_stale, "max_stale"))
+        if consistent or mark is not None:
+            request.consistency = pb.CONSISTENCY_STORE
+        if touch is not None:
+            request.touch.CopyFrom(positive(touch, "touch"))
+        await _get_chunk(handle, request, chunk, codec, results, mark)
+    return results
+
+
+async def _get_chunk(
+    handle: Handle,
+    request: pb.BatchGetRequest,
+    chunk: list[Any],
+    codec: Any,
+    results: dict[Any, Result[Any]],
+    mark: Any,
+) -> None:
+    try:
+        messages = await handle.engine.rpc(BATCH_GET, request, handle.timeout, handle.counters)
+    except LarderError as error:
+        if not handle.opened(error):
+            raise
+        handle.counters.misses += len(chunk)
+        for key in chunk:
+            results[key] = Miss(None, NO_FACTS, degraded=True, error=error)
+        return
+    position = 0
+    result = handle.result
+    for message in messages:
+        degraded = message.degraded
+        for answer in message.results:
+            key = chunk[position]
+            missing = answer.outcome not in (HIT, STALE)
+            results[key] = result(codec, answer, degraded and missing)
+            if mark is not None:
+                handle.near.keep(request.keys[position], answer, mark)
+            position += 1

@@ -1,0 +1,213 @@
+"""The `Io` of the blocking client: calls block, and background work has threads."""
+
+from __future__ import annotations
+
+import contextvars
+import inspect
+import threading
+import time
+import weakref
+from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from typing import Any
+
+import grpc
+
+from larder_cache._engine.drive import drive
+from larder_cache._engine.io import Lead, Stopper, Work
+from larder_cache._engine.thread_flights import ThreadFlights
+from larder_cache._engine.timer import Timer
+from larder_cache._transport.channels import (
+    Renewal,
+    channel_arguments,
+    credentials,
+    grpc_target,
+    prepare_gevent,
+)
+from larder_cache._transport.forks import on_fork
+from larder_cache._transport.methods import Method
+from larder_cache._transport.stubs import Stubs, of_channel
+from larder_cache._transport.tokens import Metadata
+from larder_cache.errors import ClientClosed, Unavailable
+from larder_cache.options import Options
+from larder_cache.results import Result
+
+# Seconds that calls on a channel have left when it is replaced.
+_GRACE = 10.0
+
+
+class ThreadIo:
+    """Blocking calls over one channel per process."""
+
+    def __init__(self, options: Options, fake: Any = None) -> None:
+        self._options = options
+        self._fake = fake
+        self.closed = False
+        self._start()
+        on_fork(self)
+
+    def _start(self) -> None:
+        self._lock = threading.Lock()
+        self._stubs: Stubs | None = None
+        self._channel: grpc.Channel | None = None
+        self._renewal = Renewal(self._options)
+        self._flights = ThreadFlights()
+        self._timer = Timer()
+        self._background: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
+        self._running = 0
+        self._closing = False
+        self._closed_event = threading.Event()
+
+    def forked(self) -> Any:
+        """In a child process: nothing of the parent is used. Returns what must not be freed."""
+        kept = (self._stubs, self._channel, self._timer)
+        if not self.closed:
+            self._start()
+        return kept
+
+    @property
+    def stubs(self) -> Stubs:
+        """The stubs of the channel of now. It is made at the first use."""
+        stubs = self._stubs
+        if stubs is None or (self._renewal.needed and self._renewal.due()):
+            return self._open()
+        return stubs
+
+    def _open(self) -> Stubs:
+        with self._lock:
+            if self.closed:
+                raise ClientClosed("the client is closed")
+            old = self._channel
+            if self._fake is not None:
+                self._stubs = self._stubs or self._fake.blocking_stubs()
+                return self._stubs
+            if self._stubs is not None and not self._renewal.needed:
+                return self._stubs
+            prepare_gevent()
+            target, arguments = grpc_target(self._options.target), channel_arguments(self._options)
+            secret = credentials(self._options)
+            if secret is None:
+                channel = grpc.insecure_channel(target, arguments)
+            else:
+                channel = grpc.secure_channel(target, secret, arguments)
+            self._channel, self._stubs = channel, of_channel(channel)
+        if old is not None:
+            closing = threading.Timer(_GRACE, old.close)
+            closing.daemon = True
+            closing.start()
+        return self._stubs
+
+    def connect(self, timeout: float) -> None:
+        """Waits until the channel is connected. Raises `Unavailable`."""
+        self.stubs  # noqa: B018
+        if self._channel is None:
+            return
+        ready = grpc.channel_ready_future(self._channel)
+        try:
+            ready.result(timeout=timeout)
+        except grpc.FutureTimeoutError:
+            raise Unavailable(
+                f"{self._options.target} cannot be reached within {timeout:g} s"
+            ) from None
+        finally:
+            ready.cancel()
+
+    async def invoke(
+        self, method: Method, request: Any, timeout: float | None, metadata: Metadata
+    ) -> Any:
+        """One call."""
+        stubs = self._stubs
+        if stubs is None or self._renewal.needed:
+            stubs = self.stubs
+        call = getattr(stubs.cache, method.name)
+        try:
+            answer = call(request, timeout, metadata)
+            return list(answer) if method.streams else answer
+        except ValueError as error:
+            if self.closed:
+                raise ClientClosed("the client is closed") from error
+            raise
+
+    async def sleep(self, seconds: float) -> None:
+        """Waits."""
+        time.sleep(seconds)  # noqa: ASYNC251
+
+    async def load(self, loader: Callable[..., Any], *arguments: Any) -> Any:
+        """Calls a loader of the user."""
+        value = loader(*arguments)
+        if inspect.iscoroutine(value):
+            value.close()
+            raise TypeError("the loader of a blocking client must not be a coroutine function")
+        return value
+
+    async def fly(self, key: Hashable, lead: Lead, timeout: float | None) -> Result[Any] | None:
+        """Joins the flight of the key, or leads one."""
+        return await self._flights.fly(key, lead, timeout)
+
+    def forget(self, namespace: str, key: str | None) -> None:
+        """Later calls do not join the flights of now."""
+        self._flights.forget(namespace, key)
+
+    def every(self, first: float, step: Callable[[], Awaitable[float | None]]) -> Stopper:
+        """Runs `step` again and again on the thread of the timer."""
+        return self._timer.every(first, step)
+
+    def background(self, work: Work) -> bool:
+        """Runs work in a thread, with a copy of the context."""
+        with self._lock:
+            if self.closed or self._running >= self._options.background_limit:
+                return False
+            self._running += 1
+        context = contextvars.copy_context()
+        thread = threading.Thread(
+            target=self._run_background,
+            args=(context, work),
+            name="larder-background",
+            daemon=True,
+        )
+        self._background.add(thread)
+        try:
+            thread.start()
+        except RuntimeError:
+            # No more threads, or the interpreter ends.
+            self._background_done()
+            return False
+        return True
+
+    def _run_background(self, context: contextvars.Context, work: Work) -> None:
+        try:
+            context.run(lambda: drive(work()))
+        finally:
+            self._background_done()
+
+    def _background_done(self) -> None:
+        with self._lock:
+            self._running -= 1
+
+    async def detached(self, work: Coroutine[Any, Any, None]) -> None:
+        """Runs the work here: a thread is not cancelled meanwhile."""
+        await work
+
+    def begin_close(self) -> None:
+        """No further call begins."""
+        self.closed = True
+        self._closed_event.set()
+
+    def wait_closed(self, seconds: float) -> None:
+        """Waits, or until the client is closed."""
+        self._closed_event.wait(seconds)
+
+    def close(self, timeout: float) -> None:
+        """Ends the channel and the threads. Work in the background has `timeout` seconds left."""
+        self.begin_close()
+        with self._lock:
+            if self._closing:
+                return
+            self._closing = True
+        deadline = time.monotonic() + timeout
+        self._timer.close()
+        for thread in list(self._background):
+            if thread is not threading.current_thread():
+                thread.join(max(0.0, deadline - time.monotonic()))
+        stubs, self._stubs = self._stubs, None
+        if stubs is not None:
+            stubs.close()

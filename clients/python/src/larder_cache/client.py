@@ -1,0 +1,194 @@
+"""The blocking client."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from larder_cache._engine import operations
+from larder_cache._engine.drive import drive
+from larder_cache._engine.engine import Engine
+from larder_cache._engine.session import Session, options_of
+from larder_cache._gen import cache_service_pb2 as pb
+from larder_cache._transport.stubs import Stubs
+from larder_cache._transport.threads import ThreadIo
+from larder_cache.codecs import Codec
+from larder_cache.durations import Duration, Forever, seconds
+from larder_cache.namespace import Namespace
+from larder_cache.options import OnError, Options, Preset, TokenSource
+from larder_cache.results import Invalidated
+
+if TYPE_CHECKING:
+    from larder_cache.near import NearCache
+    from larder_cache.testing import FakeLarder
+
+V = TypeVar("V")
+
+__all__ = ["Client"]
+
+# Seconds that work in the background has left at `close`.
+CLOSE_TIMEOUT = 5.0
+
+
+class Client:
+    """A connection to Larder for threads. A process needs one; it connects at the first call.
+
+    `target` is `host:port`, `dns:///host:port`, `unix:path`, several addresses separated by commas,
+    or a `FakeLarder`; by default it is `LARDER_ENDPOINT`, or else `127.0.0.1:50051`. `token`,
+    `ca_file`, `cert_file` and `key_file` are those of `LARDER_TOKEN`, `LARDER_CA_FILE`,
+    `LARDER_CERT_FILE` and `LARDER_KEY_FILE`. Times are durations: seconds, `timedelta`, or text
+    such as `"250ms"`.
+
+    - `preset`: `service`, `local`, `low_latency` or `lambda`; the numbers given replace its own.
+    - `on_error`: `open` (reads are misses while the cache is away) or `raise`.
+    - `namespace_prefix`: put before the name of every namespace.
+    - `schema_version`: of what this program caches; programs of two versions share no entries.
+    - `call_timeout`, `connect_timeout`, `wait` (of get_or_fetch), `fetch_margin` (added to it).
+    - `token`: text, or a callable that returns it, or it and the seconds for which it is valid.
+    - `background_limit`: computations in the background at once.
+    - `tls`: TLS with the authorities of the system. `server_name`: the name in its certificate.
+    """
+
+    def __init__(
+        self,
+        target: str | FakeLarder | None = None,
+        *,
+        preset: Preset = "service",
+        namespace_prefix: str = "",
+        on_error: OnError = "open",
+        token: TokenSource | None = None,
+        ca_file: str | None = None,
+        cert_file: str | None = None,
+        key_file: str | None = None,
+        tls: bool = False,
+        server_name: str | None = None,
+        allow_plaintext_token: bool = False,
+        schema_version: str | None = None,
+        call_timeout: Duration | None = None,
+        connect_timeout: Duration | None = None,
+        wait: Duration | None = None,
+        fetch_margin: Duration | None = None,
+        keepalive_time: Duration | None = None,
+        max_idle: Duration | None = None,
+        max_receive_bytes: int | None = None,
+        background_limit: int | None = None,
+        user_agent: str | None = None,
+        telemetry: bool = True,
+        channel_options: tuple[tuple[str, Any], ...] = (),
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name in _OPTIONS}
+        options, fake = options_of(target, preset, given)
+        self._io = ThreadIo(options, fake)
+        self._engine = Engine(options, self._io)
+        self._session = Session(self._engine, blocking=True)
+
+    @property
+    def options(self) -> Options:
+        """The options, with those of the preset and of the environment."""
+        return self._engine.options
+
+    @property
+    def stubs(self) -> Stubs:
+        """The generated stubs: `stubs.cache` and `stubs.admin`."""
+        return self._io.stubs
+
+    @overload
+    def namespace(
+        self,
+        name: str,
+        *,
+        ttl: Duration | Forever | None = None,
+        codec: Codec | str | None = None,
+        type: type[V],
+        on_error: OnError | None = None,
+        near_cache: NearCache | bool | None = None,
+        tags: Iterable[str] = (),
+    ) -> Namespace[V]: ...
+    @overload
+    def namespace(
+        self,
+        name: str,
+        *,
+        ttl: Duration | Forever | None = None,
+        codec: Codec | str | None = None,
+        type: Any = None,
+        on_error: OnError | None = None,
+        near_cache: NearCache | bool | None = None,
+        tags: Iterable[str] = (),
+    ) -> Namespace[Any]: ...
+    def namespace(
+        self,
+        name: str,
+        *,
+        ttl: Duration | Forever | None = None,
+        codec: Codec | str | None = None,
+        type: Any = None,
+        on_error: OnError | None = None,
+        near_cache: NearCache | bool | None = None,
+        tags: Iterable[str] = (),
+    ) -> Namespace[Any]:
+        """The namespace of a name. It is cheap, and the same object for the same settings.
+
+        `ttl` and `tags` are those of writes that give none; the tags of a write are added. `type`
+        is that of the values: a dataclass, a pydantic model, a TypedDict; `codec` a codec or its
+        name. `near_cache` keeps values in the process.
+        """
+        settings = {
+            "ttl": ttl,
+            "codec": codec,
+            "type": type,
+            "on_error": on_error,
+            "tags": tags if isinstance(tags, (str, list)) else tuple(tags),
+        }
+        namespace: Namespace[Any] = self._session.namespace(Namespace, name, settings, near_cache)
+        return namespace
+
+    def connect(self, timeout: Duration | None = None) -> None:
+        """Connects now. Raises `Unavailable` if that takes longer than `timeout`."""
+        limit = self.options.connect_timeout if timeout is None else seconds(timeout, "timeout")
+        self._io.connect(limit)
+
+    def publish_event(self, name: str, attributes: Mapping[str, str] | None = None) -> Invalidated:
+        """Invalidates what the rules of the server select for an event."""
+        return drive(operations.publish_event(self._engine, name, attributes or {}))
+
+    def stats(self, namespaces: Iterable[str] = ()) -> pb.StatsResponse:
+        """The statistics of the fleet: of the namespaces, or of all."""
+        return drive(operations.stats(self._engine, namespaces))
+
+    def counters(self, namespace: str | None = None) -> dict[str, int]:
+        """Numbers of events in this client, such as `hits`: of a namespace, or of all."""
+        return self._session.counters(namespace)
+
+    def close(self, timeout: Duration = CLOSE_TIMEOUT) -> None:
+        """Closes the client. Computations in the background have `timeout` left.
+
+        It can be repeated. A call after it raises `ClientClosed`.
+        """
+        self._io.begin_close()
+        if self._engine.near_hub is not None:
+            self._engine.near_hub.close()
+        self._io.close(seconds(timeout, "timeout"))
+
+    @property
+    def closed(self) -> bool:
+        """Whether `close` was called."""
+        return self._io.closed
+
+    def __enter__(self) -> Client:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def __repr__(self) -> str:
+        return f"Client({self.options.target!r})"
+
+
+_OPTIONS = frozenset(Options.__dataclass_fields__) - {"target"}
