@@ -72,7 +72,7 @@ def test_workers_and_master_have_connections_of_their_own(
         found = answers(url)
         for facts in found.values():
             check(facts, master)
-        before = max(facts["forks"] for facts in found.values())
+        before = max(int(facts["forks"]) for facts in found.values())
 
         # The near cache of a worker has a feed of its own.
         until(lambda: request(url)["near_tier"] == "client", "a near cache is in use")
@@ -82,7 +82,7 @@ def test_workers_and_master_have_connections_of_their_own(
         replaced = answers(url, enough=set(found))
         for facts in replaced.values():
             check(facts, master)
-        assert max(facts["forks"] for facts in replaced.values()) == before + 1
+        assert max(int(facts["forks"]) for facts in replaced.values()) == before + 1
         assert program.stop() == 0
         assert "Traceback" not in program.errors, program.errors
 
