@@ -91,6 +91,7 @@ class Program:
         except subprocess.TimeoutExpired:
             self._signal(signal.SIGABRT)  # faulthandler writes where each thread is
             time.sleep(0.5)
+            self._signal(signal.SIGKILL)
             raise Hang(f"no end within {limit:g} s:\n{self.output}\n{self.errors}") from None
 
     def _signal(self, number: int) -> None:
