@@ -5,244 +5,27 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
-import time
-from collections import OrderedDict, deque
 from collections.abc import Mapping
 from typing import Any
 
 from larder_cache._engine.engine import Engine
-from larder_cache._engine.feeds import BlockingStream, Feed, Heartbeat, read_asyncio, read_blocking
-from larder_cache._engine.globs import matcher
-from larder_cache._engine.handle import HIT, Handle
+from larder_cache._engine.feeds import Feed, read_asyncio, read_blocking
+from larder_cache._engine.handle import Handle
+from larder_cache._engine.near_store import NearStore, identity_of
 from larder_cache._engine.reads import get_sent
+from larder_cache._engine.streams import BlockingStream
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache._transport.methods import GET
 from larder_cache.codecs import Codec
-from larder_cache.durations import to_seconds
 from larder_cache.errors import LarderError
-from larder_cache.events import (
-    Event,
-    KeysChanged,
-    NamespaceInvalidated,
-    PatternInvalidated,
-    Ready,
-    Reset,
-    TagsInvalidated,
-)
 from larder_cache.names import split_key
 from larder_cache.near import NearCache
-from larder_cache.results import NO_FACTS, Facts, Hit, Miss, Result
+from larder_cache.results import NO_FACTS, Miss, Result
 
 logger = logging.getLogger("larder_cache")
 
-# What an entry takes besides its key and value.
-_OVERHEAD = 400
-# Changes that are remembered for reads under way; a read that is older is not kept.
-_LOG = 4096
 # Seconds between two attempts after an error that is no outage.
 _LONG_PAUSE = 60.0
-
-Identity = tuple[str, "frozenset[tuple[str, str]] | None"]
-
-
-class _Entry:
-    __slots__ = ("content", "expires", "facts", "key", "kind", "size", "written")
-
-    def __init__(self, key: str, kind: Any, content: Any, facts: Facts, now: float) -> None:
-        self.key = key
-        self.kind = kind
-        self.content = content
-        self.facts = facts
-        self.expires = now + facts.ttl_remaining
-        self.written = now - facts.age
-        self.size = len(content) + len(key) + _OVERHEAD
-
-
-class NearStore:
-    """The kept values of a namespace, and whether they may be used."""
-
-    def __init__(self, settings: NearCache) -> None:
-        self._settings = settings
-        self._lock = threading.Lock()
-        self._entries: OrderedDict[Identity, _Entry] = OrderedDict()
-        self._by_key: dict[str, set[Identity]] = {}
-        self._bytes = 0
-        self._log: deque[tuple[str, Any]] = deque(maxlen=_LOG)
-        self._count = 0
-        self._usable_until = 0.0
-        self._silence = 0.0
-        self._ready = False
-
-    @property
-    def usable(self) -> bool:
-        """Whether all changes are known up to now."""
-        if not self._ready:
-            return False
-        if time.monotonic() > self._usable_until:
-            self.reset()
-            return False
-        return True
-
-    def heard(self) -> None:
-        """After any message of the feed."""
-        self._usable_until = time.monotonic() + self._silence
-
-    def take(self, handle: Handle, identity: Identity, codec: Codec) -> Result[Any] | None:
-        """The kept value, or None."""
-        now = time.monotonic()
-        if not self._ready or now > self._usable_until:
-            return None
-        with self._lock:
-            entry = self._entries.get(identity)
-            if entry is None:
-                return None
-            if now >= entry.expires:
-                self._remove(identity, entry)
-                return None
-            self._entries.move_to_end(identity)
-        kind, content = entry.kind, entry.content
-        try:
-            value = content if kind is None else codec.decode(kind, content)
-        except Exception as error:  # noqa: BLE001
-            return handle.undecodable(error, entry.facts)
-        counters = handle.counters
-        counters.hits += 1
-        counters.near_hits += 1
-        return Hit(value, _NearFacts(entry, now))
-
-    def mark(self) -> int | None:
-        """The point in time of a read that begins now; None if its value cannot be kept."""
-        return self._count if self.usable else None
-
-    def keep(self, identity: Identity, answer: Any, mark: int) -> None:
-        """Keeps the answer to a read that began at the mark, if nothing has changed it since."""
-        if answer.outcome != HIT or answer.entry.tier != pb.TIER_STORE:
-            return
-        kind = answer.value.WhichOneof("kind")
-        entry_info = answer.entry
-        ttl = to_seconds(entry_info.ttl_remaining)
-        if kind is None or ttl <= 0:
-            return
-        facts = Facts(
-            entry_info.version, to_seconds(entry_info.age), ttl, tuple(entry_info.tags), "client"
-        )
-        key = identity[0]
-        entry = _Entry(key, kind, getattr(answer.value, kind), facts, time.monotonic())
-        if entry.size > self._settings.max_bytes // 2:
-            return
-        with self._lock:
-            if not self._ready or self._changed(key, facts.tags, mark):
-                return
-            old = self._entries.pop(identity, None)
-            if old is not None:
-                self._bytes -= old.size
-            self._entries[identity] = entry
-            self._by_key.setdefault(key, set()).add(identity)
-            self._bytes += entry.size
-            limits = self._settings
-            while len(self._entries) > limits.max_entries or self._bytes > limits.max_bytes:
-                oldest = next(iter(self._entries))
-                self._remove(oldest, self._entries[oldest])
-
-    def _changed(self, key: str, tags: tuple[str, ...], mark: int) -> bool:
-        since = self._count - mark
-        if since > len(self._log):
-            return True
-        for index in range(len(self._log) - since, len(self._log)):
-            if _names(self._log[index], key, tags):
-                return True
-        return False
-
-    def _remove(self, identity: Identity, entry: _Entry) -> None:
-        del self._entries[identity]
-        self._bytes -= entry.size
-        others = self._by_key.get(entry.key)
-        if others is not None:
-            others.discard(identity)
-            if not others:
-                del self._by_key[entry.key]
-
-    def change(self, kind: str, what: Any) -> None:
-        """Drops what a change names: `all`, a `key`, a set of `tags`, or a `glob` as a matcher."""
-        with self._lock:
-            self._log.append((kind, what))
-            self._count += 1
-            if kind == "key":
-                for identity in list(self._by_key.get(what, ())):
-                    self._remove(identity, self._entries[identity])
-            elif kind == "all":
-                self._clear()
-            else:
-                named = [
-                    (identity, entry)
-                    for identity, entry in self._entries.items()
-                    if _names((kind, what), entry.key, entry.facts.tags)
-                ]
-                for identity, entry in named:
-                    self._remove(identity, entry)
-
-    def _clear(self) -> None:
-        self._entries.clear()
-        self._by_key.clear()
-        self._bytes = 0
-
-    def reset(self) -> None:
-        """Drops everything, and keeps nothing until the next Ready."""
-        with self._lock:
-            self._ready = False
-            self._log.append(("all", None))
-            self._count += 1
-            self._clear()
-
-    def apply(self, event: Event | Heartbeat) -> None:
-        """Applies an event of the feed."""
-        if isinstance(event, KeysChanged):
-            for each in event.keys:
-                self.change("key", each.key)
-        elif isinstance(event, TagsInvalidated):
-            self.change("tags", frozenset(event.tags))
-        elif isinstance(event, PatternInvalidated):
-            self.change("glob", matcher(event.glob))
-        elif isinstance(event, NamespaceInvalidated):
-            self.change("all", None)
-        elif isinstance(event, Reset):
-            self.reset()
-        elif isinstance(event, Ready):
-            if not event.resumed:
-                self.reset()
-            self._silence = event.heartbeat + event.max_delay
-            self.heard()
-            self._ready = True
-        self.heard()
-
-    def __len__(self) -> int:
-        return len(self._entries)
-
-
-class _NearFacts(Facts):
-    """Facts with the age and TTL of the moment of the read."""
-
-    __slots__ = ()
-
-    def __new__(cls, entry: _Entry, now: float) -> Any:
-        facts = entry.facts
-        return Facts(facts.version, now - entry.written, entry.expires - now, facts.tags, "client")
-
-
-def _names(change: tuple[str, Any], key: str, tags: tuple[str, ...]) -> bool:
-    kind, what = change
-    if kind == "key":
-        return bool(what == key)
-    if kind == "tags":
-        return not what.isdisjoint(tags)
-    if kind == "glob":
-        return bool(what(key))
-    return True
-
-
-def identity_of(key: str, params: Mapping[str, str] | None) -> Identity:
-    """What identifies an entry in its namespace."""
-    return key, frozenset(params.items()) if params else None
 
 
 class Near:
@@ -325,7 +108,7 @@ class NearHub:
         """In a child process: all near caches are empty, and their feeds are to begin."""
         self._lock = threading.Lock()
         for near in self._nears.values():
-            near.store = NearStore(near.store._settings)
+            near.store = NearStore(near.store.settings)
             near.feeding = None
 
     def open(self, namespace: str, settings: NearCache) -> Near:

@@ -65,7 +65,7 @@ class LoopState:
         self.background = 0
         self.renewal = Renewal(options)
         self.channel: grpc.aio.Channel | None = None
-        self.stubs = self._open()
+        self._stubs: Stubs | None = None
 
     def _open(self) -> Stubs:
         if self._fake is not None:
@@ -79,11 +79,25 @@ class LoopState:
             self.channel = grpc.aio.secure_channel(target, secret, arguments)
         return of_channel(self.channel)
 
+    @property
+    def stubs(self) -> Stubs:
+        """The stubs of the channel of now. It is made at the first use."""
+        stubs = self._stubs
+        if stubs is None:
+            stubs = self._stubs = self._open()
+        return stubs
+
+    def let_go(self) -> None:
+        """Drops the channel, which closes it."""
+        self.channel = self._stubs = None
+
     def fresh_stubs(self) -> Stubs:
         """The stubs, of a new channel if the old one must be replaced."""
+        if self._stubs is None:
+            return self.stubs
         if self.renewal.due():
             old = self.channel
-            self.stubs = self._open()
+            self._stubs = self._open()
             if old is not None:
                 self.spawn(old.close(_GRACE))
         return self.stubs
@@ -109,9 +123,9 @@ class LoopState:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
-        closing = self.stubs.close()
-        if inspect.isawaitable(closing):
-            await closing
+        if self.channel is not None:
+            await self.channel.close()
+        self.let_go()
 
 
 class LoopIo:
@@ -129,6 +143,19 @@ class LoopIo:
         self._lock = threading.Lock()
         self._states: dict[asyncio.AbstractEventLoop, LoopState] = {}
         self._last: tuple[Any, LoopState | None] = (None, None)
+
+    def before_fork(self) -> bool:
+        """Lets go of the channels, with which a child process would hang.
+
+        Calls under way fail. The next calls in the parent process make new channels.
+        """
+        states = list(self._states.values())
+        for state in states:
+            state.let_go()
+        return bool(states)
+
+    def after_fork(self) -> None:
+        """Nothing waits for it."""
 
     def forked(self) -> Any:
         """In a child process: nothing of the parent is used. Returns what must not be freed."""
@@ -165,6 +192,7 @@ class LoopIo:
 
     async def connect(self, timeout: float) -> None:
         """Waits until the channel is connected. Raises `Unavailable`."""
+        self.stubs  # noqa: B018
         channel = self.state().channel
         if channel is None:
             return

@@ -1,5 +1,6 @@
-"""For tests of programs that use Larder: the real server on a free port, and a fake."""
+"""For tests of programs that use Larder: a fake in the process, and the real server."""
 
+from larder_cache.testing.fake import FakeLarder, Policy
 from larder_cache.testing.server import LarderServer
 
-__all__ = ["LarderServer"]
+__all__ = ["FakeLarder", "LarderServer", "Policy"]
