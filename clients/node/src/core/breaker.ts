@@ -1,0 +1,59 @@
+const FAILURES = 5;
+const OPEN_MS = 500;
+const JITTER_MS = 250;
+
+/**
+ * Spares calls the deadline while the cache is away: after 5 outages in a row, calls that fail open
+ * are not sent for 500 to 750 ms. Then one at a time tries, until one succeeds.
+ */
+export class Breaker {
+  private failures = 0;
+  private openUntil = 0;
+  private trying = false;
+
+  /** Whether a call may be sent. One that may must report its end. */
+  allow(): boolean {
+    if (this.failures < FAILURES) return true;
+    if (this.trying || performance.now() < this.openUntil) return false;
+    this.trying = true;
+    return true;
+  }
+
+  /** The server has answered. */
+  success(): void {
+    this.failures = 0;
+    this.trying = false;
+  }
+
+  /** A call has ended with an outage. */
+  failure(): void {
+    this.failures += 1;
+    this.trying = false;
+    if (this.failures >= FAILURES) {
+      this.openUntil = performance.now() + OPEN_MS + Math.random() * JITTER_MS;
+    }
+  }
+
+  /** A call has ended without saying anything about the server: its caller has cancelled it. */
+  cancelled(): void {
+    this.trying = false;
+  }
+}
+
+const TOKENS = 10;
+const TOKENS_PER_SUCCESS = 0.1;
+
+/** Bounds retries, so that they do not multiply the load of a server in trouble. */
+export class RetryBudget {
+  private tokens = TOKENS;
+
+  success(): void {
+    if (this.tokens < TOKENS) this.tokens = Math.min(TOKENS, this.tokens + TOKENS_PER_SUCCESS);
+  }
+
+  /** Counts a failure. Whether it may be followed by a retry. */
+  failure(): boolean {
+    this.tokens = Math.max(0, this.tokens - 1);
+    return this.tokens > TOKENS / 2;
+  }
+}

@@ -1,0 +1,379 @@
+import type {
+  BatchGetOrFetchResult, GetOrFetchResponse, Lease, SetRequest,
+} from '../gen/larder/v1/cache_service.js';
+import { methods } from '../transport/methods.js';
+import type { Codec } from './codecs.js';
+import { type Duration, fromWire, span, toWire } from './durations.js';
+import { larderError } from './errors.js';
+import { changing, type Feed } from './feed.js';
+import { errorName, filled, HeldLease, unfilled } from './lease.js';
+import { asLoaded, type Loaded, type ManyLoader, untilAborted } from './loaders.js';
+import { type ReadOptions, readFields, readResult } from './reads.js';
+import {
+  loadedResult, missResult, notStored, type Result, withError, type WriteResult,
+} from './results.js';
+import {
+  type Address, addressOf, BATCH_KEYS, chunks, failsOpen, type Key, type Scope, spec,
+} from './scope.js';
+import { sleep } from './timers.js';
+
+/** Options of `getOrFetchMany`. */
+export interface FetchManyOptions<T> extends ReadOptions<T> {
+  /** How long the computed values are fresh. */
+  ttl?: Duration;
+  /** Tags of the computed values, in addition to those of the handle. */
+  tags?: readonly string[];
+  /** How long to wait for computations of other processes: 5 s. */
+  timeout?: Duration;
+  /** Compute all values. */
+  refresh?: boolean;
+}
+
+/** A key that is missing, and how its value is stored once it is computed. */
+interface Missing<T, K> {
+  key: K;
+  address: Address;
+  lease: HeldLease | undefined;
+  /** Why the value is not stored, for a key without a lease. */
+  why: WriteResult | undefined;
+  stale: Result<T> | undefined;
+}
+
+const FILL_BYTES = 3 * 1024 * 1024;
+const RETRY_SHARE = 0.5;
+
+/** One call of `getOrFetchMany`. */
+class FetchMany<T, K extends Key> {
+  private readonly codec: Codec<T>;
+  private readonly results = new Map<K, Result<T>>();
+  private readonly deadline: number;
+  private readonly signal: AbortSignal;
+
+  constructor(
+    private readonly scope: Scope<any>,
+    private readonly loader: ManyLoader<T, K> | undefined,
+    private readonly options: FetchManyOptions<T> | undefined,
+  ) {
+    this.codec = options?.codec ?? scope.codec;
+    this.signal = options?.signal ?? new AbortController().signal;
+    const budget =
+      options?.timeout === undefined ? scope.core.limits.wait : span(options.timeout, 'timeout');
+    this.deadline = performance.now() + budget;
+  }
+
+  async run(keys: K[]): Promise<Map<K, Result<T>>> {
+    const wanted = keys.map((key): [K, Address] => [key, addressOf(key)]);
+    for (const part of chunks(wanted, BATCH_KEYS)) await this.part(part);
+    // The map has the order of the keys, not that of the answers.
+    return new Map(keys.map((key) => [key, this.results.get(key)!]));
+  }
+
+  private async part(all: [K, Address][]): Promise<void> {
+    let part = all;
+    let first = true;
+    while (part.length > 0) {
+      const { missing, contended, retryAfter } = await this.ask(part, first);
+      first = false;
+      await this.load(missing);
+      if (contended.length === 0) return;
+      const delay = retryAfter * (RETRY_SHARE + Math.random() * (1 - RETRY_SHARE));
+      if (performance.now() + delay >= this.deadline) {
+        if (this.loader === undefined) {
+          for (const [key] of contended) this.results.set(key, missResult(false));
+        } else {
+          await this.load(contended.map(([key, address]) => unleased(key, address, 'NOT_STORED')));
+        }
+        return;
+      }
+      await sleep(delay, this.options?.signal);
+      part = contended;
+    }
+  }
+
+  /** Asks the server once, and keeps what it answers. */
+  private async ask(part: [K, Address][], first: boolean) {
+    const { limits, caller } = this.scope.core;
+    const wait = Math.min(limits.wait, Math.max(0, this.deadline - performance.now()));
+    const missing: Missing<T, K>[] = [];
+    const contended: [K, Address][] = [];
+    let retryAfter = Number.POSITIVE_INFINITY;
+    const request = {
+      keys: part.map(([, address]) => ({ namespace: this.scope.namespace, ...address })),
+      ...readFields(this.options),
+      wait: toWire(wait),
+      noCache: this.options?.refresh ?? false,
+      onlyIfCached: false,
+      ifVersionsNot: [],
+      omitValue: false,
+      jsonPointers: [],
+    };
+    const how = spec(this.scope, undefined, {
+      idempotent: true, open: true, timeout: wait + limits.waitMargin,
+    });
+    let answers: BatchGetOrFetchResult[];
+    try {
+      const messages = await caller.collect(
+        methods.batchGetOrFetch, request, { ...how, signal: this.options?.signal },
+      );
+      answers = messages.flatMap(({ results }) => results);
+    } catch (error) {
+      if (!failsOpen(this.scope, error)) throw error;
+      for (const [key, address] of part) {
+        this.away(key, address, error, missing);
+      }
+      return { missing, contended, retryAfter: 0 };
+    }
+    for (const [index, [key, address]] of part.entries()) {
+      const result = answers[index]?.result;
+      if (result?.$case === 'error') {
+        const { reason, message, retryAfter: after } = result.value;
+        const error = larderError('UNAVAILABLE', message, { reason, retryAfter: fromWire(after) });
+        if (!failsOpen(this.scope, error)) throw error;
+        this.away(key, address, error, missing);
+        continue;
+      }
+      const answer = result?.value;
+      if (answer?.outcome?.$case === 'found') {
+        this.found(key, address, answer, missing);
+        continue;
+      }
+      if (first) this.scope.count.misses += 1;
+      if (answer?.outcome?.$case === 'lease') {
+        this.leased(key, address, answer.outcome.value, answer.degraded, missing);
+      } else {
+        contended.push([key, address]);
+        const after =
+          answer?.outcome?.$case === 'contended' ? answer.outcome.value.retryAfter : undefined;
+        retryAfter = Math.min(retryAfter, fromWire(after) ?? 0);
+      }
+    }
+    return { missing, contended, retryAfter };
+  }
+
+  private away(key: K, address: Address, error: unknown, missing: Missing<T, K>[]): void {
+    if (this.loader === undefined) {
+      this.scope.count.misses += 1;
+      this.results.set(key, missResult(true, error));
+    } else {
+      missing.push(unleased(key, address, 'UNAVAILABLE', error));
+    }
+  }
+
+  private found(
+    key: K,
+    address: Address,
+    answer: GetOrFetchResponse,
+    missing: Missing<T, K>[],
+  ): void {
+    if (answer.outcome?.$case !== 'found') return;
+    const { outcome, value, entry } = answer.outcome.value;
+    const result = readResult(this.scope, this.codec, outcome, value, entry, answer.degraded);
+    if (result.outcome === 'MISS' && this.loader !== undefined) {
+      // A value that cannot be decoded is computed; another call replaces the one in the cache.
+      missing.push(unleased(key, address, 'NOT_STORED', result.error));
+    } else {
+      this.results.set(key, result);
+    }
+  }
+
+  private leased(
+    key: K,
+    address: Address,
+    lease: Lease,
+    degraded: boolean,
+    missing: Missing<T, K>[],
+  ): void {
+    let stale: Result<T> | undefined;
+    if (lease.stale !== undefined) {
+      const { outcome, value, entry } = lease.stale;
+      const read = readResult(this.scope, this.codec, outcome, value, entry, degraded);
+      if (read.found) stale = read;
+    }
+    const held = degraded ? undefined : new HeldLease(this.scope, address, lease);
+    if (this.loader === undefined) {
+      held?.abandon();
+      this.results.set(key, stale ?? missResult(degraded));
+    } else {
+      const why = degraded ? notStored('DEGRADED', true) : undefined;
+      missing.push({ key, address, lease: held, why, stale });
+    }
+  }
+
+  /** Computes what is missing: stale values in the background, if there is room for that. */
+  private async load(missing: Missing<T, K>[]): Promise<void> {
+    const now = missing.filter(({ stale }) => stale === undefined);
+    const later = missing.filter(({ stale }) => stale !== undefined);
+    for (const { key, stale } of later) this.results.set(key, stale!);
+    if (later.length > 0) {
+      const started = this.scope.core.background.start(async (signal) => {
+        try {
+          await this.compute(later, signal, new Map());
+        } catch (error) {
+          if (signal.aborted) return;
+          this.scope.core.logger?.warn(
+            `larder: stale values of ${this.scope.namespace} are not refreshed: ${String(error)}`,
+          );
+        }
+      });
+      if (!started) now.push(...later);
+    }
+    if (now.length > 0) await this.compute(now, this.signal, this.results);
+  }
+
+  private async compute(
+    missing: Missing<T, K>[],
+    signal: AbortSignal,
+    results: Map<K, Result<T>>,
+  ): Promise<void> {
+    const { count } = this.scope;
+    count.loads += 1;
+    let values: Map<K, Loaded<T>>;
+    try {
+      const keys = missing.map(({ key }) => key);
+      values = byKey(await untilAborted(signal, async () => this.loader!(keys, { signal })), keys);
+    } catch (error) {
+      const reason = signal.aborted ? undefined : errorName(error);
+      for (const { lease } of missing) lease?.abandon(reason);
+      if (signal.aborted) throw error;
+      count.load_errors += 1;
+      if (missing.some(({ stale }) => stale === undefined)) throw error;
+      for (const { key, stale } of missing) results.set(key, withError(stale!, error));
+      return;
+    }
+    const stored = await this.store(missing, values);
+    for (const { key, why, stale } of missing) {
+      const value = values.get(key);
+      if (value === undefined) {
+        results.set(key, stale ?? missResult(false));
+        continue;
+      }
+      const result = why ?? stored.get(key)!;
+      const failure = result.stored ? undefined : result.error;
+      const degraded = !result.stored && result.degraded;
+      const error = why === undefined ? undefined : failure;
+      results.set(
+        key, loadedResult(value.value, result, value.options.tags ?? [], degraded, error),
+      );
+    }
+  }
+
+  private async store(
+    missing: Missing<T, K>[],
+    values: Map<K, Loaded<T>>,
+  ): Promise<Map<K, WriteResult>> {
+    const stored = new Map<K, WriteResult>();
+    let items: { key: K; lease: HeldLease; request: SetRequest }[] = [];
+    let bytes = 0;
+    const send = async () => {
+      const sent = items;
+      items = [];
+      bytes = 0;
+      if (sent.length > 0) await this.fill(sent, stored);
+    };
+    try {
+      for (const { key, lease } of missing) {
+        if (lease === undefined) continue;
+        const value = values.get(key);
+        if (value === undefined) {
+          lease.abandon();
+          continue;
+        }
+        const fill = lease.fill(value, this.options);
+        if ('done' in fill) {
+          this.scope.count.fills_refused += 1;
+          if (fill.then === 'abandon') lease.abandon();
+          else if (fill.then === 'delete') lease.delete();
+          stored.set(key, fill.done);
+          continue;
+        }
+        const kind = fill.request.value!.kind!;
+        const size = 256 + (kind.$case === 'data' ? kind.value.length : kind.value.length * 3);
+        if (items.length === BATCH_KEYS || bytes + size > FILL_BYTES) await send();
+        items.push({ key, lease, request: fill.request });
+        bytes += size;
+      }
+      await send();
+    } finally {
+      for (const { lease } of missing) lease?.release();
+    }
+    return stored;
+  }
+
+  private async fill(
+    items: { key: K; lease: HeldLease; request: SetRequest }[],
+    stored: Map<K, WriteResult>,
+  ): Promise<void> {
+    const how = spec(this.scope, undefined, { idempotent: false, open: false });
+    try {
+      const forget = (feed: Feed) => {
+        for (const { request } of items) feed.keyChanged(request.key);
+      };
+      const answer = await changing(this.scope, forget, () =>
+        this.scope.core.caller.unary(
+          methods.batchSet, { items: items.map(({ request }) => request) }, how,
+        ),
+      );
+      items.forEach(({ key }, index) => {
+        stored.set(key, filled(this.scope, answer.results[index]!));
+      });
+    } catch (error) {
+      if (items.length > 1 && !failsOpen(this.scope, error)) {
+        // One item that is wrong fails a batch, so that each is tried alone.
+        for (const item of items) await this.fill([item], stored);
+        return;
+      }
+      for (const { key, lease } of items) {
+        lease.abandon();
+        stored.set(key, unfilled(this.scope, error));
+      }
+    }
+  }
+}
+
+function unleased<T, K>(
+  key: K,
+  address: Address,
+  reason: 'NOT_STORED' | 'UNAVAILABLE',
+  error?: unknown,
+): Missing<T, K> {
+  const why = notStored(reason, reason === 'UNAVAILABLE', error);
+  return { key, address, lease: undefined, why, stale: undefined };
+}
+
+/** The values of a loader by the keys that it was given. */
+function byKey<T, K extends Key>(
+  answer: Awaited<ReturnType<ManyLoader<T, K>>>,
+  keys: K[],
+): Map<K, Loaded<T>> {
+  if (answer === null || typeof answer !== 'object') {
+    throw new TypeError('loader: expected a map, an object or pairs of keys and values');
+  }
+  const values = new Map<K, Loaded<T>>();
+  if (Symbol.iterator in answer) {
+    for (const [key, value] of answer as Iterable<readonly [K, T | Loaded<T>]>) {
+      values.set(key, asLoaded(value));
+    }
+    return values;
+  }
+  const members = answer as Readonly<Record<string, T | Loaded<T>>>;
+  for (const key of keys) {
+    if (typeof key === 'string' && Object.hasOwn(members, key)) {
+      values.set(key, asLoaded(members[key]!));
+    }
+  }
+  return values;
+}
+
+/** Reads values; those that are missing are computed together, each once by all processes. */
+export async function getOrFetchMany<T, K extends Key>(
+  scope: Scope<any>,
+  keys: Iterable<K>,
+  loader: ManyLoader<T, K> | undefined,
+  options: FetchManyOptions<T> | undefined,
+): Promise<Map<K, Result<T>>> {
+  if (loader !== undefined && typeof loader !== 'function') {
+    throw new TypeError(`loader: expected a function, got ${typeof loader}`);
+  }
+  options?.signal?.throwIfAborted();
+  return new FetchMany(scope, loader, options).run([...new Set(keys)]);
+}

@@ -1,0 +1,136 @@
+import { ChannelCredentials, credentials } from '@grpc/grpc-js';
+import { readFileSync, statSync } from 'node:fs';
+import { isOutage, larderError } from '../core/errors.js';
+
+/** A token with its lifetime. */
+export interface Token {
+  readonly token: string;
+  /** Milliseconds for which the token can be used. */
+  readonly expiresIn?: number;
+  /** When the token expires; a number is milliseconds since the epoch. */
+  readonly expiresAt?: Date | number;
+}
+
+/** Returns a token. Text alone is asked for again after a minute. */
+export type TokenProvider = () => string | Token | Promise<string | Token>;
+
+/** Files of a client that speaks TLS, in PEM. */
+export interface TlsFiles {
+  /** Authorities that sign the certificate of the server; those of Node if unset. */
+  caFile?: string;
+  certFile?: string;
+  keyFile?: string;
+}
+
+const DEFAULT_LIFETIME_MS = 60_000;
+/** A token is renewed before its end, so that none expires on the way to the server. */
+const RENEWED_BEFORE_MS = 30_000;
+const FILES_CHECKED_MS = 10_000;
+
+/** Keeps the header `authorization`, and asks the provider for a new token when it must. */
+export class Authorization {
+  private header: string | undefined;
+  private goodUntil = Number.NEGATIVE_INFINITY;
+  private pending: Promise<string> | undefined;
+  private readonly provider: TokenProvider | undefined;
+
+  constructor(token: string | TokenProvider) {
+    if (typeof token === 'function') {
+      this.provider = token;
+    } else {
+      this.header = bearer(token);
+      this.goodUntil = Number.POSITIVE_INFINITY;
+    }
+  }
+
+  /** The header, at once if there is a token that has not expired. */
+  get(): string | Promise<string> {
+    if (performance.now() < this.goodUntil) return this.header!;
+    this.pending ??= this.ask().finally(() => {
+      this.pending = undefined;
+    });
+    return this.pending;
+  }
+
+  /** Whether there can be another token. */
+  get renews(): boolean {
+    return this.provider !== undefined;
+  }
+
+  /** Forgets the token, because the server does not accept it. */
+  refuse(): void {
+    if (this.renews) this.goodUntil = Number.NEGATIVE_INFINITY;
+  }
+
+  private async ask(): Promise<string> {
+    let answer: string | Token;
+    try {
+      answer = await this.provider!();
+    } catch (cause) {
+      if (isOutage(cause)) throw cause;
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw larderError('UNAVAILABLE', `the token provider failed: ${why}`, {
+        reason: 'NO_TOKEN',
+        cause,
+      });
+    }
+    const token = typeof answer === 'string' ? { token: answer } : answer;
+    let lifetime = token.expiresIn ?? DEFAULT_LIFETIME_MS;
+    if (token.expiresAt !== undefined) lifetime = Number(token.expiresAt) - Date.now();
+    this.header = bearer(token.token);
+    // A token of a short life is used for nine tenths of it.
+    const margin = Math.min(RENEWED_BEFORE_MS, lifetime / 10);
+    this.goodUntil = performance.now() + lifetime - margin;
+    return this.header;
+  }
+}
+
+function bearer(token: unknown): string {
+  if (typeof token !== 'string' || !/^[\x21-\x7e]+$/.test(token)) {
+    throw new TypeError('token: expected printable ASCII without white space');
+  }
+  return `Bearer ${token}`;
+}
+
+/** The files of a certificate, read again when they change. */
+export class Certificates {
+  private stamp = '';
+  private checkedAt = Number.NEGATIVE_INFINITY;
+
+  constructor(private readonly files: TlsFiles) {
+    if ((files.certFile === undefined) !== (files.keyFile === undefined)) {
+      throw new TypeError('certFile and keyFile: both or none');
+    }
+  }
+
+  /** Reads the files. @throws if one cannot be read */
+  credentials(): ChannelCredentials {
+    this.stamp = this.stamps();
+    this.checkedAt = performance.now();
+    const { caFile, certFile, keyFile } = this.files;
+    return credentials.createSsl(
+      caFile === undefined ? null : readFileSync(caFile),
+      keyFile === undefined ? null : readFileSync(keyFile),
+      certFile === undefined ? null : readFileSync(certFile),
+    );
+  }
+
+  /** Whether a file has changed since it was read; looks at most every 10 s. */
+  changed(): boolean {
+    const now = performance.now();
+    if (now - this.checkedAt < FILES_CHECKED_MS) return false;
+    this.checkedAt = now;
+    return this.stamps() !== this.stamp;
+  }
+
+  private stamps(): string {
+    return [this.files.caFile, this.files.certFile, this.files.keyFile]
+      .map((file) => {
+        if (file === undefined) return '';
+        const stat = statSync(file, { throwIfNoEntry: false });
+        // A file that is being replaced is looked at again later.
+        return stat === undefined ? 'missing' : `${stat.mtimeMs}/${stat.size}/${stat.ino}`;
+      })
+      .join(' ');
+  }
+}

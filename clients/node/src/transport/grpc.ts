@@ -1,0 +1,367 @@
+import {
+  Channel,
+  type ChannelCredentials,
+  type ChannelInterface,
+  type ChannelOptions,
+  connectivityState,
+  credentials,
+  type InterceptingListener,
+  Metadata,
+  type ServiceError,
+  status,
+  type StatusObject,
+} from '@grpc/grpc-js';
+import { fromServiceError, larderError } from '../core/errors.js';
+import { AdminServiceClient } from '../gen/larder/v1/admin_service.js';
+import { CacheServiceClient } from '../gen/larder/v1/cache_service.js';
+import { VERSION } from '../core/version.js';
+import type { Authorization, Certificates } from './credentials.js';
+import type { Method } from './methods.js';
+import type { Target } from './targets.js';
+import type { Attempt, Transport } from './transport.js';
+
+/** Options of the connections of a client. */
+export interface GrpcOptions {
+  target: Target;
+  authorization: Authorization | undefined;
+  certificates: Certificates | undefined;
+  schemaVersion: string | undefined;
+  /** Milliseconds between two pings while calls run; undefined: no pings. */
+  keepalive: number | undefined;
+  /** Milliseconds for the answer to a ping. */
+  keepaliveTimeout: number;
+  /** Milliseconds without a call after which a connection is replaced; undefined: never. */
+  maxIdle: number | undefined;
+  /** Milliseconds that a call has in addition until there was a first answer. */
+  connectTimeout: number;
+  /** Name in the certificate of the server, if it is not that of the target. */
+  serverName: string | undefined;
+  channelOptions: ChannelOptions;
+}
+
+type Call = ReturnType<ChannelInterface['createCall']>;
+
+const MAX_RECEIVED_BYTES = 16 * 1024 * 1024;
+/** Calls on a connection that was replaced have this long to end. */
+const DRAINED_MS = 60_000;
+
+/** One connection (or one per address) with the channel that has it. */
+interface Link {
+  channel: ChannelInterface;
+  answered: boolean;
+}
+
+/** Calls over grpc-js. Connects at the first call. */
+export class GrpcTransport implements Transport {
+  private link: Link | undefined;
+  private feeds: ChannelInterface | undefined;
+  private readonly drained = new Set<{ channel: ChannelInterface; timer: NodeJS.Timeout }>();
+  private lastCall = { steady: 0, wall: 0 };
+  private readonly metadata = new Metadata();
+  readonly renewsToken: boolean;
+
+  constructor(private readonly options: GrpcOptions) {
+    this.renewsToken = options.authorization?.renews ?? false;
+    if (options.schemaVersion !== undefined) {
+      this.metadata.set('larder-schema-version', options.schemaVersion);
+    }
+  }
+
+  private channelOptions(): ChannelOptions {
+    const { keepalive, serverName } = this.options;
+    return {
+      'grpc.primary_user_agent': `larder-node/${VERSION}`,
+      'grpc.enable_channelz': 0,
+      'grpc.initial_reconnect_backoff_ms': 100,
+      'grpc.max_reconnect_backoff_ms': 3000,
+      'grpc.dns_min_time_between_resolutions_ms': 3000,
+      'grpc.max_receive_message_length': MAX_RECEIVED_BYTES,
+      // Clients do not share connections, so that close ends those of one client only.
+      'grpc.use_local_subchannel_pool': 1,
+      'grpc.service_config_disable_resolution': 1,
+      // Retries are made by this library: a method is retried or not by its arguments, which a
+      // service config cannot say. Streams that the server has refused are repeated by grpc-js.
+      'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
+      'grpc.keepalive_permit_without_calls': 0,
+      ...(keepalive === undefined
+        ? {}
+        : {
+            'grpc.keepalive_time_ms': keepalive,
+            'grpc.keepalive_timeout_ms': this.options.keepaliveTimeout,
+          }),
+      ...(serverName === undefined ? {} : { 'grpc.ssl_target_name_override': serverName }),
+      ...this.options.channelOptions,
+    };
+  }
+
+  private newChannel(): ChannelInterface {
+    const secure: ChannelCredentials =
+      this.options.certificates?.credentials() ?? credentials.createInsecure();
+    return new Channel(this.options.target.uri, secure, this.channelOptions());
+  }
+
+  private current(): Link {
+    const { maxIdle, certificates } = this.options;
+    if (this.link !== undefined && certificates?.changed()) this.replace();
+    if (maxIdle !== undefined) {
+      const now = { steady: performance.now(), wall: Date.now() };
+      // Either clock may have stood still while the process was frozen.
+      const idle = Math.max(now.steady - this.lastCall.steady, now.wall - this.lastCall.wall);
+      if (this.link !== undefined && idle > maxIdle) this.replace();
+      this.lastCall = now;
+    }
+    this.link ??= { channel: this.newChannel(), answered: false };
+    return this.link;
+  }
+
+  /** Makes the next call connect anew. Calls that run keep the old connection. */
+  private replace(): void {
+    const channel = this.link!.channel;
+    this.link = undefined;
+    const old = {
+      channel,
+      timer: setTimeout(() => {
+        this.drained.delete(old);
+        channel.close();
+      }, DRAINED_MS).unref(),
+    };
+    this.drained.add(old);
+    if (this.drained.size > 8) {
+      const [oldest] = this.drained;
+      clearTimeout(oldest!.timer);
+      oldest!.channel.close();
+      this.drained.delete(oldest!);
+    }
+  }
+
+  /** Metadata of an attempt; not a promise if the token is at hand. */
+  private headers(attempt: Attempt): Metadata | Promise<Metadata> {
+    const authorization = this.options.authorization?.get();
+    if (authorization === undefined && attempt.headers === undefined) return this.metadata;
+    if (typeof authorization === 'object') {
+      return authorization.then((header) => this.filled(attempt, header));
+    }
+    return this.filled(attempt, authorization);
+  }
+
+  private filled(attempt: Attempt, authorization: string | undefined): Metadata {
+    const metadata = this.metadata.clone();
+    if (authorization !== undefined) metadata.set('authorization', authorization);
+    for (const name in attempt.headers) metadata.set(name, attempt.headers[name]!);
+    return metadata;
+  }
+
+  unary<Q, R>(method: Method<Q, R>, request: Q, attempt: Attempt): Promise<R> {
+    const metadata = this.headers(attempt);
+    if (metadata instanceof Metadata) return this.unaryWith(method, request, attempt, metadata);
+    return metadata.then((filled) => this.unaryWith(method, request, attempt, filled));
+  }
+
+  private unaryWith<Q, R>(
+    method: Method<Q, R>,
+    request: Q,
+    attempt: Attempt,
+    metadata: Metadata,
+  ): Promise<R> {
+    return new Promise((resolve, reject) => {
+      const { signal, timeout } = attempt;
+      if (signal?.aborted) {
+        reject(signal.reason);
+        return;
+      }
+      const bytes = method.serialize(request);
+      const link = this.current();
+      const call = link.channel.createCall(
+        method.path, this.deadline(link, timeout), null, null, null,
+      );
+      let answer: R | undefined;
+      let broken: unknown;
+      const onAbort = () => call.cancelWithStatus(status.CANCELLED, 'cancelled by the caller');
+      signal?.addEventListener('abort', onAbort);
+      call.start(metadata, {
+        onReceiveMetadata() {},
+        onReceiveMessage(message: Uint8Array) {
+          try {
+            answer = method.deserialize(message);
+          } catch (error) {
+            broken = error;
+          }
+        },
+        onReceiveStatus: (end: StatusObject) => {
+          signal?.removeEventListener('abort', onAbort);
+          if (end.code === status.OK && answer !== undefined) {
+            link.answered = true;
+            resolve(answer);
+          } else if (signal?.aborted) {
+            reject(signal.reason);
+          } else if (end.code === status.OK) {
+            reject(larderError('INTERNAL', 'an answer that cannot be read', { cause: broken }));
+          } else {
+            reject(this.failure(link, end));
+          }
+        },
+      });
+      call.sendMessageWithContext({}, bytes);
+      call.halfClose();
+      call.startRead();
+    });
+  }
+
+  private deadline(link: Link, timeout: number | undefined): number {
+    if (timeout === undefined) return Number.POSITIVE_INFINITY;
+    // The first call also has the time to connect.
+    return Date.now() + (link.answered ? timeout : timeout + this.options.connectTimeout);
+  }
+
+  private failure(link: Link, end: StatusObject): Error {
+    const { maxIdle } = this.options;
+    if (end.code === status.DEADLINE_EXCEEDED && maxIdle !== undefined && this.link === link) {
+      // After a freeze a connection can look alive and be dead: the next call takes another.
+      this.replace();
+    }
+    if (end.code === status.UNAUTHENTICATED) this.options.authorization?.refuse();
+    return fromServiceError(end as unknown as ServiceError);
+  }
+
+  async *stream<Q, R>(
+    method: Method<Q, R>,
+    request: Q,
+    attempt: Attempt,
+  ): AsyncGenerator<R, void> {
+    const metadata = await this.headers(attempt);
+    const link = this.current();
+    const call = link.channel.createCall(
+      method.path, this.deadline(link, attempt.timeout), null, null, null,
+    );
+    yield* this.read(method, request, attempt, call, metadata, link);
+  }
+
+  async *feed<Q, R>(method: Method<Q, R>, request: Q, attempt: Attempt): AsyncGenerator<R, void> {
+    const metadata = await this.headers(attempt);
+    this.feeds ??= this.newChannel();
+    const call = this.feeds.createCall(method.path, Number.POSITIVE_INFINITY, null, null, null);
+    for await (const message of this.read(method, request, attempt, call, metadata)) {
+      release(call);
+      yield message;
+      release(call);
+    }
+  }
+
+  private async *read<Q, R>(
+    method: Method<Q, R>,
+    request: Q,
+    attempt: Attempt,
+    call: Call,
+    metadata: Metadata,
+    link?: Link,
+  ): AsyncGenerator<R, void> {
+    const { signal } = attempt;
+    signal?.throwIfAborted();
+    const messages: R[] = [];
+    let end: StatusObject | undefined;
+    let broken: unknown;
+    let wake: () => void = () => {};
+    const onAbort = () => call.cancelWithStatus(status.CANCELLED, 'cancelled by the caller');
+    signal?.addEventListener('abort', onAbort);
+    const listener: InterceptingListener = {
+      onReceiveMetadata() {},
+      onReceiveMessage(message: Uint8Array) {
+        try {
+          messages.push(method.deserialize(message));
+        } catch (error) {
+          broken = error;
+          call.cancelWithStatus(status.INTERNAL, 'an answer that cannot be read');
+        }
+        wake();
+      },
+      onReceiveStatus(received) {
+        end = received;
+        wake();
+      },
+    };
+    try {
+      call.start(metadata, listener);
+      call.sendMessageWithContext({}, method.serialize(request));
+      call.halfClose();
+      call.startRead();
+      for (;;) {
+        while (messages.length > 0) {
+          if (link !== undefined) link.answered = true;
+          yield messages.shift()!;
+          // One message is asked for at a time, so that a slow reader holds the server back.
+          if (end === undefined && messages.length === 0) call.startRead();
+        }
+        if (end !== undefined) break;
+        await new Promise<void>((resolve) => {
+          wake = resolve;
+          if (messages.length > 0 || end !== undefined) resolve();
+        });
+      }
+    } finally {
+      signal?.removeEventListener('abort', onAbort);
+      if (end === undefined) call.cancelWithStatus(status.CANCELLED, 'the reader has left');
+    }
+    if (end.code === status.OK) return;
+    if (signal?.aborted) throw signal.reason;
+    if (broken !== undefined) {
+      throw larderError('INTERNAL', 'an answer that cannot be read', { cause: broken });
+    }
+    throw link === undefined
+      ? fromServiceError(end as unknown as ServiceError)
+      : this.failure(link, end);
+  }
+
+  /** The generated stubs, on the connections of this client. */
+  stubs(): { cache: CacheServiceClient; admin: AdminServiceClient } {
+    const channelOverride = this.current().channel as Channel;
+    const { uri } = this.options.target;
+    const options = { channelOverride };
+    return {
+      cache: new CacheServiceClient(uri, credentials.createInsecure(), options),
+      admin: new AdminServiceClient(uri, credentials.createInsecure(), options),
+    };
+  }
+
+  async connect(timeout: number): Promise<void> {
+    const { channel } = this.current();
+    const deadline = Date.now() + timeout;
+    for (;;) {
+      const state = channel.getConnectivityState(true);
+      if (state === connectivityState.READY) return;
+      await new Promise<void>((resolve, reject) => {
+        channel.watchConnectivityState(state, deadline, (error) => {
+          if (error === undefined) resolve();
+          else reject(larderError('UNAVAILABLE', `no connection within ${timeout} ms`));
+        });
+      });
+    }
+  }
+
+  close(): void {
+    this.link?.channel.close();
+    this.feeds?.close();
+    for (const { channel, timer } of this.drained) {
+      clearTimeout(timer);
+      channel.close();
+    }
+    this.drained.clear();
+    this.link = undefined;
+    this.feeds = undefined;
+  }
+}
+
+/**
+ * Lets the process end while the call runs. grpc-js has no function for that, so the session is
+ * looked for in the layers of the call; without it the process runs until `close`.
+ */
+function release(call: unknown): void {
+  let layer = call as Record<string, any> | null | undefined;
+  for (let depth = 0; depth < 8 && layer != null; depth += 1) {
+    const session = layer.transport?.session;
+    if (typeof session?.unref === 'function') {
+      session.unref();
+      return;
+    }
+    layer = layer.child ?? layer.underlyingCalls?.[0]?.call;
+  }
+}
