@@ -34,5 +34,9 @@ it('an error of the program is the only one that is seen', async () => {
 });
 
 it('close() in the middle of calls leaves no handle and no timer', async () => {
-  expect(await start('closed').facts(15_000)).toEqual([]);
+  const program = start('closed');
+  expect(await program.facts(15_000)).toEqual([]);
+  // A close is no outage.
+  expect(program.output.trim().split('\n')).toHaveLength(1);
+  expect(program.errors).toBe('');
 });

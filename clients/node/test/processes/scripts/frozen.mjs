@@ -34,8 +34,6 @@ let naive = async () => undefined;
   const first = await naive();
   if (first !== 'OK') throw new Error(`the raw stub: ${first}`);
 }
-console.log('ready');
-
 // A frozen process sees a gap between two ticks of its clock.
 let last = performance.now();
 await new Promise((resolve) => {
@@ -47,6 +45,7 @@ await new Promise((resolve) => {
     }
     last = now;
   }, 20);
+  console.log('ready');
 });
 const began = performance.now();
 const first = await entries.get('k');
