@@ -19,7 +19,6 @@ LIMIT = 6.0
 OPTIONS: list[dict[str, Any]] = [
     {"preset": "service"},
     {"preset": "local", "call_timeout": 0.5},
-    {"preset": "service", "keepalive_time": 1},
     {"preset": "lambda", "call_timeout": 0.5},
 ]
 
