@@ -26,9 +26,11 @@ def main() -> None:
             for worker in workers:
                 worker.answer()
             time.sleep(3)
-            server.stop()
             for worker in workers:
                 worker.send("down")
+            # Reads that began before the command are over, or are answered without the server.
+            time.sleep(0.5)
+            server.stop()
             time.sleep(OUTAGE)
             server.start()
             for worker in workers:
