@@ -1,0 +1,65 @@
+"""Waits for SIGINT in a call, in a loader, or in asyncio. It prints what became of it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import sys
+import time
+
+from larder_cache import AsyncClient, Client, Miss
+
+
+def blocking(way: str) -> dict[str, object]:
+    """A blocking client."""
+    client = Client(preset="local", call_timeout=60, fetch_margin=60)
+    entries = client.namespace("signals")
+    key = sys.argv[2]
+    entries.set("k", 1)
+    interrupted = False
+    if way == "call":
+        os.kill(int(sys.argv[3]), signal.SIGSTOP)
+    print("ready", flush=True)
+    try:
+        if way == "call":
+            entries.get("k")
+        elif way == "loader":
+            entries.get_or_fetch(key, lambda: time.sleep(60))
+        else:
+            entries.get_or_fetch(key, lambda: 1, timeout=60)
+    except KeyboardInterrupt:
+        interrupted = True
+    if way == "call":
+        os.kill(int(sys.argv[3]), signal.SIGCONT)
+    began = time.monotonic()
+    # The client works, and the lease of an interrupted loader is passed on at once.
+    value = entries.get_or_fetch(f"{key}-after" if way == "waiting" else key, lambda: 7).value
+    took = time.monotonic() - began
+    client.close()
+    return {"interrupted": interrupted, "value": value, "took": took}
+
+
+async def of_asyncio() -> None:
+    """An asyncio client: the loop cancels its task."""
+    async with AsyncClient(preset="local", call_timeout=60) as client:
+        entries = client.namespace("signals")
+        await entries.set("k", 1)
+        print("ready", flush=True)
+        await entries.get_or_fetch(sys.argv[2], lambda: asyncio.sleep(60))
+
+
+if __name__ == "__main__":
+    if sys.argv[1] == "asyncio":
+        try:
+            asyncio.run(of_asyncio())
+        except KeyboardInterrupt:
+            with Client(preset="local") as again:
+                began = time.monotonic()
+                found = again.namespace("signals").get_or_fetch(sys.argv[2], lambda: 7)
+                took = time.monotonic() - began
+            assert not isinstance(found, Miss)
+            print(json.dumps({"interrupted": True, "value": found.value, "took": took}))
+    else:
+        print(json.dumps(blocking(sys.argv[1])))

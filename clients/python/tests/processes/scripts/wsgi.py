@@ -1,0 +1,62 @@
+"""A WSGI application whose client is used at import: with --preload, before the workers fork."""
+
+from __future__ import annotations
+
+import json
+import os
+import threading
+from typing import Any
+
+from larder_cache import Client
+
+MASTER = os.getpid()
+client = Client(preset="local")
+entries = client.namespace("wsgi")
+near = client.namespace("wsgi-near", near_cache=True)
+
+entries.set("master", MASTER)
+near.set("shared", "kept")
+assert entries.get("master").value == MASTER
+assert near.get("shared").value == "kept"
+
+
+def _slow() -> int:
+    _loading.set()
+    _forked.wait()
+    return MASTER
+
+
+_loading = threading.Event()
+_forked = threading.Event()
+# A computation is under way while the workers are forked: its flight is the master's alone.
+threading.Thread(target=lambda: entries.get_or_fetch(f"slow-{MASTER}", _slow), daemon=True).start()
+_loading.wait()
+
+
+def pre_fork(server: Any, worker: Any) -> None:
+    """The master uses its client before each fork, so also after the forks before."""
+    entries.increment(f"forks-{MASTER}")
+
+
+def when_ready(server: Any) -> None:
+    """The master forks only after this."""
+    threading.Timer(2.0, _forked.set).start()
+
+
+def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
+    """Makes calls of all kinds."""
+    pid = os.getpid()
+    entries.set(f"worker-{pid}", pid)
+    facts = {
+        "pid": pid,
+        "master": entries.get("master").value,
+        "own": entries.get(f"worker-{pid}").value,
+        "many": len(entries.get_many([f"worker-{pid}", "master"])),
+        "fetched": entries.get_or_fetch(f"fetched-{pid}", lambda: pid).value,
+        "slow": entries.get_or_fetch(f"slow-{MASTER}", lambda: -1).value,
+        "near": near.get("shared").value,
+        "near_tier": near.get("shared").tier,
+        "forks": entries.get(f"forks-{MASTER}").value,
+    }
+    start_response("200 OK", [("content-type", "application/json")])
+    return [json.dumps(facts).encode()]

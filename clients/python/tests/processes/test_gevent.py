@@ -1,0 +1,16 @@
+"""gevent: greenlets run at the same time, and calls do not stop the others."""
+
+from __future__ import annotations
+
+from processes.support import needs, script
+
+
+def test_greenlets(target: str) -> None:
+    needs("gevent")
+    facts = script("greenlets.py", target, limit=60)
+    # One after the other, the loaders alone would take 50 * 0.3 s.
+    assert facts["took"] < 8
+    assert facts["loads"] == 1
+    # A call that stopped the hub would stop the ticker for the 0.3 s of a loader, and more.
+    assert facts["ticks"] > 20
+    assert facts["threads"] == []
