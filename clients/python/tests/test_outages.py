@@ -236,8 +236,9 @@ def test_the_server_stops_and_comes_back(own: Setup) -> None:
     time.sleep(1.5)
     own.backend.start()
     start = time.monotonic()
-    until(lambda: not ns.get("k").degraded, 5)
-    assert time.monotonic() - start < 4.5
+    # By itself, gRPC would wait for half a minute after a long outage.
+    until(lambda: not ns.get("k").degraded, 10)
+    assert time.monotonic() - start < 7
 
 
 def test_a_server_that_does_not_answer(own: Setup) -> None:
