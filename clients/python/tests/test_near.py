@@ -112,6 +112,25 @@ def test_nothing_outlives_its_ttl(pair: Pair) -> None:
     assert not pair.near.get("k")
 
 
+def test_computed_values_are_kept(pair: Pair) -> None:
+    load = lambda: "value"  # noqa: E731
+    assert pair.near.get_or_fetch("k", load).tier == "loader"
+    until(lambda: pair.near.get_or_fetch("k", load).tier == "client")
+    pair.far.set("k", "new")
+    until(lambda: pair.near.get_or_fetch("k", load).value == "new", 2)
+    many = ["a", "b"]
+    pair.near.get_or_fetch_many(many, lambda keys: dict.fromkeys(keys, 1))
+
+    def kept() -> bool:
+        results = pair.near.get_or_fetch_many(many, lambda keys: dict.fromkeys(keys, 2))
+        assert list(results) == many
+        return all(each.tier == "client" for each in results.values())
+
+    until(kept)
+    assert pair.near.get_or_fetch("k", lambda: 3, refresh=True).value == 3
+    assert pair.near.get_or_fetch("k", load).value == 3
+
+
 def test_bounds(setup: Setup) -> None:
     pair = Pair(setup, NearCache(max_entries=3))
     pair.far.set_many(dict.fromkeys("abcde", 1))
