@@ -69,7 +69,9 @@ def test_response_models_are_kept(site):
 
     for path in ("/annotated", "/narrowed", "/list", "/unset"):
         one, two = site.get(path), site.get(path)
-        assert states(one, two) == ["MISS", "HIT"]
+        # Older pydantic cannot read what differs in its aliases for reading and writing.
+        is_read = path != "/narrowed" or pydantic.VERSION >= "2.11"
+        assert states(one, two) == ["MISS", "HIT" if is_read else "MISS"]
         assert one.json() == two.json()
     assert site.get("/annotated").json()["double"] == 2
     assert site.get("/narrowed").json() == {"itemId": 1}
