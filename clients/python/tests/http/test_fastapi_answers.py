@@ -10,6 +10,7 @@ from typing import Any  # noqa: UP035
 
 import fastapi_site
 import http_server
+import pydantic
 import pytest
 from fastapi import (
     BackgroundTasks,
