@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import Any
@@ -109,6 +110,25 @@ def test_nothing_outlives_its_ttl(pair: Pair) -> None:
     until(lambda: pair.near.get("k").tier == "client" or not pair.near.get("k"))
     time.sleep(0.45)
     assert not pair.near.get("k")
+
+
+def test_computed_values_are_kept(pair: Pair) -> None:
+    load = lambda: "value"  # noqa: E731
+    assert pair.near.get_or_fetch("k", load).tier == "loader"
+    until(lambda: pair.near.get_or_fetch("k", load).tier == "client")
+    pair.far.set("k", "new")
+    until(lambda: pair.near.get_or_fetch("k", load).value == "new", 2)
+    many = ["a", "b"]
+    pair.near.get_or_fetch_many(many, lambda keys: dict.fromkeys(keys, 1))
+
+    def kept() -> bool:
+        results = pair.near.get_or_fetch_many(many, lambda keys: dict.fromkeys(keys, 2))
+        assert list(results) == many
+        return all(each.tier == "client" for each in results.values())
+
+    until(kept)
+    assert pair.near.get_or_fetch("k", lambda: 3, refresh=True).value == 3
+    assert pair.near.get_or_fetch("k", load).value == 3
 
 
 def test_bounds(setup: Setup) -> None:
@@ -286,3 +306,33 @@ def test_a_watch_that_is_a_mistake_raises(on_fake: Setup) -> None:
     on_fake.fake.fail("PERMISSION_DENIED", methods=("Watch",))  # type: ignore[union-attr]
     with pytest.raises(PermissionDenied):
         next(on_fake.client().namespace("a").watch())
+
+
+def test_close_ends_the_iterators(setup: Setup) -> None:
+    client = setup.client()
+    watching = Watching(client.namespace("closed"))
+    client.close()
+    watching._thread.join(5)
+    assert not watching._thread.is_alive()
+
+
+def sockets() -> int:
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            count += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
+        except OSError:
+            continue
+    return count
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+def test_close_closes_the_connection(on_server: Setup) -> None:
+    before = sockets()
+    client = on_server.client()
+    near = client.namespace("closed-near", near_cache=True)
+    near.set("k", 1)
+    until(lambda: near.get("k").tier == "client")
+    assert sockets() > before
+    client.close()
+    until(lambda: sockets() <= before, 5)

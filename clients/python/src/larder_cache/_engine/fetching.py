@@ -120,9 +120,13 @@ class Fetch:
         first = True
         while True:
             left = self.deadline - time.monotonic()
-            wait = self.budget if first else max(0.0, left)
+            wait = min(self.budget if first else max(0.0, left), engine.options.wait)
             first = False
             request = self.request(wait, no_cache)
+            near = handle.near
+            mark = None if near is None else near.mark()
+            if mark is not None:
+                request.consistency = pb.CONSISTENCY_STORE
             try:
                 answer = await engine.rpc(
                     GET_OR_FETCH,
@@ -136,6 +140,8 @@ class Fetch:
                 return await self.give_up(Miss(None, degraded=True, error=error), flight)
             kind = answer.WhichOneof("outcome")
             if kind == "found":
+                if mark is not None:
+                    near.keep(request, answer.found, mark)
                 result = handle.result(self.codec, answer.found, answer.degraded)
                 if answer.cause and result.error is None:
                     result.error = Unavailable(answer.cause, reason="COMPUTATION_FAILED")
