@@ -10,6 +10,7 @@ from typing import Any  # noqa: UP035
 
 import fastapi_site
 import http_server
+import pydantic
 import pytest
 from fastapi import (
     BackgroundTasks,
@@ -69,7 +70,9 @@ def test_response_models_are_kept(site):
 
     for path in ("/annotated", "/narrowed", "/list", "/unset"):
         one, two = site.get(path), site.get(path)
-        assert states(one, two) == ["MISS", "HIT"]
+        # Older pydantic cannot read what differs in its aliases for reading and writing.
+        is_read = path != "/narrowed" or pydantic.VERSION >= "2.11"
+        assert states(one, two) == ["MISS", "HIT" if is_read else "MISS"]
         assert one.json() == two.json()
     assert site.get("/annotated").json()["double"] == 2
     assert site.get("/narrowed").json() == {"itemId": 1}
@@ -184,8 +187,10 @@ def test_what_passes_through(site):
 
 
 def test_http_exceptions_are_answers_and_make_nobody_wait(site):
+    site.space = "backoff"
+
     @site.app.get("/")
-    @site.cached(fetch_timeout=30)
+    @site.cached(fetch_timeout=30, name="fastapi-404")
     async def read():
         site.calls.append(1)
         raise HTTPException(404, "gone")
