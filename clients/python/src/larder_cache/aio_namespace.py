@@ -223,7 +223,49 @@ class AsyncNamespace(Generic[T]):
     async def get_or_fetch(
         self,
         key: str,
-        loader: Callable[[], Awaitable[V | Loaded[V]]] | Callable[[], V | Loaded[V]],
+        loader: Callable[[], Awaitable[Loaded[V]]],
+        *,
+        ttl: Duration | Forever | None = None,
+        tags: Iterable[str] = (),
+        params: Mapping[str, str] | None = None,
+        timeout: Duration | None = None,
+        refresh: bool = False,
+        max_stale: Duration | None = None,
+        type: Any = None,
+    ) -> Result[V]: ...
+    @overload
+    async def get_or_fetch(
+        self,
+        key: str,
+        loader: Callable[[], Awaitable[V]],
+        *,
+        ttl: Duration | Forever | None = None,
+        tags: Iterable[str] = (),
+        params: Mapping[str, str] | None = None,
+        timeout: Duration | None = None,
+        refresh: bool = False,
+        max_stale: Duration | None = None,
+        type: Any = None,
+    ) -> Result[V]: ...
+    @overload
+    async def get_or_fetch(
+        self,
+        key: str,
+        loader: Callable[[], Loaded[V]],
+        *,
+        ttl: Duration | Forever | None = None,
+        tags: Iterable[str] = (),
+        params: Mapping[str, str] | None = None,
+        timeout: Duration | None = None,
+        refresh: bool = False,
+        max_stale: Duration | None = None,
+        type: Any = None,
+    ) -> Result[V]: ...
+    @overload
+    async def get_or_fetch(
+        self,
+        key: str,
+        loader: Callable[[], V],
         *,
         ttl: Duration | Forever | None = None,
         tags: Iterable[str] = (),

@@ -226,7 +226,21 @@ class Namespace(Generic[T]):
     def get_or_fetch(
         self,
         key: str,
-        loader: Callable[[], V | Loaded[V]],
+        loader: Callable[[], Loaded[V]],
+        *,
+        ttl: Duration | Forever | None = None,
+        tags: Iterable[str] = (),
+        params: Mapping[str, str] | None = None,
+        timeout: Duration | None = None,
+        refresh: bool = False,
+        max_stale: Duration | None = None,
+        type: Any = None,
+    ) -> Result[V]: ...
+    @overload
+    def get_or_fetch(
+        self,
+        key: str,
+        loader: Callable[[], V],
         *,
         ttl: Duration | Forever | None = None,
         tags: Iterable[str] = (),

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
-import grpc.aio
 
 from larder_cache._engine.drive import drive
 from larder_cache._engine.engine import Engine
@@ -150,7 +149,8 @@ async def read_asyncio(feed: Feed) -> AsyncIterator[Event | Heartbeat]:
             call = io.stubs.cache.Watch(feed.request(), metadata=metadata)
             while True:
                 message = await asyncio.wait_for(call.read(), feed.silence)
-                if message is grpc.aio.EOF:
+                if not isinstance(message, pb.WatchResponse):
+                    # gRPC's mark of the end.
                     break
                 yield feed.event(message)
         except grpc.RpcError as rpc_error:

@@ -128,19 +128,22 @@ class ThreadIo:
         """The stubs of the channel of now. It is made at the first use."""
         stubs = self._stubs
         if stubs is None or (self._renewal.needed and self._renewal.due()):
-            return self._open()
+            return self._open(stubs)
         return stubs
 
-    def _open(self) -> Stubs:
+    def _open(self, seen: Stubs | None) -> Stubs:
         with self._opening():
             if self.closed:
                 raise ClientClosed("the client is closed")
+            current = self._stubs
+            if current is not None and current is not seen:
+                # Another thread was faster.
+                return current
             old = self._channel
             if self._fake is not None:
-                self._stubs = self._stubs or self._fake.blocking_stubs()
-                return self._stubs
-            if self._stubs is not None and not self._renewal.needed:
-                return self._stubs
+                fakes: Stubs = self._fake.blocking_stubs()
+                self._stubs = fakes
+                return fakes
             prepare_gevent()
             target, arguments = grpc_target(self._options.target), channel_arguments(self._options)
             secret = credentials(self._options)
@@ -148,12 +151,13 @@ class ThreadIo:
                 channel = grpc.insecure_channel(target, arguments)
             else:
                 channel = grpc.secure_channel(target, secret, arguments)
-            self._channel, self._stubs = channel, of_channel(channel)
+            stubs = of_channel(channel)
+            self._channel, self._stubs = channel, stubs
         if old is not None:
             closing = threading.Timer(_GRACE, old.close)
             closing.daemon = True
             closing.start()
-        return self._stubs
+        return stubs
 
     def connect(self, timeout: float) -> None:
         """Waits until the channel is connected. Raises `Unavailable`."""
