@@ -48,3 +48,19 @@ def server() -> Iterator[LarderServer]:
     """A server of the test's own, to stop and to start."""
     with _server() as server:
         yield server
+
+
+@pytest.fixture
+def site(target: str) -> Iterator[None]:
+    """Django with the shared server."""
+    import django
+    import django_site
+    from django.conf import settings
+    from django.test import override_settings
+
+    # Other tests of this process configure Django when they are imported.
+    if not settings.configured:
+        settings.configure(SECRET_KEY="not used")
+        django.setup()
+    with override_settings(**django_site.settings(target)):
+        yield

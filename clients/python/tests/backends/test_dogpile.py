@@ -61,7 +61,7 @@ def worker(target: str, namespace: str, action: str, **env: str) -> Iterator[sub
             process.kill()
 
 
-def said(process: subprocess.Popen, line: str) -> None:
+def expect_line(process: subprocess.Popen, line: str) -> None:
     assert process.stdout.readline().strip() == line
 
 
@@ -70,7 +70,7 @@ def said(process: subprocess.Popen, line: str) -> None:
 
 def test_a_mutex_excludes_other_processes(backend, target, namespace):
     with worker(target, namespace, "hold") as other:
-        said(other, "held")
+        expect_line(other, "held")
         mutex = backend.get_mutex("key")
         assert mutex.locked()
         assert not mutex.acquire(False)
@@ -80,7 +80,7 @@ def test_a_mutex_excludes_other_processes(backend, target, namespace):
         waiting = threading.Thread(target=lambda: acquired.append(mutex.acquire()))
         waiting.start()
         other.stdin.close()
-        said(other, "released")
+        expect_line(other, "released")
         waiting.join(10)
         assert acquired == [True]
         mutex.release()
@@ -110,7 +110,7 @@ def test_a_released_mutex_is_passed_on_at_once(server, namespace):
 
 def test_a_mutex_is_held_for_longer_than_a_lease(backend, target, namespace):
     with worker(target, namespace, "hold") as other:
-        said(other, "held")
+        expect_line(other, "held")
         end = time.monotonic() + 4.5
         while time.monotonic() < end:
             assert not backend.get_mutex("key").acquire(False)
@@ -119,7 +119,7 @@ def test_a_mutex_is_held_for_longer_than_a_lease(backend, target, namespace):
 
 def test_the_mutex_of_a_process_that_is_killed_is_passed_on(backend, target, namespace):
     with worker(target, namespace, "hold") as other:
-        said(other, "held")
+        expect_line(other, "held")
         other.kill()
         other.wait()
         mutex = backend.get_mutex("key")
@@ -135,19 +135,19 @@ def test_one_of_three_processes_creates_a_value(target, namespace, tmp_path):
     with start[0] as first, start[1] as second, start[2] as third:
         processes = [first, second, third]
         for process in processes:
-            said(process, "ready")
+            expect_line(process, "ready")
         for process in processes:
             process.stdin.write("go\n")
             process.stdin.flush()
         for process in processes:
-            said(process, "value")
+            expect_line(process, "value")
     assert len(created.read_text().splitlines()) == 1
 
 
 def test_waiting_ends_after_lock_wait(target, namespace):
     backend = LarderBackend({"target": target, "namespace": namespace, "lock_wait": 0.5})
     with worker(target, namespace, "hold") as other:
-        said(other, "held")
+        expect_line(other, "held")
         started = time.monotonic()
         assert not backend.get_mutex("key").acquire()
         assert time.monotonic() - started < 10
@@ -184,7 +184,7 @@ def test_a_lost_lease_does_not_release_the_mutex_of_another(backend, target, nam
     # Voids the lease, as an operator may.
     raw.invalidate_namespace()
     with worker(target, namespace, "hold") as other:
-        said(other, "held")
+        expect_line(other, "held")
         mutex.release()
         assert not backend.get_mutex("key").acquire(False)
 

@@ -150,7 +150,7 @@ class LeaseMutex:
                 return _Held(local, None, None)
             if isinstance(answer, Lease):
                 return _Held(local, answer, self._mutexes.renewing(answer))
-            # A share of the time, so that those who wait do not ask all at once.
+            # A share of the time, so that callers that wait do not ask all at once.
             pause = answer * random.uniform(0.5, 1.0)
             if time.monotonic() + pause >= deadline:
                 return None
