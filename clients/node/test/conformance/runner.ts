@@ -156,7 +156,8 @@ export class CaseRun {
     else if (kind === 'join') await this.check(step, this.tasks.get(step.join)!.call);
     else await this.controls[kind](step);
     const took = performance.now() - begun;
-    if (took > (milliseconds(step.within) ?? STEP_MS) || took < (milliseconds(step.at_least) ?? 0)) {
+    const least = milliseconds(step.at_least) ?? 0;
+    if (took < least || took > (milliseconds(step.within) ?? STEP_MS)) {
       throw new Mismatch(`it took ${took} ms`);
     }
   }
