@@ -37,6 +37,16 @@ export class LarderStore extends EventEmitter {
     });
   }
 
+  /** As in EventEmitter, with the type that Keyv gives to listeners. */
+  override listeners(event: string | symbol): ((...args: any[]) => void)[] {
+    return super.listeners(event) as ((...args: any[]) => void)[];
+  }
+
+  /** As in EventEmitter, with the type that Keyv gives to listeners. */
+  override rawListeners(event: string | symbol): ((...args: any[]) => void)[] {
+    return super.rawListeners(event) as ((...args: any[]) => void)[];
+  }
+
   /** What Keyv asks a store for. */
   get capabilities() {
     const method = { exists: true, methodType: 'async' as const };
