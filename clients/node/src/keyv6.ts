@@ -47,7 +47,7 @@ export class LarderStore extends EventEmitter {
     return super.rawListeners(event) as ((...args: any[]) => void)[];
   }
 
-  /** What Keyv asks a store for. */
+  /** The contract that Keyv looks for. */
   get capabilities() {
     const method = { exists: true, methodType: 'async' as const };
     const methods = Object.fromEntries(METHODS.map((name) => [name, method]));

@@ -31,14 +31,14 @@ interface CallContext {
   cacheControl?: CacheControl;
 }
 
-/** What Next.js gives to the constructor. */
+/** Argument of the constructor, as Next.js gives it. */
 export interface HandlerContext {
   dev?: boolean;
   serverDistDir?: string;
   revalidatedTags?: string[];
 }
 
-/** What the option `cacheHandler` of Next.js takes. */
+/** A handler for the option `cacheHandler` of Next.js. */
 export interface IncrementalHandler {
   get(key: string, context: CallContext): Promise<IncrementalEntry | null>;
   set(key: string, value: IncrementalValue | null, context: CallContext): Promise<void>;
