@@ -6,7 +6,7 @@ import { Counters, type Counts } from './counters.js';
 import { type Duration, milliseconds, positive } from './durations.js';
 import { type Published, publishEvent } from './invalidation.js';
 import { type Stats, stats } from './listing.js';
-import { changingAll, Feeds } from './feed.js';
+import { removingAll, Feeds } from './feed.js';
 import { Background, Flights } from './flights.js';
 import { NearCache, type NearCacheOptions } from './near-cache.js';
 import { Running } from './running.js';
@@ -128,7 +128,7 @@ export class Client implements AsyncDisposable {
     attributes: Readonly<Record<string, string>> = {},
     options?: CallOptions,
   ): Promise<Published> {
-    return changingAll(this.core, () =>
+    return removingAll(this.core, () =>
       publishEvent(this.core, this.spec(options), name, attributes),
     );
   }
