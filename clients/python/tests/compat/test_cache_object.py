@@ -4,6 +4,7 @@ import asyncio
 import threading
 import time
 
+import compat_server
 import pytest
 from fastapi import Depends, FastAPI
 from fastapi.testclient import TestClient
@@ -22,6 +23,8 @@ from larder_cache.compat.cache_object import (
     get_with_lock,
     get_with_refresh,
 )
+
+server, client = compat_server.server, compat_server.client
 
 
 def test_it_does_what_it_did(client):

@@ -2,10 +2,13 @@
 
 import functools
 
+import compat_server
 import flask
 import pytest
 
 from larder_cache.compat.flask_cache_result import cache_result
+
+server, client = compat_server.server, compat_server.client
 
 
 @pytest.fixture

@@ -3,6 +3,7 @@
 import asyncio
 from unittest.mock import patch
 
+import compat_server
 import pytest
 from fastapi import FastAPI, Request
 from fastapi.testclient import TestClient
@@ -26,6 +27,8 @@ from larder_cache.compat.redis_cache import (
     set_cache,
 )
 from larder_cache.compat.redis_fastapi import cached_endpoint
+
+server, client, run = compat_server.server, compat_server.client, compat_server.run
 
 
 def test_reads_and_writes(client, run):

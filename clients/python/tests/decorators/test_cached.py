@@ -5,6 +5,7 @@ import datetime
 import json
 import pickle
 
+import decorators_server
 import pytest
 from counting import Counted
 
@@ -14,6 +15,8 @@ from larder_cache import (
     PickleCodec,
 )
 from larder_cache.decorators import cache_result, cached, compress, decompress
+
+server, client, space = decorators_server.server, decorators_server.client, decorators_server.space
 
 
 def nothing():

@@ -4,10 +4,13 @@ import asyncio
 import dataclasses
 import inspect
 
+import decorators_server
 import pytest
 
 from larder_cache import Client
 from larder_cache.decorators import CallKey, cache_result, cached
+
+server, client, space = decorators_server.server, decorators_server.client, decorators_server.space
 
 
 def run(server, test):

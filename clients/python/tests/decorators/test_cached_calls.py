@@ -3,6 +3,7 @@
 import threading
 import time
 
+import decorators_server
 import pytest
 from counting import Counted
 
@@ -17,6 +18,8 @@ from larder_cache import (
 )
 from larder_cache.decorators import cached
 from larder_cache.testing import FakeLarder
+
+server, client, space = decorators_server.server, decorators_server.client, decorators_server.space
 
 
 def nothing():

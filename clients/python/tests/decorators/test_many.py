@@ -3,10 +3,13 @@
 import asyncio
 import dataclasses
 
+import decorators_server
 import pytest
 
 from larder_cache import Key, LarderError, UncacheableArgument
 from larder_cache.decorators import cached, cached_many
+
+server, client, space = decorators_server.server, decorators_server.client, decorators_server.space
 
 
 def test_only_missing_items_are_computed_in_one_call(client, space):

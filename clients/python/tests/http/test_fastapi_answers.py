@@ -8,6 +8,9 @@ import pickle
 import time
 from typing import Any  # noqa: UP035
 
+import fastapi_site
+import http_server
+import pydantic
 import pytest
 from fastapi import (
     BackgroundTasks,
@@ -23,6 +26,9 @@ from fastapi_site import (
 )
 
 from larder_cache.decorators import compress, decompress
+
+server, space = http_server.server, http_server.space
+site = fastapi_site.site
 
 
 def test_304(site):
@@ -64,7 +70,9 @@ def test_response_models_are_kept(site):
 
     for path in ("/annotated", "/narrowed", "/list", "/unset"):
         one, two = site.get(path), site.get(path)
-        assert states(one, two) == ["MISS", "HIT"]
+        # Older pydantic cannot read what differs in its aliases for reading and writing.
+        is_read = path != "/narrowed" or pydantic.VERSION >= "2.11"
+        assert states(one, two) == ["MISS", "HIT" if is_read else "MISS"]
         assert one.json() == two.json()
     assert site.get("/annotated").json()["double"] == 2
     assert site.get("/narrowed").json() == {"itemId": 1}

@@ -9,6 +9,8 @@ import time
 from typing import Any, Dict  # noqa: UP035
 
 import fastapi
+import fastapi_site
+import http_server
 import pytest
 from fastapi import (
     Depends,
@@ -23,6 +25,9 @@ from fastapi_site import (
 
 from larder_cache.http import StoredResponse
 from larder_cache.http.fastapi import cached_endpoint
+
+server, space = http_server.server, http_server.space
+site = fastapi_site.site
 
 
 def test_an_endpoint_without_a_request_parameter(site):

@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Annotated, Any, Dict  # noqa: UP035
 
 import fastapi
+import fastapi_site
+import http_server
 import pytest
 from fastapi import (
     BackgroundTasks,
@@ -29,6 +31,9 @@ from fastapi_site import (
 )
 
 from larder_cache import UncacheableArgument
+
+server, space = http_server.server, http_server.space
+site = fastapi_site.site
 
 
 def test_dependencies_are_not_in_the_key_and_run_each_time(site):

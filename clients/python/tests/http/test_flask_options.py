@@ -4,11 +4,14 @@ import json
 import time
 
 import flask
+import http_server
 import pytest
 from flask_site import Site, by_header, states
 
 from larder_cache import Client, LarderError
 from larder_cache.http.flask import cached_endpoint
+
+server, client, space = http_server.server, http_server.client, http_server.space
 
 
 @pytest.fixture

@@ -4,12 +4,15 @@ import threading
 import time
 
 import flask
+import http_server
 import pytest
 from flask_site import Site, by_header, states
 
 from larder_cache import Client, UncacheableArgument
 from larder_cache.http import StoredResponse
 from larder_cache.http.flask import cached_endpoint
+
+server, client, space = http_server.server, http_server.client, http_server.space
 
 
 @pytest.fixture

@@ -24,7 +24,7 @@ def function_options(function: Any, key_prefix: str, options: dict[str, Any]) ->
     made = {"enabled": lambda: is_enabled(default=True), **options}
     if {"key", "key_builder", "name"} & made.keys():
         return made
-    name = key_prefix or getattr(inner, "__name__", "")
+    name = key_prefix or getattr(inner, "__name__", type(inner).__name__)
     keys = FunctionKeys(inner, name, tuple(made.pop("ignore", ())))
     made.setdefault("namespace", keys.namespace)
     made["key_builder"] = keys.build

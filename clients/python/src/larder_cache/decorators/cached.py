@@ -216,7 +216,7 @@ def cache_result(
         made, _ = _unwrapped(function, "cache_result")
         named = options.copy()
         if key_prefix and not {"name", "key", "key_builder"} & options.keys():
-            named["name"] = f"{key_prefix}{made.__name__}"
+            named["name"] = key_prefix + getattr(made, "__name__", type(made).__name__)
         return cached(timeout=timeout, **named)(function)
 
     return decorate

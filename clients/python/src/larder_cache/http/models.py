@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 from typing import Any
 
@@ -11,6 +12,14 @@ from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapt
 
 from larder_cache.codecs import Codec, Encoded, JsonCodec, Kind
 from larder_cache.errors import DecodeError, EncodeError
+
+# Before 2.11, pydantic validates by aliases only; a model whose aliases for reading and writing
+# differ is then not read back.
+_BY_NAME: dict[str, Any] = (
+    {"by_name": True}
+    if "by_name" in inspect.signature(TypeAdapter.validate_json).parameters
+    else {}
+)
 
 
 class ModelCodec:
@@ -29,7 +38,7 @@ class ModelCodec:
         try:
             checked = self._adapter.validate_python(value, from_attributes=True)
             body = self._adapter.dump_json(
-                checked, by_alias=False, round_trip=True, exclude_unset=self._exclude_unset
+                checked, by_alias=not _BY_NAME, round_trip=True, exclude_unset=self._exclude_unset
             )
         except ValueError as error:
             raise EncodeError(f"$: {error}") from error
@@ -40,7 +49,7 @@ class ModelCodec:
         if kind != "json":
             raise DecodeError(f"the value is {kind}, not json")
         try:
-            return self._adapter.validate_json(content, by_name=True)
+            return self._adapter.validate_json(content, **_BY_NAME)
         except ValueError as error:
             raise DecodeError(str(error)) from error
 

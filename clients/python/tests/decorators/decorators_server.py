@@ -1,4 +1,4 @@
-"""A server for all tests of this folder, and a namespace for each of them."""
+"""The server of the tests of a module. A module takes the fixtures by their names."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ import itertools
 from collections.abc import Iterator
 
 import pytest
-from fastapi_site import site  # noqa: F401  - a fixture of the tests of FastAPI
 
 from larder_cache import Client
 from larder_cache.testing import LarderServer
@@ -17,9 +16,6 @@ ttl = "10m"
 ttl_jitter = 0.0
 abandon_backoff = "50ms"
 
-[namespaces.sie]
-stale_if_error = "10m"
-
 [namespaces.swr]
 stale_while_revalidate = "10m"
 """
@@ -27,13 +23,13 @@ stale_while_revalidate = "10m"
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server() -> Iterator[LarderServer]:
     with LarderServer(config=CONFIG) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client(server: LarderServer) -> Client:
     return server.client()
 

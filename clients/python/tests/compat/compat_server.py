@@ -1,4 +1,7 @@
-"""The default clients on a server of this folder, with its own namespaces emptied each time."""
+"""The default clients on a server of the module, with its namespaces emptied each time.
+
+A module takes the fixtures by their names.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ pattern = "{user_id}:*"
 NAMESPACES = ("user", "points", "pickup", "company", "general", "flask", "areas", "statistics")
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server() -> Iterator[LarderServer]:
     with LarderServer(config=CONFIG) as running:
         yield running
