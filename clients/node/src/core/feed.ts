@@ -44,8 +44,8 @@ export class Feed {
   private start(): void {
     if (this.started) return;
     this.started = true;
-    const { watches, logger } = this.scope.core;
-    const ending = watches.open();
+    const { running, logger } = this.scope.core;
+    const ending = running.open();
     this.run(ending.signal)
       .catch((error: unknown) => {
         logger?.warn(`larder: no near cache of ${this.scope.namespace}: ${String(error)}`);
@@ -53,7 +53,7 @@ export class Feed {
       .finally(() => {
         this.ready = false;
         this.clear();
-        watches.end(ending);
+        running.end(ending);
       });
   }
 
@@ -143,10 +143,27 @@ export async function changing<R>(
   }
 }
 
-/** As {@link changing}, for a call that may concern all namespaces. */
-export async function changingAll<R>(core: Core, call: () => Promise<R>): Promise<R> {
+/** As {@link changing}, for an invalidation: the computations of now are not joined any more. */
+export async function removing<R>(
+  scope: Scope<any>,
+  forget: (feed: Feed) => void,
+  concerns: (key: string) => boolean,
+  call: () => Promise<R>,
+): Promise<R> {
+  const { flights } = scope.core;
+  flights.forget(scope.namespace, concerns);
+  try {
+    return await changing(scope, forget, call);
+  } finally {
+    flights.forget(scope.namespace, concerns);
+  }
+}
+
+/** As {@link removing}, for a call that may concern all namespaces. */
+export async function removingAll<R>(core: Core, call: () => Promise<R>): Promise<R> {
   const forget = () => {
     for (const feed of core.feeds.all()) feed.clear();
+    core.flights.forget(undefined, () => true);
   };
   forget();
   try {

@@ -6,6 +6,7 @@ import type { Codec } from './codecs.js';
 import { type Duration, fromWire, span, toWire } from './durations.js';
 import { larderError } from './errors.js';
 import { changing, type Feed } from './feed.js';
+import { retryDelay } from './fetching.js';
 import { errorName, filled, HeldLease, unfilled } from './lease.js';
 import { asLoaded, type Loaded, type ManyLoader, untilAborted } from './loaders.js';
 import { type ReadOptions, readFields, readResult } from './reads.js';
@@ -40,22 +41,20 @@ interface Missing<T, K> {
 }
 
 const FILL_BYTES = 3 * 1024 * 1024;
-const RETRY_SHARE = 0.5;
 
 /** One call of `getOrFetchMany`. */
 class FetchMany<T, K extends Key> {
   private readonly codec: Codec<T>;
   private readonly results = new Map<K, Result<T>>();
   private readonly deadline: number;
-  private readonly signal: AbortSignal;
 
   constructor(
     private readonly scope: Scope<any>,
     private readonly loader: ManyLoader<T, K> | undefined,
     private readonly options: FetchManyOptions<T> | undefined,
+    private readonly signal: AbortSignal,
   ) {
     this.codec = options?.codec ?? scope.codec;
-    this.signal = options?.signal ?? new AbortController().signal;
     const budget =
       options?.timeout === undefined ? scope.core.limits.wait : span(options.timeout, 'timeout');
     this.deadline = performance.now() + budget;
@@ -76,8 +75,7 @@ class FetchMany<T, K extends Key> {
       first = false;
       await this.load(missing);
       if (contended.length === 0) return;
-      const delay = retryAfter * (RETRY_SHARE + Math.random() * (1 - RETRY_SHARE));
-      if (performance.now() + delay >= this.deadline) {
+      if (performance.now() + retryAfter >= this.deadline) {
         if (this.loader === undefined) {
           for (const [key] of contended) this.results.set(key, missResult(false));
         } else {
@@ -85,7 +83,7 @@ class FetchMany<T, K extends Key> {
         }
         return;
       }
-      await sleep(delay, this.options?.signal);
+      await sleep(retryAfter, this.signal);
       part = contended;
     }
   }
@@ -113,7 +111,7 @@ class FetchMany<T, K extends Key> {
     let answers: BatchGetOrFetchResult[];
     try {
       const messages = await caller.collect(
-        methods.batchGetOrFetch, request, { ...how, signal: this.options?.signal },
+        methods.batchGetOrFetch, request, { ...how, signal: this.signal },
       );
       answers = messages.flatMap(({ results }) => results);
     } catch (error) {
@@ -142,9 +140,8 @@ class FetchMany<T, K extends Key> {
         this.leased(key, address, answer.outcome.value, answer.degraded, missing);
       } else {
         contended.push([key, address]);
-        const after =
-          answer?.outcome?.$case === 'contended' ? answer.outcome.value.retryAfter : undefined;
-        retryAfter = Math.min(retryAfter, fromWire(after) ?? 0);
+        const delay = retryDelay(answer?.outcome) ?? Number.POSITIVE_INFINITY;
+        retryAfter = Math.min(retryAfter, delay);
       }
     }
     return { missing, contended, retryAfter };
@@ -375,5 +372,15 @@ export async function getOrFetchMany<T, K extends Key>(
     throw new TypeError(`loader: expected a function, got ${typeof loader}`);
   }
   options?.signal?.throwIfAborted();
-  return new FetchMany(scope, loader, options).run([...new Set(keys)]);
+  const { caller, running, background } = scope.core;
+  caller.checkOpen();
+  const ending = running.open(options?.signal);
+  try {
+    const fetch = new FetchMany(scope, loader, options, ending.signal);
+    const results = fetch.run([...new Set(keys)]);
+    background.track(results);
+    return await results;
+  } finally {
+    running.end(ending);
+  }
 }
