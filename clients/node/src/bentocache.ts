@@ -12,7 +12,7 @@ export interface LarderDriverOptions extends ClientSource {
   prefix?: string;
 }
 
-/** What bentocache takes as a driver of the second layer. */
+/** A driver as bentocache takes it. */
 export interface LarderDriverFactory {
   options: LarderDriverOptions;
   factory: (config: LarderDriverOptions) => LarderDriver;
@@ -32,7 +32,7 @@ export function larderDriver(options: LarderDriverOptions = {}): LarderDriverFac
 export interface LarderBusOptions extends ClientSource {
   /** Namespace of the messages; `bentocache-bus` by default. */
   namespace?: string;
-  /** Told why a subscription ended, which an outage does not do; warnings by default. */
+  /** Called with the errors of subscriptions; they are warnings of the process by default. */
   onError?: (error: unknown) => void;
   /** Of bentocache: whether and how often messages that failed are repeated. */
   retryQueue?: { enabled?: boolean; maxSize?: number; retryInterval?: number | string | false };
@@ -61,7 +61,7 @@ export class LarderDriver {
   readonly #config: LarderDriverOptions;
   readonly #connection: Connection;
   readonly #handle: Namespace<string>;
-  /** What keys begin with: empty, or the nested namespaces, each with a colon. */
+  /** Prefix of keys: empty, or the nested namespaces, each with a colon. */
   readonly #path: string;
 
   constructor(config: LarderDriverOptions, parent?: { connection: Connection; path: string }) {

@@ -92,7 +92,7 @@ export class LarderStore extends EventEmitter {
   }
 }
 
-/** Keyv says 0, null and undefined for a value without an end. */
+/** 0, null and undefined are a value without an end in Keyv. */
 function lifetime(ttl: number | null | undefined): number {
   return ttl === undefined || ttl === null || ttl === 0 ? Number.POSITIVE_INFINITY : ttl;
 }

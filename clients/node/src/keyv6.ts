@@ -37,7 +37,17 @@ export class LarderStore extends EventEmitter {
     });
   }
 
-  /** What Keyv asks a store for. */
+  /** As in EventEmitter, with the type that Keyv gives to listeners. */
+  override listeners(event: string | symbol): ((...args: any[]) => void)[] {
+    return super.listeners(event) as ((...args: any[]) => void)[];
+  }
+
+  /** As in EventEmitter, with the type that Keyv gives to listeners. */
+  override rawListeners(event: string | symbol): ((...args: any[]) => void)[] {
+    return super.rawListeners(event) as ((...args: any[]) => void)[];
+  }
+
+  /** The contract that Keyv looks for. */
   get capabilities() {
     const method = { exists: true, methodType: 'async' as const };
     const methods = Object.fromEntries(METHODS.map((name) => [name, method]));

@@ -5,7 +5,7 @@ import { type Duration, FOREVER, type Namespace } from './index.js';
 export interface LarderStorageOptions extends ClientSource {
   /** Namespace of Larder; `unstorage` by default. */
   namespace?: string;
-  /** What all keys begin with, such as `cache:`; empty by default. */
+  /** Prefix of all keys, such as `cache:`; empty by default. */
   base?: string;
   /** Lifetime of items, in seconds or as text such as `5m`. None: as long as the server permits. */
   ttl?: Duration;
@@ -132,7 +132,7 @@ export function larderStorage(options: LarderStorageOptions = {}) {
       const ending = new AbortController();
       watches.add(ending);
       const changes = handle.watch({ keys: true, signal: ending.signal });
-      // The first event says that no change is missed from now on.
+      // From the first event on, no change is missed.
       await changes.next();
       void (async () => {
         for await (const change of changes) {

@@ -14,12 +14,12 @@ interface Message {
 
 /** How long a message can be read: subscribers read it at once, or not at all. */
 const MESSAGE_TTL = '1m';
-/** What bentocache does with its first layer if messages may be missing. */
+/** Makes bentocache clear its first layer: messages may be missing. */
 const CLEAR = { type: 'clear', keys: [] as string[] };
 
 /**
  * The bus of bentocache by Watch: a message is an entry, and its subscribers watch the namespace
- * for new entries. If messages may be missing, subscribers are told to clear their first layer.
+ * for new entries. If messages may be missing, subscribers clear their first layer.
  */
 export class LarderBus {
   #id: string = randomUUID();

@@ -5,7 +5,7 @@ import type { Connection } from './support.js';
 export interface KeyvSettings {
   /** Namespace of Larder for a Keyv without one; `keyv` by default. */
   defaultNamespace?: string;
-  /** What the names of namespaces begin with, so that Keyv has its own; empty by default. */
+  /** Prefix of the names of namespaces, so that Keyv has its own; empty by default. */
   prefix?: string;
 }
 

@@ -9,7 +9,7 @@ export type Ending =
   /** The connection ended before the answer. */
   | { kind: 'aborted' };
 
-/** What a capture asks while an answer is sent. */
+/** Decisions while an answer is sent. */
 export interface CaptureRules {
   /** Largest body that is kept, in bytes. */
   limit: number;
@@ -154,7 +154,7 @@ class Capture {
     const head = this.#head ?? headOf(this.#response);
     const body = Buffer.concat(this.#chunks);
     const length = head.headers['content-length'];
-    // An answer that is shorter than it says is not whole.
+    // An answer that is shorter than its Content-Length is not whole.
     if (length !== undefined && Number(length) !== body.length) {
       return this.#settle({ kind: 'aborted' });
     }

@@ -17,7 +17,7 @@ export interface StoredResponse extends Head {
   body: Buffer;
 }
 
-/** What an entry holds. */
+/** Content of an entry. */
 export type Stored =
   | StoredResponse
   /** Answers of this URL must not be cached: requests do not wait for each other. */

@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import type { Headers } from './entries.js';
 
-/** What the key of an answer is made of. */
+/** Parts of the key of an answer. */
 export interface KeyParts {
   method: string;
   /** Path and query, as in the first line of the request. */
@@ -27,7 +27,7 @@ export function pathTag(path: string): string {
   return `path:#${createHash('sha256').update(path).digest('hex')}`;
 }
 
-/** What besides the path makes different answers, without the headers. */
+/** All that makes different answers, besides the path and the headers. */
 export function paramsOf(parts: KeyParts, varyQuery: readonly string[] | undefined) {
   const params: Record<string, string> = {};
   const query = queryOf(parts.url, varyQuery);

@@ -2,7 +2,7 @@ import CachePolicy from 'http-cache-semantics';
 import fresh from 'fresh';
 import type { Head, Headers } from './entries.js';
 
-/** What decides whether an answer is cached. */
+/** Conditions for an answer to be cached. */
 export interface Rules {
   /** Whether the answer serves many users. */
   shared: boolean;
@@ -22,7 +22,7 @@ const EXPLICIT = /(?:^|,)\s*(?:max-age|s-maxage|no-cache)\s*(?:=|,|$)/i;
 /**
  * How long an answer is fresh, by RFC 9111.
  *
- * @param ttl milliseconds for an answer that does not say how long it is fresh
+ * @param ttl milliseconds for an answer without a lifetime of its own
  * @returns milliseconds; undefined if the answer must not be cached
  */
 export function freshFor(
@@ -45,7 +45,7 @@ export function freshFor(
   return Math.floor((policy.maxAge() - policy.age()) * 1000);
 }
 
-/** Whether an answer says how long it is fresh. */
+/** Whether an answer has a lifetime of its own, or none. */
 function isExplicit(headers: Headers): boolean {
   const control = headers['cache-control'];
   if (headers.expires !== undefined || EXPLICIT.test(control ?? '')) return true;

@@ -11,17 +11,14 @@ interface CacheControl {
 
 /** A value of Next.js; its other members depend on `kind`. */
 interface IncrementalValue {
-  kind: string;
-  headers?: Record<string, unknown>;
-  tags?: string[];
-  revalidate?: number | false;
-  [member: string]: unknown;
+  readonly kind: string;
 }
 
 /** An entry as Next.js reads it. */
 export interface IncrementalEntry {
   lastModified: number;
-  value: IncrementalValue | null;
+  /** As Next.js gave it. */
+  value: any;
   cacheControl?: CacheControl;
 }
 
@@ -34,14 +31,14 @@ interface CallContext {
   cacheControl?: CacheControl;
 }
 
-/** What Next.js gives to the constructor. */
+/** Argument of the constructor, as Next.js gives it. */
 export interface HandlerContext {
   dev?: boolean;
   serverDistDir?: string;
   revalidatedTags?: string[];
 }
 
-/** What the option `cacheHandler` of Next.js takes. */
+/** A handler for the option `cacheHandler` of Next.js. */
 export interface IncrementalHandler {
   get(key: string, context: CallContext): Promise<IncrementalEntry | null>;
   set(key: string, value: IncrementalValue | null, context: CallContext): Promise<void>;
@@ -143,10 +140,14 @@ function readBuildId(serverDistDir: string): string | undefined {
 }
 
 function tagsOf(value: IncrementalValue | null, context: CallContext): string[] {
-  const header = value?.headers?.[TAGS_HEADER];
+  const { headers, tags: own = [] } = (value ?? {}) as {
+    headers?: Record<string, unknown>;
+    tags?: string[];
+  };
+  const header = headers?.[TAGS_HEADER];
   const ofPage = typeof header === 'string' ? header.split(',') : [];
   const { tags = [], softTags = [] } = context;
-  return [...new Set([...ofPage, ...(value?.tags ?? []), ...tags, ...softTags])];
+  return [...new Set([...ofPage, ...own, ...tags, ...softTags])];
 }
 
 /** An entry that Next.js serves once more, and makes again in the background. */

@@ -15,7 +15,7 @@ export interface UseCacheEntry {
   revalidate: number;
 }
 
-/** What `cacheHandlers` of Next.js takes, as `CacheHandler` of `next/cache`. */
+/** A handler for `cacheHandlers` of Next.js, as `CacheHandler` of `next/cache`. */
 export interface UseCacheHandler {
   get(cacheKey: string, softTags: string[]): Promise<UseCacheEntry | undefined>;
   set(cacheKey: string, pendingEntry: Promise<UseCacheEntry>): Promise<void>;

@@ -14,7 +14,7 @@ import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 const client = new Client({ preset: 'local' });
 afterAll(() => client.close());
 
-/** What the decorators of TypeScript do. */
+/** As the decorators of TypeScript do it. */
 function decorate(type, name, decorators) {
   const descriptor = Object.getOwnPropertyDescriptor(type.prototype, name);
   for (const decorator of decorators) decorator(type.prototype, name, descriptor);

@@ -243,7 +243,7 @@ describe('what makes different answers', () => {
       await until(async () => (await in_(site.url, language)) === 'HIT', `a hit for ${language}`);
       expect(await in_(second.url, language)).toBe('HIT');
     }
-    // The first answer says that there are variants; each is made once more.
+    // From the first answer on it is clear that there are variants; each is made once more.
     expect(site.calls).toBe(4);
     await end(second.server);
     await client.close();

@@ -64,7 +64,7 @@ export function useExpress() {
     app: undefined as unknown as Express,
     url: '',
     namespace: '',
-    /** What the cache reports; a test that expects errors empties it. */
+    /** Errors of the cache; a test that expects errors empties it. */
     errors: [] as unknown[],
     calls: 0,
     cacheOf(options: LarderCacheOptions = {}): LarderCache {
