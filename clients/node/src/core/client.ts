@@ -11,7 +11,7 @@ import { Background, Flights } from './flights.js';
 import { NearCache, type NearCacheOptions } from './near-cache.js';
 import { Running } from './running.js';
 import { larderError } from './errors.js';
-import { sleep } from './timers.js';
+import { shared, sleep } from './timers.js';
 import { OpenTelemetry } from './telemetry.js';
 import { encodeNamespace } from './names.js';
 import { Namespace } from './namespace.js';
@@ -143,7 +143,7 @@ export class Client implements AsyncDisposable {
     const { timeout, signal } = options ?? {};
     return {
       timeout: timeout === undefined ? this.core.limits.call : positive(timeout, 'timeout'),
-      signal,
+      signal: shared(signal),
       namespace: '',
       count: this.core.counters.of(''),
       idempotent: true,

@@ -11,7 +11,7 @@ import {
   joinedResult, loadedResult, missResult, notStored, type Result, withError, type WriteResult,
 } from './results.js';
 import { type Address, addressOf, failsOpen, type Key, type Scope, spec } from './scope.js';
-import { sleep } from './timers.js';
+import { shared, sleep } from './timers.js';
 
 /** Options of `getOrFetch`. */
 export interface FetchOptions<T> extends ReadOptions<T> {
@@ -293,7 +293,7 @@ export async function getOrFetch<T>(
     if (held !== undefined) return nearHit(scope, held);
   }
   const fetch = new Fetch(scope, address, loader, options);
-  const signal = options?.signal;
+  const signal = shared(options?.signal);
   const answer = await scope.core.flights.run<T>({
     id: fetch.id(),
     namespace: scope.namespace,
