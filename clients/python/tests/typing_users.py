@@ -1,4 +1,4 @@
-"""Code of users, which mypy --strict and pyright accept. `test_typing` runs both."""
+"""Code of users, which mypy --strict and pyright accept. `test.sh types` runs both."""
 
 from __future__ import annotations
 
