@@ -20,7 +20,8 @@ class Boom extends Error {}
 
 const notes = {
   calls: Object.fromEntries(Object.keys(CALLS).map((name) => [name, 0])),
-  raised: [], wrong: [], hits: 0, degraded: 0, refused: 0, longest: 0, slowest: '', left: {},
+  raised: [], wrong: [], hits: 0, degraded: 0, refused: 0, longest: 0, slowest: '', causes: {},
+  left: {},
 };
 const client = new Client({ logger: null });
 const entries = client.namespace('soak', { tags: ['all'] });
@@ -40,7 +41,11 @@ function valueOf(key) {
 }
 
 function read(key, result) {
-  if (result.degraded) notes.degraded += 1;
+  if (result.degraded) {
+    const cause = result.error?.reason || result.error?.code || 'server';
+    notes.degraded += 1;
+    notes.causes[cause] = (notes.causes[cause] ?? 0) + 1;
+  }
   if (!result.found) return;
   notes.hits += 1;
   const value = result.value;

@@ -76,6 +76,7 @@ class Notes:
         self.calls = collections.Counter(dict.fromkeys(CALLS, 0))
         self.raised: list[str] = []
         self.wrong: list[str] = []
+        self.causes: collections.Counter[str] = collections.Counter()
         self.hits = self.degraded = self.refused = self.booms = 0
         self.longest = 0.0
         self.slowest = ""
@@ -86,6 +87,8 @@ class Notes:
         """A read was answered."""
         if result.degraded:
             self.degraded += 1
+            error = result.error
+            self.causes[getattr(error, "reason", "") or getattr(error, "code", "server")] += 1
         if result.found:
             self.hits += 1
             if not proved(key, result.value) and len(self.wrong) < 100:
@@ -114,7 +117,7 @@ class Notes:
     def report(self) -> str:
         """JSON for the script."""
         names = ("calls", "raised", "wrong", "hits", "degraded", "refused", "longest", "slowest")
-        return json.dumps({name: getattr(self, name) for name in (*names, "left")})
+        return json.dumps({name: getattr(self, name) for name in (*names, "causes", "left")})
 
 
 def callers() -> int:
