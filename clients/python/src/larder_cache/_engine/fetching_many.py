@@ -163,7 +163,7 @@ class _Batch:
             self.results[key] = miss
             return None
         if kind != "lease":
-            # An answer that this release does not know.
+            # An answer that this release lacks.
             missing.append(_Missing(key, ref, None, miss))
             return None
         granted = answer.lease
