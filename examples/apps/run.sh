@@ -6,9 +6,9 @@
 #   examples/apps/run.sh --serve    only starts all, for requests by hand
 #
 # Other arguments are those of the driver: --help. It needs redis-server, Python 3.11 or later
-# (PYTHON), Node.js 20 or later, and a binary of Larder: LARDER_BIN, or the newest one below target/. What it
-# installs is in target/example-apps, in clients/node and in examples/apps/express_app; a second run
-# installs nothing.
+# (PYTHON), Node.js 20 or later, and a binary of Larder: LARDER_BIN, or the newest one below target/.
+# What it installs is in target/example-apps, in clients/node and in examples/apps/express_app; a
+# second run installs nothing.
 set -euo pipefail
 
 apps=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
