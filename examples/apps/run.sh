@@ -5,10 +5,10 @@
 #   examples/apps/run.sh --quick    under a minute, with queries ten times as fast
 #   examples/apps/run.sh --serve    only starts all, for requests by hand
 #
-# Other arguments are those of the driver: --help. It needs redis-server, Python 3.10 or later,
-# Node.js 20 or later, and a binary of Larder: LARDER_BIN, or the newest one below target/. What it
-# installs is in target/example-apps, in clients/node and in examples/apps/express_app; a second run
-# installs nothing.
+# Other arguments are those of the driver: --help. It needs redis-server, Python 3.11 or later
+# (PYTHON), Node.js 20 or later, and a binary of Larder: LARDER_BIN, or the newest one below target/.
+# What it installs is in target/example-apps, in clients/node and in examples/apps/express_app; a
+# second run installs nothing.
 set -euo pipefail
 
 apps=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -62,6 +62,8 @@ install_node() {
 
 command -v redis-server >/dev/null || fail "redis-server is not installed"
 command -v node >/dev/null || fail "node is not installed"
+"${PYTHON:-python3}" -c 'import sys; sys.exit(sys.version_info < (3, 11))' ||
+    fail "${PYTHON:-python3} is not Python 3.11 or later: name one with PYTHON"
 larder=${LARDER_BIN:-$(newest_binary)}
 [[ -n $larder ]] || fail "there is no binary: run \`cargo build\`, or name one with LARDER_BIN"
 
