@@ -10,7 +10,7 @@ import { promisify } from 'node:util';
 import { build } from 'esbuild';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { VERSION } from '../src/index.js';
-import { useServer } from './support.js';
+import { until, useServer } from './support.js';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const project = mkdtempSync(join(tmpdir(), 'larder-package-'));
@@ -121,6 +121,24 @@ for await (const { type } of new Client().namespace('exit').watch()) {
   break;
 }`;
     expect(await node(file('watch.mjs', watch))).toBe('ready');
+  });
+
+  test('a server does not outlive the program that started it', async () => {
+    const program = `
+import { LarderServer } from 'larder-cache/testing';
+const server = await LarderServer.start();
+console.log(server.pid);
+process.exit(0);`;
+    const pid = Number(await node(file('server.mjs', program)));
+    expect(pid).toBeGreaterThan(0);
+    await until(() => {
+      try {
+        process.kill(pid, 0);
+        return false;
+      } catch {
+        return true;
+      }
+    }, 'the server has ended');
   });
 
   test('worker threads have clients of their own', async () => {

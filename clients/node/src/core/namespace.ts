@@ -89,6 +89,8 @@ export class Namespace<T = any> {
    * value at the same time, one runs its loader, and the others receive its result. Without a
    * loader, the origin that the server has for the namespace is asked.
    *
+   * A loader must not ask for the key that it computes: it would wait for itself.
+   *
    * An error of the loader is thrown as it is. A cache that is away, slow or full is none: the
    * loader runs, and nothing is stored.
    */

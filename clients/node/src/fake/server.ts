@@ -21,6 +21,13 @@ export interface LarderServerOptions {
 
 /** Configuration that makes tests repeatable: TTLs are as they were given. */
 const DEFAULT_CONFIG = '[defaults]\nttl_jitter = 0.0\n';
+const running = new Set<ChildProcess>();
+
+/** Servers do not outlive a program that ends without stopping them. */
+function killRunning(): void {
+  for (const child of running) child.kill('SIGKILL');
+}
+
 const STOP_MS = 10_000;
 const KEPT_LINES = 100;
 
@@ -68,6 +75,13 @@ export class LarderServer implements AsyncDisposable {
       },
       stdio: ['ignore', 'pipe', 'pipe'],
     });
+    if (running.size === 0) process.once('exit', killRunning);
+    running.add(child);
+    const forget = () => {
+      running.delete(child);
+      if (running.size === 0) process.off('exit', killRunning);
+    };
+    child.once('close', forget).once('error', forget);
     const lines: string[] = [];
     try {
       const target = await serving(child, lines, options.timeout ?? 10_000, binary);
