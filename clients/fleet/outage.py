@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from larder_cache.testing import LarderServer
+
 from processes import Broken, Worker, verdict
 
 OUTAGE = float(os.environ.get("OUTAGE", "45"))

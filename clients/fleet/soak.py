@@ -10,6 +10,7 @@ import time
 from typing import Any
 
 from larder_cache.testing import LarderServer
+
 from processes import Broken, Redis, Worker, verdict
 
 KINDS = ["threads", "asyncio", "node"]

@@ -6,6 +6,7 @@ import time
 import uuid
 
 from larder_cache.testing import LarderServer
+
 from processes import Broken, Redis, Worker, verdict
 
 FLEET = ["threads", "threads", "asyncio", "asyncio", "node", "node", "node", "node"]

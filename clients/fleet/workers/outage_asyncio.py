@@ -7,9 +7,9 @@ import json
 import sys
 import time
 
-from outages import PAUSE, Notes
-
 from larder_cache import AsyncClient
+
+from outages import PAUSE, Notes
 
 
 async def main() -> None:
@@ -34,7 +34,7 @@ async def main() -> None:
                     result = await entries.get_or_fetch(key, load)
                     notes.fetched(result, key)
                     notes.read(result, began, phase)
-                except Exception as error:  # noqa: BLE001  (any error of a read is a broken promise)
+                except Exception as error:  # noqa: BLE001
                     notes.raised.append(repr(error))
                 await asyncio.sleep(PAUSE)
 

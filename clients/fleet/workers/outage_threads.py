@@ -7,9 +7,9 @@ import sys
 import threading
 import time
 
-from outages import PAUSE, Notes
-
 from larder_cache import Client
+
+from outages import PAUSE, Notes
 
 notes = Notes()
 client = Client()
@@ -29,7 +29,7 @@ def caller(number: int) -> None:
             result = entries.get_or_fetch(key, lambda key=key: key)  # type: ignore[misc]
             notes.fetched(result, key)
             notes.read(result, began, phase)
-        except Exception as error:  # noqa: BLE001  (any error of a read is a broken promise)
+        except Exception as error:  # noqa: BLE001
             notes.raised.append(repr(error))
         time.sleep(PAUSE)
 

@@ -13,9 +13,10 @@ import time
 from typing import Any
 
 import grpc.aio
-from soaking import Boom, Notes, callers, some_call, some_key, some_keys, value_of
 
 from larder_cache import AsyncClient, NearCache
+
+from soaking import Boom, Notes, callers, some_call, some_key, some_keys, value_of
 
 logging.basicConfig(level=logging.ERROR)
 notes = Notes()
@@ -88,7 +89,7 @@ async def main() -> None:
                 call, began = some_call(), time.monotonic()
                 try:
                     await make(call, entries, near, counts)
-                except Exception as error:  # noqa: BLE001  (sorted into those that may be, and others)
+                except Exception as error:  # noqa: BLE001
                     notes.failed(call, error)
                 notes.done(call, began)
 

@@ -12,9 +12,10 @@ import time
 from typing import Any
 
 import grpc
-from soaking import Boom, Notes, callers, some_call, some_key, some_keys, value_of
 
 from larder_cache import Client, NearCache
+
+from soaking import Boom, Notes, callers, some_call, some_key, some_keys, value_of
 
 logging.basicConfig(level=logging.ERROR)
 before = {thread.name for thread in threading.enumerate()}
@@ -74,7 +75,7 @@ def caller() -> None:
         call, began = some_call(), time.monotonic()
         try:
             make(call)
-        except Exception as error:  # noqa: BLE001  (sorted into those that may be, and the others)
+        except Exception as error:  # noqa: BLE001
             notes.failed(call, error)
         notes.done(call, began)
 

@@ -23,9 +23,7 @@ def test_prefork_pool(target: str, tmp_path: Path, fork_support: str | None) -> 
     command += ["--without-mingle", "--without-gossip", "--without-heartbeat"]
     with Program(command, environment_for(target, settings)) as worker:
         until(lambda: "ready." in worker.errors, "the worker is ready", 60)
-        results = script(
-            "celery_send.py", target, str(TASKS), environment=settings, quiet=False
-        )
+        results = script("celery_send.py", target, str(TASKS), environment=settings, quiet=False)
         assert worker.stop() == 0
     assert [each["value"] for each in results] == [(n % 5) ** 2 for n in range(TASKS)]
     # Each task counted once, and all of them in processes that the worker has forked.

@@ -49,9 +49,7 @@ def test_blocking(target: str, key: str) -> None:
         release.wait(SOON)
         return "late"
 
-    leader = threading.Thread(
-        target=lambda: holder.namespace("closing").get_or_fetch(key, load)
-    )
+    leader = threading.Thread(target=lambda: holder.namespace("closing").get_or_fetch(key, load))
     leader.start()
     assert loading.wait(SOON)
     outcomes: dict[str, list[str]] = {}

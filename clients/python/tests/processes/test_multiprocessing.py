@@ -49,6 +49,16 @@ def test_forks_while_threads_are_in_calls(target: str, fork_support: str | None)
     assert facts["wrong"] == []
 
 
+@pytest.mark.parametrize("where", ["between-loops", "in-loop"])
+@pytest.mark.parametrize("fork_support", FORK_SUPPORT)
+def test_asyncio(target: str, fork_support: str | None, where: str) -> None:
+    environment = {"GRPC_ENABLE_FORK_SUPPORT": fork_support}
+    codes = script(
+        "asyncio_forks.py", target, where, environment=environment, limit=30, quiet=False
+    )
+    assert codes == [0, 0, 0]
+
+
 @hangs
 def test_naive_channel(target: str) -> None:
     environment = {"GRPC_ENABLE_FORK_SUPPORT": "0"}

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import sys
 import threading
 import time
+from typing import Any
 
-from larder_cache import AsyncClient, Client
-from larder_cache.testing import LarderServer  # noqa: F401  (its import starts nothing)
+from larder_cache import AsyncClient, Client, Namespace
+from larder_cache.errors import ClientClosed
 
 
 def used() -> Client:
@@ -35,10 +37,11 @@ def used() -> Client:
     return client
 
 
-def reading(entries: object) -> None:
-    """Reads until the process ends."""
-    while True:
-        entries.get("k")  # type: ignore[attr-defined]
+def reading(entries: Namespace[Any]) -> None:
+    """Reads until the process ends, or the client is closed."""
+    with contextlib.suppress(ClientClosed):
+        while True:
+            entries.get("k")
 
 
 async def asyncio_used() -> AsyncClient:
@@ -54,8 +57,8 @@ way = sys.argv[1]
 if way == "end":
     kept.append(used())
 elif way == "idle":
-    kept.append(Client(preset="local"))
-    kept[0].namespace("exits").get("k")  # type: ignore[attr-defined]
+    idle = Client(preset="local")
+    idle.namespace("exits").get("k")
 elif way == "exit":
     kept.append(used())
     sys.exit(0)
