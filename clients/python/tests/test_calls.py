@@ -7,7 +7,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from conftest import Setup
+from setups import Setup
 
 from larder_cache import (
     FOREVER,

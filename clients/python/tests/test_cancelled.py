@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from conftest import Loop, Setup, until
+from setups import Loop, Setup, until
 from test_fetch import Loader, together
 
 from larder_cache import AsyncClient, Loaded, Stale

@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from conftest import Setup, until
+from setups import Setup, until
 
 from larder_cache import Hit, Loaded, Miss, Stale, Stored
 

@@ -8,7 +8,7 @@ import time
 from typing import Any
 
 import pytest
-from conftest import CONFIG, Loop, Setup, until
+from setups import CONFIG, Loop, Setup, until
 
 from larder_cache import AsyncClient, Key, NearCache
 from larder_cache.events import (

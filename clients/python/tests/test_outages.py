@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
-from conftest import CONFIG, Loop, Setup, until
+from setups import CONFIG, Loop, Setup, until
 
 from larder_cache import (
     ClientClosed,

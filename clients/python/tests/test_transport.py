@@ -12,7 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
-from conftest import Loop, Setup, until
+from setups import Loop, Setup, until
 
 from larder_cache import AsyncClient, Client, Unauthenticated
 from larder_cache._gen import cache_service_pb2 as pb

@@ -47,15 +47,14 @@ def cache_result(
     ``areas`` for ``areas:``.
     """
     namespace = options.pop("namespace", None) or key_prefix.partition(":")[0] or NAMESPACE
-    shared = {"enabled": functools.partial(is_enabled, default=False), **options}
+    shared: dict[str, Any] = {"enabled": functools.partial(is_enabled, default=False), **options}
+    of_functions: dict[str, Any] = {"ignore": (HasEnviron,), **shared}
 
     def decorate(function: Callable[P, R]) -> Callable[P, R]:
         name = f"{key_prefix}{function.__name__}"
         if not key_prefix:
             name = f"{function.__module__}:{function.__qualname__}"
-        cached = cache_function(
-            timeout, name=name, namespace=namespace, **{"ignore": (HasEnviron,), **shared}
-        )(function)
+        cached = cache_function(timeout, name=name, namespace=namespace, **of_functions)(function)
         cached_view = cached_endpoint(
             namespace, ttl=timeout, name=name, methods=("GET", "HEAD", "POST"), **shared
         )(function)

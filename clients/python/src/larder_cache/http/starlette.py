@@ -47,7 +47,7 @@ def decorate_endpoint(function: Callable[..., Any], given: GivenOptions) -> Asyn
     """The cached endpoint of these options."""
     endpoint = Endpoint(endpoint_options(function, given, is_async=True), is_async=True)
     shape = Shape(function, inject=True)
-    serve_bytes = given["serve_bytes"]
+    serve_bytes = given.get("serve_bytes", False)
 
     def visit(args: tuple[Any, ...], kwargs: dict[str, Any]) -> StarletteVisit:
         return StarletteVisit(endpoint, shape, args, kwargs, serve_bytes=serve_bytes)
