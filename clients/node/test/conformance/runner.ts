@@ -266,7 +266,7 @@ export class RealServer implements Place {
 
   /** Clears what a former case has left. */
   async prepare(needs: readonly string[]): Promise<void> {
-    if (!needs.includes('gateway') && !needs.includes('proxy')) return;
+    if (!['calls', 'gateway', 'proxy'].some((need) => needs.includes(need))) return;
     await this.control.clear();
     this.accepted = (await this.control.do('connections')).accepted;
   }

@@ -273,7 +273,7 @@ class RealServer:
 
     def prepare(self, needs: list[str]) -> None:
         """Clears what a former case has left."""
-        if {"gateway", "proxy"} & set(needs):
+        if {"calls", "gateway", "proxy"} & set(needs):
             # A call that a caught error refers to keeps its channel open.
             gc.collect()
             self.control.clear()
