@@ -49,15 +49,24 @@ class Calls:
         if self.degraded:
             raise unavailable()
 
-    def outcome(self, id: EntryId, max_stale: float | None) -> tuple[int, Entry | None]:
-        """The outcome of a read, and the entry unless it is a miss."""
+    def outcome(
+        self, id: EntryId, max_stale: float | None, as_substitute: bool = False
+    ) -> tuple[int, Entry | None]:
+        """The outcome of a read, and the entry unless it is a miss.
+
+        `as_substitute`: the value is also returned in the window `stale_if_error`.
+        """
         entry = self.store.find(id)
         if entry is None:
             return pb.OUTCOME_MISS, None
         late = self.store.clock.now() - entry.expires
         if late < 0:
             return (pb.OUTCOME_NEGATIVE if entry.value is None else pb.OUTCOME_HIT), entry
-        if entry.value is None or (max_stale is not None and late >= max_stale):
+        policy = self.store.policy(id[0])
+        window = policy.staleness if as_substitute else policy.stale_while_revalidate
+        if max_stale is not None:
+            window = min(window, max_stale)
+        if entry.value is None or late >= window:
             return pb.OUTCOME_MISS, None
         return pb.OUTCOME_STALE, entry
 

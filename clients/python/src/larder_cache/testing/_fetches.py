@@ -100,13 +100,15 @@ class Fetches:
         store = self._store
         if self._calls.degraded:
             return self._degraded(ref, options)
-        outcome, entry = self._calls.outcome(id, checks.optional(options, "max_stale"))
+        outcome, entry = self._calls.outcome(
+            id, checks.optional(options, "max_stale"), as_substitute=True
+        )
         if entry is not None and outcome != pb.OUTCOME_STALE and not options.no_cache:
             status = pb.FETCH_STATUS_COALESCED if waited else pb.FETCH_STATUS_UNSPECIFIED
             return self._found(entry, outcome, options, index, status)
         stale = entry if outcome == pb.OUTCOME_STALE and not options.no_cache else None
         if options.only_if_cached:
-            if stale is not None:
+            if stale is not None and self._refreshing(stale):
                 return self._found(stale, outcome, options, index)
             return pb.GetOrFetchResponse(not_cached=pb.NotCached())
         failed = store.backoffs.get(id)
