@@ -1,0 +1,248 @@
+import { Metadata, Server, ServerCredentials, status } from '@grpc/grpc-js';
+import { describe, expect, onTestFinished, test } from 'vitest';
+import { Client, type ClientOptions, Unavailable } from '../src/index.js';
+import { CacheServiceService } from '../src/gen/larder/v1/cache_service.js';
+import { LarderServer } from '../src/testing.js';
+import { until } from './support.js';
+
+/** A port on which nothing listens. */
+const NOBODY = '127.0.0.1:1';
+
+function clientOf(options: ClientOptions): Client {
+  const client = new Client({ logger: null, ...options });
+  onTestFinished(() => client.close());
+  return client;
+}
+
+function isUnavailable(call: PromiseSettledResult<unknown>): boolean {
+  return call.status === 'rejected' && call.reason instanceof Unavailable;
+}
+
+describe('without a server', () => {
+  test('reads are misses, writes are not stored, loaders run, and the rest throws', async () => {
+    const client = clientOf({ target: NOBODY });
+    const cache = client.namespace('n');
+    expect(await cache.get('k')).toMatchObject({
+      outcome: 'MISS', degraded: true, error: { code: 'UNAVAILABLE' },
+    });
+    expect((await cache.getMany(['a', 'b'])).get('b')).toMatchObject({ degraded: true });
+    expect(await cache.has('k')).toBe(false);
+    expect(await cache.set('k', 1)).toMatchObject({
+      stored: false, reason: 'UNAVAILABLE', degraded: true,
+    });
+    expect((await cache.setMany({ k: 1 })).get('k')).toMatchObject({ reason: 'UNAVAILABLE' });
+    expect(await cache.touch('k', '1m')).toMatchObject({ found: false, degraded: true });
+    expect(await cache.getOrFetch('k', () => 5)).toMatchObject({
+      outcome: 'HIT', value: 5, tier: 'loader', degraded: true, stored: { reason: 'UNAVAILABLE' },
+    });
+    expect(await cache.getOrFetch('k')).toMatchObject({ outcome: 'MISS', degraded: true });
+    const many = await cache.getOrFetchMany(['a', 'b'], () => ({ a: 1 }));
+    expect(many.get('a')).toMatchObject({ value: 1, stored: { reason: 'UNAVAILABLE' } });
+    expect(many.get('b')).toMatchObject({ outcome: 'MISS' });
+    const failure = new RangeError('no');
+    await expect(cache.getOrFetch('k', () => Promise.reject(failure))).rejects.toBe(failure);
+    const thrown = await Promise.allSettled([
+      cache.delete('k'), cache.deleteMany(['k']), cache.invalidate({ tags: ['t'] }),
+      cache.invalidateNamespace(), cache.increment('k'), cache.patch('k', { merge: {} }),
+      cache.publishEvent('e'), cache.stats(), cache.countKeys(), cache.listKeys().next(),
+    ]);
+    expect(thrown.every(isUnavailable)).toBe(true);
+    expect(client.counters().n!.fail_open).toBeGreaterThanOrEqual(8);
+    await expect(client.connect(200)).rejects.toMatchObject({ code: 'UNAVAILABLE' });
+  });
+
+  test('onError: raise throws everywhere', async () => {
+    const cache = clientOf({ target: NOBODY }).namespace('n', { onError: 'raise' });
+    const thrown = await Promise.allSettled([
+      cache.get('k'), cache.getMany(['k']), cache.set('k', 1), cache.touch('k', 1),
+      cache.has('k'), cache.getOrFetch('k', () => 1), cache.getOrFetchMany(['k'], () => ({})),
+    ]);
+    expect(thrown.every(isUnavailable)).toBe(true);
+    expect(() => clientOf({ onError: 'never' as never })).toThrow('onError');
+  });
+
+  test('calls of a process still join', async () => {
+    const cache = clientOf({ target: NOBODY }).namespace('n');
+    let calls = 0;
+    const load = async () => {
+      calls += 1;
+      await new Promise((resolve) => setTimeout(resolve, 100));
+      return calls;
+    };
+    const results = await Promise.all([1, 2, 3].map(() => cache.getOrFetch('k', load)));
+    expect(results.map(({ value }) => value)).toEqual([1, 1, 1]);
+  });
+
+  test('the breaker answers after five outages, an outage is logged once', async () => {
+    const lines: string[] = [];
+    const logger = { warn: (line: string) => lines.push(line), info: (line: string) =>
+      lines.push(line) };
+    const server = await LarderServer.start();
+    const client = clientOf({ target: server.target, logger });
+    const cache = client.namespace('n');
+    await cache.set('k', 1);
+    expect(lines).toEqual([]);
+    await server.stop();
+    await until(async () => {
+      const { error } = await cache.get('k');
+      return (error as { reason?: string }).reason === 'BREAKER_OPEN';
+    }, 'the breaker is open');
+    const started = performance.now();
+    for (let call = 0; call < 100; call += 1) await cache.get('k');
+    expect(performance.now() - started).toBeLessThan(400);
+    // Calls that throw are tried all the same.
+    await expect(cache.delete('k')).rejects.toMatchObject({ reason: '' });
+    expect(lines).toHaveLength(1);
+    expect(lines[0]).toMatch('the cache is away');
+    const again = await LarderServer.start({ port: Number(server.target.split(':')[1]) });
+    onTestFinished(() => again.stop());
+    const back = performance.now();
+    await until(async () => !(await cache.get('k')).degraded, 'the cache is back');
+    expect(performance.now() - back).toBeLessThan(5000);
+    expect(lines).toHaveLength(2);
+    expect(lines[1]).toMatch('answers again');
+  });
+});
+
+describe('a server that is silent', () => {
+  test('costs the deadline until the breaker opens, and is found again', async () => {
+    const server = await LarderServer.start();
+    onTestFinished(() => server.stop());
+    const client = clientOf({ target: server.target, callTimeout: 100 });
+    const cache = client.namespace('n');
+    await cache.set('k', 1);
+    server.signal('SIGSTOP');
+    const started = performance.now();
+    expect(await cache.get('k')).toMatchObject({ error: { code: 'DEADLINE_EXCEEDED' } });
+    expect(performance.now() - started).toBeLessThan(1000);
+    server.signal('SIGCONT');
+    await until(async () => (await cache.get('k')).found, 'the server is found');
+  });
+
+  test('lambda: the next call takes another connection', async () => {
+    const server = await LarderServer.start();
+    onTestFinished(() => server.stop());
+    const client = clientOf({ target: server.target, preset: 'lambda', callTimeout: 100 });
+    const cache = client.namespace('n');
+    const before = client.stubs.cache.getChannel();
+    await cache.set('k', 1);
+    server.signal('SIGSTOP');
+    await cache.get('k');
+    server.signal('SIGCONT');
+    await until(async () => (await cache.get('k')).found, 'the server is found');
+    expect(client.stubs.cache.getChannel()).not.toBe(before);
+    const idle = clientOf({ target: server.target, maxIdle: 20 });
+    const first = idle.stubs.cache.getChannel();
+    await new Promise((resolve) => setTimeout(resolve, 40));
+    expect((await idle.namespace('n').get('k')).found).toBe(true);
+    expect(idle.stubs.cache.getChannel()).not.toBe(first);
+  });
+});
+
+/** A server that fails as it is told, and keeps the metadata of its calls. */
+async function failingServer(codes: status[]) {
+  const calls: { path: string; metadata: Metadata }[] = [];
+  const server = new Server();
+  const fail = (path: string) => (call: any, answer: any) => {
+    calls.push({ path, metadata: call.metadata });
+    const code = codes.shift();
+    if (code === undefined) answer(null, {});
+    else answer({ code, details: 'as told' });
+  };
+  const methods = Object.entries(CacheServiceService);
+  const handlers = Object.fromEntries(methods.map(([name, { path }]) => [name, fail(path)]));
+  // All answers are the empty message.
+  const responseSerialize = () => Buffer.alloc(0);
+  const service = Object.fromEntries(
+    methods.map(([name, method]) => [name, { ...method, responseSerialize }]),
+  );
+  server.addService(service as never, handlers as never);
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) => {
+      if (error === null) resolve(bound);
+      else reject(error);
+    });
+  });
+  onTestFinished(() => server.forceShutdown());
+  return { target: `127.0.0.1:${port}`, calls };
+}
+
+describe('retries', () => {
+  const { UNAVAILABLE, RESOURCE_EXHAUSTED, INTERNAL } = status;
+
+  test('only UNAVAILABLE, and at most three attempts', async () => {
+    const twice = await failingServer([UNAVAILABLE, UNAVAILABLE]);
+    const client = clientOf({ target: twice.target, onError: 'raise' });
+    await client.namespace('n').delete('k');
+    expect(twice.calls).toHaveLength(3);
+    expect(client.counters().n!.retries).toBe(2);
+    for (const codes of [[UNAVAILABLE, UNAVAILABLE, UNAVAILABLE, UNAVAILABLE]]) {
+      const server = await failingServer(codes);
+      await expect(clientOf({ target: server.target }).namespace('n').delete('k')).rejects.toThrow(
+        'as told',
+      );
+      expect(server.calls).toHaveLength(3);
+    }
+    for (const code of [RESOURCE_EXHAUSTED, INTERNAL]) {
+      const server = await failingServer([code, code]);
+      expect(await clientOf({ target: server.target }).namespace('n').get('k')).toMatchObject({
+        degraded: true,
+      });
+      expect(server.calls).toHaveLength(1);
+    }
+  });
+
+  test('never increment, patch, and what has a condition', async () => {
+    for (const call of [
+      (client: Client) => client.namespace('n').increment('k'),
+      (client: Client) => client.namespace('n').patch('k', { merge: {} }),
+      (client: Client) => client.namespace('n').set('k', 1, { ifAbsent: true }),
+      (client: Client) => client.namespace('n').delete('k', { ifVersion: 'v' }),
+      (client: Client) => client.namespace('n').delete('k', { returnValue: true }),
+    ]) {
+      const server = await failingServer([UNAVAILABLE, UNAVAILABLE]);
+      const client = clientOf({ target: server.target, onError: 'raise' });
+      await expect(call(client)).rejects.toBeInstanceOf(Unavailable);
+      expect(server.calls).toHaveLength(1);
+    }
+  });
+
+  test('the budget ends them', async () => {
+    const server = await failingServer(Array.from({ length: 100 }, () => UNAVAILABLE));
+    const cache = clientOf({ target: server.target }).namespace('n');
+    for (let call = 0; call < 10; call += 1) await cache.delete('k').catch(() => {});
+    expect(server.calls.length).toBeLessThan(16);
+  });
+
+  test('metadata: token, schema version and the name of the client', async () => {
+    const server = await failingServer([]);
+    let tokens = 0;
+    const client = clientOf({
+      target: server.target,
+      schemaVersion: 'v2',
+      token: async () => {
+        tokens += 1;
+        return { token: `t${tokens}`, expiresIn: 60_000 };
+      },
+    });
+    await Promise.all([client.namespace('n').get('a'), client.namespace('n').get('b')]);
+    await client.namespace('n').get('c');
+    expect(tokens).toBe(1);
+    const { metadata } = server.calls[2]!;
+    expect(metadata.get('authorization')).toEqual(['Bearer t1']);
+    expect(metadata.get('larder-schema-version')).toEqual(['v2']);
+    expect(String(metadata.get('user-agent'))).toMatch(/^larder-node\/\d/);
+  });
+
+  test('a token that is refused is asked for again', async () => {
+    const server = await failingServer([status.UNAUTHENTICATED]);
+    let tokens = 0;
+    const client = clientOf({ target: server.target, token: () => `t${(tokens += 1)}` });
+    await client.namespace('n').get('k');
+    expect(server.calls.map(({ metadata }) => metadata.get('authorization')[0])).toEqual([
+      'Bearer t1', 'Bearer t2',
+    ]);
+    const broken = clientOf({ target: server.target, token: () => { throw new Error('no idp'); } });
+    expect(await broken.namespace('n').get('k')).toMatchObject({ error: { reason: 'NO_TOKEN' } });
+  });
+});
