@@ -9,10 +9,7 @@ use std::{
     time::Duration,
 };
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use serde_json::Value as Json;
 use tokio::{
     fs,
@@ -20,7 +17,10 @@ use tokio::{
     time::timeout,
 };
 
-use crate::wait::until;
+use crate::{
+    suspension::{send_signal, suspend},
+    wait::until,
+};
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 const STOP_LIMIT: Duration = Duration::from_secs(10);
@@ -115,8 +115,8 @@ impl LarderProcess {
     /// Ends the process; kills it if it does not end in time.
     pub(crate) async fn stop(&mut self) -> Result<(), String> {
         // A suspended process takes the signal only when it continues.
-        self.signal(Signal::SIGTERM)?;
-        self.signal(Signal::SIGCONT)?;
+        send_signal(self.process.as_ref(), Signal::SIGTERM)?;
+        self.resume()?;
         let Some(mut process) = self.process.take() else { return Ok(()) };
         if timeout(STOP_LIMIT, process.wait()).await.is_err() {
             process.kill().await.map_err(|error| error.to_string())?;
@@ -124,11 +124,14 @@ impl LarderProcess {
         Ok(())
     }
 
-    /// Sends a signal to the process.
-    pub(crate) fn signal(&self, signal: Signal) -> Result<(), String> {
-        let id = self.process.as_ref().and_then(Child::id).ok_or("the server does not run")?;
-        let id = i32::try_from(id).map_err(|error| error.to_string())?;
-        kill(Pid::from_raw(id), signal).map_err(|error| error.to_string())
+    /// Suspends the process.
+    pub(crate) async fn pause(&self) -> Result<(), String> {
+        suspend(self.process.as_ref()).await
+    }
+
+    /// Continues the process.
+    pub(crate) fn resume(&self) -> Result<(), String> {
+        send_signal(self.process.as_ref(), Signal::SIGCONT).map(drop)
     }
 }
 

@@ -14,6 +14,7 @@ mod raw_codec;
 mod recorder;
 mod redis_process;
 mod session;
+mod suspension;
 mod wait;
 
 use serde_json::{Value, json};

@@ -2,16 +2,16 @@
 
 use std::{path::Path, process::Stdio, time::Duration};
 
-use nix::{
-    sys::signal::{Signal, kill},
-    unistd::Pid,
-};
+use nix::sys::signal::Signal;
 use tokio::{
     net::UnixStream,
     process::{Child, Command},
 };
 
-use crate::wait::until;
+use crate::{
+    suspension::{send_signal, suspend},
+    wait::until,
+};
 
 const START_LIMIT: Duration = Duration::from_secs(20);
 
@@ -64,10 +64,13 @@ impl RedisProcess {
         process.kill().await.map_err(|error| error.to_string())
     }
 
-    /// Sends a signal to the process.
-    pub(crate) fn signal(&self, signal: Signal) -> Result<(), String> {
-        let id = self.process.as_ref().and_then(Child::id).ok_or("redis-server does not run")?;
-        let id = i32::try_from(id).map_err(|error| error.to_string())?;
-        kill(Pid::from_raw(id), signal).map_err(|error| error.to_string())
+    /// Suspends the process.
+    pub(crate) async fn pause(&self) -> Result<(), String> {
+        suspend(self.process.as_ref()).await
+    }
+
+    /// Continues the process.
+    pub(crate) fn resume(&self) -> Result<(), String> {
+        send_signal(self.process.as_ref(), Signal::SIGCONT).map(drop)
     }
 }

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use nix::sys::signal::Signal;
 use serde_json::{Value as Json, json};
 use tempfile::TempDir;
 
@@ -126,8 +125,8 @@ impl Servers {
         match state {
             ServerState::Stop => self.larder.stop().await,
             ServerState::Start => self.larder.launch().await,
-            ServerState::Pause => self.larder.signal(Signal::SIGSTOP),
-            ServerState::Resume => self.larder.signal(Signal::SIGCONT),
+            ServerState::Pause => self.larder.pause().await,
+            ServerState::Resume => self.larder.resume(),
         }
     }
 
@@ -136,8 +135,8 @@ impl Servers {
         match state {
             ServerState::Stop => redis.stop().await,
             ServerState::Start => redis.launch().await,
-            ServerState::Pause => redis.signal(Signal::SIGSTOP),
-            ServerState::Resume => redis.signal(Signal::SIGCONT),
+            ServerState::Pause => redis.pause().await,
+            ServerState::Resume => redis.resume(),
         }
     }
 }

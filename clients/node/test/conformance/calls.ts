@@ -63,7 +63,12 @@ export const CALLS: Record<string, Call> = {
   get: (on, { key, ...rest }, signal) => on.get(key, options(rest, signal)),
   async get_and_change(on, { key, path, value }) {
     const result = await on.get(key);
-    (result.value as any)[path].push(value);
+    try {
+      (result.value as any)[path].push(value);
+    } catch (error) {
+      // A client may make its values unchangeable.
+      if (!(error instanceof TypeError)) throw error;
+    }
     return result;
   },
   set: (on, { key, value, ...rest }, signal) => on.set(key, value, options(rest, signal)),

@@ -179,7 +179,9 @@ class CaseRun:
         namespace = self._handle(handle)
         if operation == "get_and_change":
             result = await self._caller.call(namespace.get, args["key"])
-            result.value[args["path"]].append(args["value"])
+            # A client may make its values unchangeable.
+            with contextlib.suppress(TypeError, AttributeError):
+                result.value[args["path"]].append(args["value"])
             return as_data(result)
         if operation == "list_keys":
             items = await self._caller.collect(namespace.list_keys, **args)
