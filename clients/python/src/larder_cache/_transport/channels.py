@@ -60,6 +60,10 @@ def channel_arguments(options: Options) -> list[tuple[str, Any]]:
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.keepalive_permit_without_calls", 0),
     ]
+    found = addresses(options.target)
+    if len(found) > 1:
+        # gRPC would send the whole list, which servers refuse.
+        arguments.append(("grpc.default_authority", found[0]))
     if options.keepalive_time is not None:
         arguments.append(("grpc.keepalive_time_ms", int(options.keepalive_time * 1000)))
         arguments.append(("grpc.keepalive_timeout_ms", int(options.keepalive_timeout * 1000)))
