@@ -37,3 +37,8 @@ export type {
   Result, Stale, Stored, Tier, Touched, WriteResult,
 } from './core/results.js';
 export { VERSION } from './core/version.js';
+export {
+  cached, type Cached, cachedMany, type CachedManyOptions, type CachedOptions, type ManyValues,
+} from './core/cached.js';
+export type { CallKey, CallKeyOptions } from './core/call-keys.js';
+export { canonical, type LarderKey, NotCanonical } from './core/canonical.js';

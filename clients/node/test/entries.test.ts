@@ -167,7 +167,8 @@ describe('entries', () => {
     expect(await cache.increment('n', 5, { initial: 10 })).toMatchObject({ value: 15 });
     expect(await cache.increment('n', -20n)).toMatchObject({ value: -5 });
     expect((await cache.increment('n', 2n ** 62n)).value).toBe(2n ** 62n - 5n);
-    await expect(cache.increment('n', 2n ** 62n + 5n)).rejects.toMatchObject({ reason: 'OVERFLOW' });
+    const over = cache.increment('n', 2n ** 62n + 5n);
+    await expect(over).rejects.toMatchObject({ reason: 'OVERFLOW' });
     await expect(cache.increment('k')).rejects.toMatchObject({ reason: 'NOT_AN_INTEGER' });
     await expect(cache.increment('k')).rejects.toBeInstanceOf(FailedPrecondition);
     await expect(cache.increment('n', 0.5)).rejects.toThrow('delta: expected a whole number');

@@ -201,7 +201,8 @@ describe('getOrFetch', () => {
         return Number(encoded.value);
       },
     };
-    expect((await cache.getOrFetch('k', () => 5, { codec })).stored).toMatchObject({ stored: true });
+    const replaced = await cache.getOrFetch('k', () => 5, { codec });
+    expect(replaced.stored).toMatchObject({ stored: true });
     expect((await cache.get('k')).value).toBe(5);
   });
 

@@ -77,6 +77,7 @@ export class Caller {
 
   close(): void {
     this.state = 'closed';
+    this.telemetry?.close();
     this.transport.close();
   }
 

@@ -12,6 +12,7 @@ import { NearCache, type NearCacheOptions } from './near-cache.js';
 import { Watches } from './watching.js';
 import { larderError } from './errors.js';
 import { sleep } from './timers.js';
+import { OpenTelemetry } from './telemetry.js';
 import { encodeNamespace } from './names.js';
 import { Namespace } from './namespace.js';
 import { type ClientOptions, grpcTransport, limits, type OnError } from './options.js';
@@ -70,8 +71,9 @@ export class Client implements AsyncDisposable {
     this.transport = options.transport ?? grpcTransport(options);
     const logger = options.logger === undefined ? CONSOLE : (options.logger ?? undefined);
     const counters = new Counters();
+    const telemetry = options.telemetry === false ? undefined : new OpenTelemetry(counters);
     this.core = {
-      caller: new Caller(this.transport, logger, undefined),
+      caller: new Caller(this.transport, logger, telemetry),
       counters,
       limits: bounds,
       flights: new Flights(),

@@ -167,8 +167,8 @@ export function filled(scope: Scope<any>, answer: SetResponse): WriteResult {
 }
 
 /**
- * The result of a fill that has failed; throws a mistake. A value over the limit is no mistake here:
- * the loader's value is still the caller's.
+ * The result of a fill that has failed; throws a mistake. A value over the limit is no mistake
+ * here: the loader's value is still the caller's.
  */
 export function unfilled(scope: Scope<any>, error: unknown): WriteResult {
   const tooLarge = error instanceof LarderError && error.reason === 'VALUE_TOO_LARGE';

@@ -43,7 +43,9 @@ export function parseTarget(target: string): Target {
     return parts.host;
   });
   const loopback = hosts.every(isLoopback);
-  if (list.length === 1) return { uri: scheme === null ? `dns:${list[0]!.trim()}` : target, loopback };
+  if (list.length === 1) {
+    return { uri: scheme === null ? `dns:${list[0]!.trim()}` : target, loopback };
+  }
   registerList();
   return { uri: `${LIST_SCHEME}:${list.map((address) => address.trim()).join(',')}`, loopback };
 }
