@@ -1,0 +1,39 @@
+"""A server for all tests of this folder, and a namespace for each of them."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from larder_cache import Client
+from larder_cache.testing import LarderServer
+
+CONFIG = """
+[defaults]
+ttl = "10m"
+ttl_jitter = 0.0
+abandon_backoff = "50ms"
+
+[namespaces.swr]
+stale_while_revalidate = "10m"
+"""
+
+_numbers = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def server() -> Iterator[LarderServer]:
+    with LarderServer(config=CONFIG) as running:
+        yield running
+
+
+@pytest.fixture(scope="session")
+def client(server: LarderServer) -> Client:
+    return server.client()
+
+
+@pytest.fixture
+def space() -> str:
+    return f"test-{next(_numbers)}"
