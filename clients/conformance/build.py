@@ -22,7 +22,9 @@ CASE_FIELDS = {
     "name", "needs", "via", "namespace", "clients", "handles", "loaders", "each", "steps",
 }
 # Features that a case names. The others follow from its steps.
-NAMED_FEATURES = {"big_integers", "call_keys", "near_cache", "pass_on", "threads", "two_clients"}
+NAMED_FEATURES = {
+    "big_integers", "call_keys", "more_types", "near_cache", "pass_on", "threads", "two_clients",
+}
 VIA = {"server", "proxy", "gateway"}
 HANDLE_FIELDS = {"client", "namespace", "ttl", "tags", "on_error", "near_cache"}
 CLIENT_FIELDS = {

@@ -13,6 +13,7 @@ from .loaders import CountedLoader
 
 ARGUMENT_TIMES = frozenset({"ttl", "max_stale", "touch", "hold_off", "timeout"})
 CLIENT_TIMES = frozenset({"call_timeout", "connect_timeout"})
+_FEATURES = frozenset({"threads", "two_clients", "big_integers", "call_keys", "more_types"})
 # One thread for each call that a case has in flight.
 _THREADS = 120
 
@@ -72,7 +73,8 @@ def arguments(args: dict[str, Any]) -> dict[str, Any]:
 class Threads:
     """Makes the calls of the blocking client, each in a thread."""
 
-    features = frozenset({"threads", "two_clients", "big_integers"})
+    features = _FEATURES
+    is_async = False
     client_class: Any = Client
 
     def __init__(self) -> None:
@@ -99,7 +101,8 @@ class Threads:
 class Tasks:
     """Makes the calls of the client for asyncio."""
 
-    features = frozenset({"threads", "two_clients", "big_integers", "cancel"})
+    features = _FEATURES | {"cancel"}
+    is_async = True
     client_class: Any = AsyncClient
 
     def loader(self, loader: CountedLoader) -> Any:

@@ -5,7 +5,10 @@ from __future__ import annotations
 import base64
 import math
 import re
+from datetime import date, datetime, time
+from decimal import Decimal
 from typing import Any
+from uuid import UUID
 
 _DURATION = re.compile(r"(-?\d+(?:\.\d+)?)(ms|s|m|h|d)")
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -13,6 +16,16 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 TIMES = frozenset({"ttl", "ttl_remaining", "age", "retry_after"})
 # Tolerance of durations, in seconds.
 _CLOSE = 0.0015
+
+
+class OwnForm:
+    """A value with a canonical form of its own."""
+
+    def __init__(self, form: Any) -> None:
+        self._form = form
+
+    def __larder_key__(self) -> Any:
+        return self._form
 
 
 class Mismatch(AssertionError):
@@ -57,6 +70,14 @@ _TAGS: dict[str, Any] = {
     "$items": _items,
     "$raw": lambda given, _: given,
     "$callable": lambda given, _: lambda: given,
+    "$set": lambda given, _: set(given),
+    "$datetime": lambda given, _: datetime.fromisoformat(given),
+    "$date": lambda given, _: date.fromisoformat(given),
+    "$time": lambda given, _: time.fromisoformat(given),
+    "$uuid": lambda given, _: UUID(given),
+    "$decimal": lambda given, _: Decimal(given),
+    "$opaque": lambda given, _: object(),
+    "$own_form": lambda given, _: OwnForm(given),
 }
 
 

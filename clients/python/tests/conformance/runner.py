@@ -12,6 +12,7 @@ from larder_cache import LarderError
 
 from .callers import CLIENT_TIMES, arguments, as_data, error_as_data
 from .control import Control
+from .functions import DecoratedFunctions
 from .grammar import Mismatch, expand, fits, match, match_step, seconds
 from .loaders import CountedLoader, Gate, LoaderFailed
 
@@ -32,6 +33,7 @@ class CaseRun:
         self._clients: dict[str, Any] = {}
         self._handles: dict[str, Any] = {}
         self._tasks: dict[str, asyncio.Task[Any]] = {}
+        self._functions: dict[str, DecoratedFunctions] = {}
         specs = case.get("loaders", {})
         self._gates = {spec["gate"]: Gate() for spec in specs.values() if "gate" in spec}
         self._loaders = {
@@ -177,6 +179,8 @@ class CaseRun:
             await self._caller.call(client.close)
             return {}
         namespace = self._handle(handle)
+        if operation == "call":
+            return await self._call_function(namespace, handle, args)
         if operation == "get_and_change":
             result = await self._caller.call(namespace.get, args["key"])
             # A client may make its values unchangeable.
@@ -189,6 +193,15 @@ class CaseRun:
         if "loader" in args:
             args["loader"] = self._caller.loader(self._loaders[args["loader"]])
         return as_data(await self._caller.call(getattr(namespace, operation), **args))
+
+    async def _call_function(self, namespace: Any, handle: str, args: dict[str, Any]) -> Any:
+        functions = self._functions.get(handle)
+        if functions is None:
+            functions = DecoratedFunctions(namespace, self._caller.is_async)
+            self._functions[handle] = functions
+        name = args["function"]
+        value = await self._caller.call(functions[name], *args["positional"], **args["named"])
+        return {"value": value, "runs": functions.runs[name]}
 
     def _handle(self, name: str) -> Any:
         if name not in self._handles:
