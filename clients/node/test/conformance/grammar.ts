@@ -10,6 +10,11 @@ const TIMES = new Set(['ttl', 'ttl_remaining', 'age', 'retry_after']);
 /** Tolerance of durations, in milliseconds. */
 const CLOSE = 1.5;
 
+/** An object that cannot be part of a key. */
+class Opaque {
+  readonly socket = new AbortController();
+}
+
 /** A result that is not as expected. */
 export class Mismatch extends Error {}
 
@@ -43,6 +48,10 @@ const TAGS: Record<string, (given: any, bound: Bound) => unknown> = {
   $raw: (given) => given,
   $callable: (given) => () => given,
   $var: (given, bound) => bound.get(given),
+  $set: (given) => new Set(given),
+  $datetime: (given) => new Date(given),
+  $opaque: () => new Opaque(),
+  $own_form: (given) => ({ toLarderKey: () => given }),
 };
 const MATCHERS = new Set(['$between', '$any', '$not', '$has', '$begins', '$exactly']);
 

@@ -3,6 +3,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { Client, LarderError, type Namespace } from '../../src/index.js';
 import { asData, CALLS, camel, counter, errorAsData } from './calls.js';
 import type { Control } from './control.js';
+import { DecoratedFunctions } from './functions.js';
 import {
   type Bound, expand, type Fields, fits, match, matchStep, milliseconds, Mismatch,
 } from './grammar.js';
@@ -46,6 +47,7 @@ export class CaseRun {
   private readonly clients = new Map<string, Client>();
   private readonly handles = new Map<string, Namespace>();
   private readonly tasks = new Map<string, { call: Promise<any>; cancel: AbortController }>();
+  private readonly functions = new Map<string, DecoratedFunctions>();
   private readonly gates = new Map<string, Gate>();
   private readonly loaders = new Map<string, CountedLoader>();
 
@@ -197,6 +199,11 @@ export class CaseRun {
     if (step.do === 'new_client') return this.newClient(args).close();
     if (args.loader !== undefined) args.loader = this.loaders.get(args.loader);
     const namespace = this.handles.get(name) ?? this.newHandle(name, {});
+    if (step.do === 'call') {
+      const functions = this.functions.get(name) ?? new DecoratedFunctions(namespace);
+      this.functions.set(name, functions);
+      return functions.call(args);
+    }
     return asData(await CALLS[step.do]!(namespace, args, signal));
   }
 
