@@ -23,7 +23,8 @@ CASE_FIELDS = {
 }
 # Features that a case names. The others follow from its steps.
 NAMED_FEATURES = {
-    "big_integers", "call_keys", "more_types", "near_cache", "pass_on", "threads", "two_clients",
+    "big_integers", "call_keys", "more_types", "near_cache", "pass_on", "threads", "tracing",
+    "two_clients",
 }
 VIA = {"server", "proxy", "gateway"}
 HANDLE_FIELDS = {"client", "namespace", "ttl", "tags", "on_error", "near_cache"}
@@ -35,12 +36,12 @@ LOADER_FIELDS = {"value", "by_key", "fail", "gate", "delay", "ttl", "tags", "sto
 STEP_FIELDS = {
     "do", "handle", "args", "expect", "raises", "bind", "as", "copies", "for_each", "wait_until",
     "within", "at_least", "join", "cancel", "open", "loading", "loads", "loaded_keys", "advance",
-    "real", "server", "fault", "delay", "connections", "script", "calls", "counters",
+    "real", "traced", "watched", "never", "ended", "server", "fault", "delay", "connections", "script", "calls", "counters",
 }
 # Exactly one of them makes the kind of a step.
 STEP_KINDS = {
     "do", "join", "cancel", "open", "loading", "loads", "advance", "server", "fault",
-    "connections", "script", "calls", "counters",
+    "connections", "script", "calls", "counters", "watched",
 }
 READ = {"key", "params"}
 OPERATIONS = {
@@ -63,6 +64,7 @@ OPERATIONS = {
     "list_keys": {"glob", "page_size"},
     "count_keys": {"glob"},
     "stats": set(),
+    "watch": {"keys"},
     "connect": set(),
     "close": set(),
     "new_client": CLIENT_FIELDS,

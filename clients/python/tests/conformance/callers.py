@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextvars
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -10,10 +11,13 @@ from larder_cache import FOREVER, AsyncClient, Client, NotStored, Stored
 
 from .grammar import seconds
 from .loaders import CountedLoader
+from .spans import SPAN_FEATURES
 
 ARGUMENT_TIMES = frozenset({"ttl", "max_stale", "touch", "hold_off", "timeout"})
 CLIENT_TIMES = frozenset({"call_timeout", "connect_timeout"})
-_FEATURES = frozenset({"threads", "two_clients", "big_integers", "call_keys", "more_types"})
+_FEATURES = SPAN_FEATURES | {
+    "threads", "two_clients", "big_integers", "call_keys", "more_types",
+}
 # One thread for each call that a case has in flight.
 _THREADS = 120
 
@@ -87,11 +91,23 @@ class Threads:
     async def call(self, call: Any, *args: Any, **named: Any) -> Any:
         """Makes a call."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._pool, lambda: call(*args, **named))
+        context = contextvars.copy_context()
+        return await loop.run_in_executor(
+            self._pool, lambda: context.run(call, *args, **named)
+        )
 
     async def collect(self, call: Any, **named: Any) -> list[Any]:
         """All items of a call that returns an iterator."""
         return list(await self.call(lambda: list(call(**named))))
+
+    async def watch(self, namespace: Any, args: dict[str, Any], each: Any) -> None:
+        """Calls `each` with every event, until the iterator ends."""
+
+        def read() -> None:
+            for event in namespace.watch(**args):
+                each(event)
+
+        await self.call(read)
 
     async def close(self) -> None:
         """Ends the threads."""
@@ -117,6 +133,11 @@ class Tasks:
     async def collect(self, call: Any, **named: Any) -> list[Any]:
         """All items of a call that returns an iterator."""
         return [item async for item in call(**named)]
+
+    async def watch(self, namespace: Any, args: dict[str, Any], each: Any) -> None:
+        """Calls `each` with every event, until the iterator ends."""
+        async for event in namespace.watch(**args):
+            each(event)
 
     async def close(self) -> None:
         """Has nothing to end."""

@@ -111,7 +111,7 @@ def _matcher(tag: str, given: Any, actual: Any, place: str, bound: dict[str, Any
     fits = {
         "$any": lambda: actual not in (None, ""),
         "$not": lambda: not same(expand(given, bound), actual),
-        "$has": lambda: actual is not None and given in actual,
+        "$has": lambda: actual is not None and expand(given, bound) in actual,
         "$begins": lambda: isinstance(actual, str) and actual.startswith(given),
         "$exactly": lambda: same(expand(given, bound), {} if actual is None else actual),
     }[tag]()

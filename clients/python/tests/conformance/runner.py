@@ -15,6 +15,8 @@ from .control import Control
 from .functions import DecoratedFunctions
 from .grammar import Mismatch, expand, fits, match, match_step, seconds
 from .loaders import CountedLoader, Gate, LoaderFailed
+from .spans import in_span
+from .watching import Watching
 
 # Seconds for a state that must come, and between two looks.
 WAIT = 10.0
@@ -34,6 +36,7 @@ class CaseRun:
         self._handles: dict[str, Any] = {}
         self._tasks: dict[str, asyncio.Task[Any]] = {}
         self._functions: dict[str, DecoratedFunctions] = {}
+        self._watches: dict[str, Watching] = {}
         specs = case.get("loaders", {})
         self._gates = {spec["gate"]: Gate() for spec in specs.values() if "gate" in spec}
         self._loaders = {
@@ -90,6 +93,8 @@ class CaseRun:
         self._place.restore()
         for client in self._clients.values():
             await asyncio.wait_for(self._caller.call(client.close), WAIT)
+        for watch in self._watches.values():
+            await watch.end()
         await self._caller.close()
 
     async def _step(self, step: dict[str, Any]) -> None:
@@ -98,6 +103,11 @@ class CaseRun:
             for item in expand(step["for_each"], self._bound):
                 self._bound["$each"] = item
                 await self._step(plain)
+            return
+        if step.get("do") == "watch" and "as" in step:
+            watch = Watching(self._caller, self._handle(step.get("handle", "a")))
+            self._watches[step["as"]] = watch
+            watch.begin(step["args"])
             return
         if "as" in step:
             plain = {name: value for name, value in step.items() if name != "as"}
@@ -165,6 +175,9 @@ class CaseRun:
 
     async def _call(self, step: dict[str, Any]) -> Any:
         copies = step.get("copies")
+        if "traced" in step:
+            with in_span() as self._bound[step["traced"]]:
+                return await self._one_call(step)
         if copies is None:
             return await self._one_call(step)
         return list(await asyncio.gather(*(self._one_call(step) for _ in range(copies))))
@@ -187,6 +200,8 @@ class CaseRun:
             with contextlib.suppress(TypeError, AttributeError):
                 result.value[args["path"]].append(args["value"])
             return as_data(result)
+        if operation == "watch":
+            return await self._caller.collect(namespace.watch, **args)
         if operation == "list_keys":
             items = await self._caller.collect(namespace.list_keys, **args)
             return {"sorted": sorted({item.key for item in items})}
@@ -267,6 +282,20 @@ class CaseRun:
                 raise Mismatch(f"there are {len(calls)} calls of {method}")
             match(wanted["first"], calls[number], "call", self._bound)
 
+    async def _do_watched(self, step: dict[str, Any]) -> None:
+        watch = self._watches[step["watched"]]
+        if step.get("ended") and not watch.ended:
+            raise Mismatch("the iterator goes on")
+        left = list(watch.events)
+        for expected in step.get("expect", []):
+            while left and not fits(expected, left[0], self._bound):
+                left.pop(0)
+            if not left:
+                raise Mismatch(f"no {expected} in {watch.events}")
+            left.pop(0)
+        if "never" in step and any(fits(step["never"], one, self._bound) for one in watch.events):
+            raise Mismatch(f"{step['never']} is in {watch.events}")
+
     async def _do_counters(self, step: dict[str, Any]) -> None:
         counted = self._clients["a"].counters()
         for name, number in step["counters"].items():
@@ -274,7 +303,7 @@ class CaseRun:
 
 
 _KINDS = ("do", "join", "cancel", "open", "loading", "loads", "advance", "server", "fault",
-          "connections", "script", "calls", "counters")
+          "connections", "script", "calls", "counters", "watched")
 
 
 class RealServer:
