@@ -1,2 +1,4 @@
-/** For tests: the real server on a free port. */
+/** For tests: a fake in the process, and the real server on a free port. */
+export { FakeLarder, type FakeFailure, type FakeLarderOptions } from './fake/larder.js';
+export type { FakeNamespace } from './fake/store.js';
 export { LarderServer, type LarderServerOptions } from './fake/server.js';

@@ -1,7 +1,8 @@
 import { randomBytes } from 'node:crypto';
 import { afterAll, beforeAll } from 'vitest';
 import { Client, type ClientOptions } from '../src/index.js';
-import { LarderServer, type LarderServerOptions } from '../src/testing.js';
+import { FakeLarder, type FakeLarderOptions, LarderServer, type LarderServerOptions }
+  from '../src/testing.js';
 
 /** A name that no other test has. */
 export function fresh(head = 't'): string {
@@ -18,6 +19,38 @@ export function useServer(options: LarderServerOptions = {}, clientOptions: Clie
   afterAll(async () => {
     await used.client?.close();
     await used.server?.stop();
+  });
+  return used;
+}
+
+/** What the same tests run on. */
+export const BACKENDS = ['server', 'fake'] as const;
+
+/** The real server, or the fake: `connect` makes further clients, which end with the tests. */
+export function useBackend(
+  kind: (typeof BACKENDS)[number],
+  serverOptions: LarderServerOptions = {},
+  fakeOptions: FakeLarderOptions = {},
+) {
+  const used = {} as { client: Client; connect(options?: ClientOptions): Client };
+  const clients: Client[] = [];
+  let server: LarderServer | undefined;
+  beforeAll(async () => {
+    const fake = kind === 'fake' ? new FakeLarder(fakeOptions) : undefined;
+    if (fake === undefined) server = await LarderServer.start(serverOptions);
+    used.connect = (options = {}) => {
+      const where = fake === undefined
+        ? { target: server!.target }
+        : { transport: fake.transport };
+      const client = new Client({ ...where, preset: 'local', ...options });
+      clients.push(client);
+      return client;
+    };
+    used.client = used.connect();
+  });
+  afterAll(async () => {
+    await Promise.all(clients.map((client) => client.close()));
+    await server?.stop();
   });
   return used;
 }

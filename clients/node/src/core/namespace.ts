@@ -34,12 +34,12 @@ export class Namespace<T = any> {
   }
 
   /** Reads one entry. Without the cache it is a miss. */
-  get<U = T>(key: Key, options?: reads.GetOptions<U>): Promise<Result<U>> {
+  get<U extends T = T>(key: Key, options?: reads.GetOptions<U>): Promise<Result<U>> {
     return reads.get(this.scope, key, options);
   }
 
   /** Reads several entries. The map has a result for each of `keys`, in their order. */
-  getMany<U = T, K extends Key = Key>(
+  getMany<U extends T = T, K extends Key = Key>(
     keys: Iterable<K>,
     options?: reads.ReadOptions<U>,
   ): Promise<Map<K, Result<U>>> {
@@ -57,12 +57,12 @@ export class Namespace<T = any> {
    * @throws EncodeError if the codec cannot send the value
    * @throws ResourceExhausted (`VALUE_TOO_LARGE`) if it is over the server's limit
    */
-  set<U = T>(key: Key, value: U, options?: writes.SetOptions<U>): Promise<WriteResult> {
+  set<U extends T = T>(key: Key, value: U, options?: writes.SetOptions<U>): Promise<WriteResult> {
     return this.changes(key, () => writes.set(this.scope, key, value, options));
   }
 
   /** Stores several values, each with a result of its own. It is not atomic. */
-  async setMany<U = T>(
+  async setMany<U extends T = T>(
     entries: writes.Entries<U>,
     options?: writes.WriteOptions<U>,
   ): Promise<Map<Key, WriteResult>> {
@@ -91,7 +91,7 @@ export class Namespace<T = any> {
    * An error of the loader is thrown as it is. A cache that is away, slow or full is none: the
    * loader runs, and nothing is stored.
    */
-  getOrFetch<U = T>(
+  getOrFetch<U extends T = T>(
     key: Key,
     loader?: Loader<U>,
     options?: FetchOptions<U>,
@@ -103,7 +103,7 @@ export class Namespace<T = any> {
    * Reads several values; the loader computes those that are missing, together. It receives their
    * keys, as they were given, and a key without a value in its answer is a miss.
    */
-  getOrFetchMany<U = T, K extends Key = Key>(
+  getOrFetchMany<U extends T = T, K extends Key = Key>(
     keys: Iterable<K>,
     loader?: ManyLoader<U, K>,
     options?: FetchManyOptions<U>,
@@ -116,7 +116,7 @@ export class Namespace<T = any> {
    *
    * @throws Unavailable if the store did not apply it
    */
-  delete<U = T>(key: Key, options?: changes.DeleteOptions<U>): Promise<Deleted<U>> {
+  delete<U extends T = T>(key: Key, options?: changes.DeleteOptions<U>): Promise<Deleted<U>> {
     return this.changes(key, () => changes.remove(this.scope, key, options));
   }
 
