@@ -97,6 +97,10 @@ export const CALLS: Record<string, Call> = {
     return { sorted: [...keys].sort() };
   },
   count_keys: (on, args) => on.countKeys(options(args, undefined)),
+  async watch(on, args) {
+    for await (const _ of on.watch(args)) break;
+    return {};
+  },
   async stats(on) {
     await on.stats();
     return {};

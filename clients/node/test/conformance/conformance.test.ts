@@ -12,7 +12,7 @@ import { type Case, CaseRun, RealServer } from './runner.js';
 
 /** Time for a case, in milliseconds. */
 const LIMIT = 60_000;
-const CLIENT_FEATURES = ['threads', 'two_clients', 'cancel', 'call_keys'];
+const CLIENT_FEATURES = ['threads', 'two_clients', 'cancel', 'call_keys', 'tracing'];
 
 const { cases } = JSON.parse(readFileSync(join(CONFORMANCE, 'suite.json'), 'utf8')) as
   { cases: Case[] };

@@ -121,7 +121,7 @@ function matchBy(tag: string, given: any, actual: unknown, place: string, bound:
   const fit: Record<string, () => boolean> = {
     $any: () => actual !== undefined && actual !== null && actual !== '',
     $not: () => !same(expand(given, bound), actual),
-    $has: () => (actual as string | undefined)?.includes(given) === true,
+    $has: () => (actual as string | undefined)?.includes(expand(given, bound)) === true,
     $begins: () => typeof actual === 'string' && actual.startsWith(given),
     $exactly: () => same(expand(given, bound), actual ?? {}),
   };

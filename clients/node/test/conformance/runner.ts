@@ -8,6 +8,8 @@ import {
   type Bound, expand, type Fields, fits, match, matchStep, milliseconds, Mismatch,
 } from './grammar.js';
 import { CountedLoader, Gate, LoaderFailed } from './loaders.js';
+import { inSpan } from './spans.js';
+import { Watching } from './watching.js';
 
 /** Milliseconds for a state that must come, between two looks, and for a step. */
 const WAIT_MS = 10_000;
@@ -15,7 +17,7 @@ const PAUSE_MS = 20;
 const STEP_MS = 60_000;
 const KINDS = [
   'do', 'join', 'cancel', 'open', 'loading', 'loads', 'advance', 'server', 'fault',
-  'connections', 'script', 'calls', 'counters',
+  'connections', 'script', 'calls', 'counters', 'watched',
 ] as const;
 type Step = Record<string, any>;
 
@@ -47,6 +49,7 @@ export class CaseRun {
   private readonly clients = new Map<string, Client>();
   private readonly handles = new Map<string, Namespace>();
   private readonly tasks = new Map<string, { call: Promise<any>; cancel: AbortController }>();
+  private readonly watches = new Map<string, Watching>();
   private readonly functions = new Map<string, DecoratedFunctions>();
   private readonly gates = new Map<string, Gate>();
   private readonly loaders = new Map<string, CountedLoader>();
@@ -75,6 +78,7 @@ export class CaseRun {
       await Promise.allSettled([...this.tasks.values()].map(({ call }) => call));
       await this.place.restore();
       for (const client of this.clients.values()) await client.close();
+      for (const watch of this.watches.values()) watch.end();
     }
   }
 
@@ -116,6 +120,11 @@ export class CaseRun {
         this.bound.set('$each', item);
         await this.step(plain);
       }
+      return;
+    }
+    if (task !== undefined && step.do === 'watch') {
+      const namespace = this.handles.get(step.handle ?? 'a')!;
+      this.watches.set(task, new Watching(namespace, step.args));
       return;
     }
     if (task !== undefined) {
@@ -187,6 +196,10 @@ export class CaseRun {
   }
 
   private async call(step: Step, signal?: AbortSignal): Promise<any> {
+    if (step.traced !== undefined) {
+      const bind = (traceId: string) => this.bound.set(step.traced, traceId);
+      return inSpan(bind, () => this.oneCall(step, signal));
+    }
     if (step.copies === undefined) return this.oneCall(step, signal);
     return Promise.all(Array.from({ length: step.copies }, () => this.oneCall(step, signal)));
   }
@@ -255,6 +268,21 @@ export class CaseRun {
       if (first === undefined) return;
       if (number >= calls.length) throw new Mismatch(`there are ${calls.length} calls`);
       match(first, calls[number], 'call', this.bound);
+    },
+    watched: (step) => {
+      const { events, ended } = this.watches.get(step.watched)!;
+      if (step.ended === true && !ended) throw new Mismatch('the iterator goes on');
+      let at = 0;
+      for (const expected of step.expect ?? []) {
+        while (at < events.length && !fits(expected, events[at], this.bound)) at += 1;
+        if (at === events.length) {
+          throw new Mismatch(`no ${JSON.stringify(expected)} in ${JSON.stringify(events)}`);
+        }
+        at += 1;
+      }
+      if (step.never !== undefined && events.some((one) => fits(step.never, one, this.bound))) {
+        throw new Mismatch(`${JSON.stringify(step.never)} is in ${JSON.stringify(events)}`);
+      }
     },
     counters: (step) => {
       for (const [name, number] of Object.entries(step.counters)) {
