@@ -6,16 +6,19 @@
  */
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest';
+import { encodeNamespace } from '../../src/core/names.js';
 import { CONFORMANCE, Control, missingPrograms } from './control.js';
-import { type Case, CaseRun, RealServer } from './runner.js';
+import { FakeServer } from './fake-server.js';
+import { type Case, CaseRun, type Place, RealServer } from './runner.js';
 
 /** Time for a case, in milliseconds. */
 const LIMIT = 60_000;
 const CLIENT_FEATURES = ['threads', 'two_clients', 'cancel', 'call_keys', 'tracing'];
 
-const { cases } = JSON.parse(readFileSync(join(CONFORMANCE, 'suite.json'), 'utf8')) as
-  { cases: Case[] };
+const { cases, configuration } = JSON.parse(
+  readFileSync(join(CONFORMANCE, 'suite.json'), 'utf8'),
+) as { cases: Case[]; configuration: Record<string, Record<string, number>> };
 
 /** Reasons by the name of a test, such as `client/ttl/zero`; `*` is every kind of server. */
 const skips = new Map(
@@ -27,6 +30,16 @@ const skips = new Map(
 
 function applies(test: Case, features: readonly string[]): boolean {
   return (test.needs ?? []).every((need) => features.includes(need));
+}
+
+/** A case passes, or is in the list of skips and fails. */
+async function check(kind: string, test: Case, place: Place, context: TestContext): Promise<void> {
+  const run = new CaseRun(test, place).run();
+  const reason = skips.get(`${kind}/${test.id}`) ?? skips.get(`*/${test.id}`);
+  if (reason === undefined) return run;
+  const failed = await run.then(() => false, () => true);
+  expect(failed, `the case passes: remove it from the skips (${reason})`).toBe(true);
+  context.skip(reason);
 }
 
 const missing = missingPrograms();
@@ -46,12 +59,18 @@ describe.skipIf(missing.length > 0)('client', () => {
     it(test.id, { timeout: LIMIT }, async (context) => {
       const server = new RealServer(control);
       await server.prepare(test.needs ?? []);
-      const run = new CaseRun(test, server).run();
-      const reason = skips.get(`client/${test.id}`) ?? skips.get(`*/${test.id}`);
-      if (reason === undefined) return run;
-      const failed = await run.then(() => false, () => true);
-      expect(failed, `the case passes: remove it from the skips (${reason})`).toBe(true);
-      context.skip(reason);
+      await check('client', test, server, context);
+    });
+  }
+});
+
+describe('fake', () => {
+  for (const test of cases) {
+    if (!applies(test, [...CLIENT_FEATURES, ...FakeServer.features])) continue;
+    it(test.id, { timeout: LIMIT }, async (context) => {
+      const own = typeof test.namespace === 'string' ? test.namespace : test.id.replace('/', '-');
+      const server = new FakeServer(configuration, [encodeNamespace(own || 'none')]);
+      await check('fake', test, server, context);
     });
   }
 });
