@@ -13,9 +13,9 @@ OTHER_PACKAGES := benches/baseline benches/redis-clients examples/origin-rust
 CHECKER := cargo build --locked -p larder -p checker && target/debug/checker
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test unit integration soak planted polyglot check lint fmt mutants \
-	fuzz instructions bench bench-cluster bench-redis-clients bench-security sbom measure-costs \
-	measure-fleet size clean \
+.PHONY: help run install test unit integration soak planted polyglot clients soak-clients check \
+	lint fmt mutants fuzz instructions bench bench-clients bench-cluster bench-redis-clients \
+	bench-security sbom measure-costs measure-fleet size clean \
 	setup lint-files clippy doc build-tests nextest doctest
 
 help: ## List the targets
@@ -32,7 +32,7 @@ install: ## Build for production, and install larder into ~/.cargo/bin (or PREFI
 
 test: ## Run all tests, with their own redis-server
 	@scripts/setup.sh build test
-	$(MAKE) nextest doctest polyglot
+	$(MAKE) nextest doctest polyglot clients
 
 unit: ## Run the unit tests and the documentation tests
 	cargo test --locked --workspace --lib --bins
@@ -59,6 +59,14 @@ planted: ## Check servers with planted faults until each is found; BUG=name TOPO
 polyglot: ## Run the Python, Node, Go, Java, grpcurl and grpc_health_probe clients
 	$(MAKE) build-tests
 	tests/polyglot.sh
+
+clients: ## Test the client libraries; ONLY=python or ONLY="node conformance" selects
+	$(MAKE) build-tests
+	clients/test.sh $(ONLY)
+
+soak-clients: ## Run the clients at full speed through restarts and outages; TIME=10m
+	$(MAKE) build-tests
+	clients/fleet/soak.sh $(TIME)
 
 check: ## Run everything that must pass before a change lands
 	scripts/check.sh
@@ -87,6 +95,11 @@ bench: ## Compare with a bare gRPC server, Redis and etcd; writes tables to targ
 	@scripts/setup.sh build test bench
 	scripts/bench.sh
 	scripts/bench-limits.sh
+
+bench-clients: ## Compare the client libraries with bare stubs and Redis clients
+	@scripts/setup.sh build test
+	cargo build --release --locked -p larder
+	clients/bench.sh
 
 bench-cluster: ## Compare a Redis Cluster with one Redis; writes a table to target/bench
 	@scripts/setup.sh build test bench

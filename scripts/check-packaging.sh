@@ -33,7 +33,8 @@ else
 fi
 
 shellcheck=$(scripts/tools.sh shellcheck)
-"$shellcheck" .ci/run deploy/compose/*.sh scripts/*.sh tests/polyglot.sh tests/polyglot/*.sh tests/polyglot/*/*.sh
+mapfile -t scripts < <(git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
+"$shellcheck" "${scripts[@]}"
 ok "shell scripts"
 
 # The health check must be a subcommand of the binary, and every file that is copied must exist.

@@ -48,6 +48,7 @@ finish() {
 
 step "system packages and tools" make setup
 background polyglot-setup tests/polyglot.sh --setup
+background clients-setup clients/test.sh --setup
 step "formatting, packaging, dependencies, protos" make lint-files
 step "clippy" make clippy
 step "documentation" make doc
@@ -58,6 +59,8 @@ step "documentation tests" make doctest
 step "checker, on four topologies" make soak SOAK=2m
 step "clients in other languages: set-up" finish polyglot-setup
 step "clients in other languages" tests/polyglot.sh
+step "client libraries: set-up" finish clients-setup
+step "client libraries" clients/test.sh
 step "instructions: build" finish instructions-build
 step "instructions" scripts/instructions.sh
 

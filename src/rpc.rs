@@ -25,6 +25,7 @@ mod lease_quota;
 mod load_limits;
 mod method;
 mod metrics;
+mod offered_lease;
 mod overload;
 mod permissions;
 mod pipeline;

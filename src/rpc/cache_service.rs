@@ -25,6 +25,7 @@ use super::{
     large_response::LargeResponse,
     lease_quota::{count_lease, end_filled_lease},
     load_limits::{LoadLimits, MustNotWait},
+    offered_lease::OfferedLease,
     overload::Overload,
     schema::Schema,
     status, watch_stream,
@@ -228,7 +229,9 @@ impl CacheService for CacheRpc {
         LargeResponse::mark(&mut response, size);
         compression.fit(&mut response);
         self.add_fetch_status(&mut response, &request.key, &reply.status);
-        reply.lease.map(|lease| lease.guard.into_token());
+        if let Some(lease) = reply.lease {
+            OfferedLease::attach(&mut response, lease.guard);
+        }
         Ok(response)
     }
 

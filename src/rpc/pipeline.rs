@@ -44,6 +44,7 @@ use super::{
     load_limits::{Holds, LoadLimits, MustNotWait},
     method::Method,
     metrics::RpcMetrics,
+    offered_lease::OfferedLease,
     overload::Overload,
     protocol::{self, Checked},
     status,
@@ -355,6 +356,7 @@ impl Pipeline {
                 Err(overload) => response = self.reject(overload).into_http(),
             }
         }
+        response = OfferedLease::hand_over_when_sent(response);
         let code = explain(&mut response, self.0.limits.max_message_bytes);
         if code.is_none() && call.method().is_streaming() && holds.permit.is_some() {
             held = Some(Held { bytes: None, permit: holds.permit.take() });

@@ -27,7 +27,7 @@ stale_if_error = "1h"
 [namespaces.error]
 stale_if_error = "1h"
 [namespaces.short]
-lease_ttl = "300ms"
+lease_ttl = "1s"
 [namespaces.small]
 max_value_bytes = "1KiB"
 [[events.user_changed]]
@@ -37,7 +37,7 @@ tags = ["user:{id}"]
 POLICIES = {
     "stale": Policy(stale_while_revalidate=3600, stale_if_error=3600),
     "error": Policy(stale_if_error=3600),
-    "short": Policy(lease_ttl=0.3),
+    "short": Policy(lease_ttl=1.0),
     "small": Policy(max_value_bytes=1024),
 }
 

@@ -122,7 +122,7 @@ def test_a_long_computation_keeps_its_lease(setup: Setup) -> None:
     short.invalidate_namespace()
 
     def load() -> int:
-        time.sleep(0.8)
+        time.sleep(1.4)
         return 1
 
     assert short.get_or_fetch("k", load).stored
@@ -216,10 +216,11 @@ def test_stale_if_the_loader_fails(setup: Setup) -> None:
     stale = setup.client(background_limit=1).namespace("error")
     load = Loader("x")
     load.go.clear()
-    make_stale(stale, "block", "old")
-    stale.get_or_fetch("block", load)
-    make_stale(stale, "fails", "old")
-    result = stale.get_or_fetch("fails", Loader(ValueError("no")))
+    block, fails = f"block-{setup.kind}", f"fails-{setup.kind}"
+    make_stale(stale, block, "old")
+    stale.get_or_fetch(block, load)
+    make_stale(stale, fails, "old")
+    result = stale.get_or_fetch(fails, Loader(ValueError("no")))
     assert isinstance(result, Stale) and result.value == "old"
     assert isinstance(result.error, ValueError)
     load.go.set()
@@ -288,7 +289,7 @@ def test_many_with_leases_that_are_kept(setup: Setup) -> None:
     short.invalidate_namespace()
 
     def load(keys: list[str]) -> dict[str, int]:
-        time.sleep(0.8)
+        time.sleep(1.4)
         return dict.fromkeys(keys, 1)
 
     results = short.get_or_fetch_many(["a", "b"], load)
@@ -417,6 +418,50 @@ def test_cancelled_tasks_on_the_fake(loop: Loop) -> None:
     loop.run(_cancel_cases(fake.async_client(preset="local")))
     abandons = [request for method, request, _ in fake.calls if method == "Abandon"]
     assert abandons and all(request.pass_on for request in abandons)
+
+
+def test_close_gives_up_leases(loop: Loop) -> None:
+    """Work in the background that does not end in time passes its lease on."""
+    from larder_cache.testing import FakeLarder, Policy
+
+    fake = FakeLarder(Policy(stale_while_revalidate=3600))
+
+    async def work() -> None:
+        client = fake.async_client()
+        ns = client.namespace("a")
+        await ns.set("k", 1, ttl=1)
+        fake.advance(2)
+        began = asyncio.Event()
+
+        async def load() -> int:
+            began.set()
+            await asyncio.sleep(60)
+            return 2
+
+        assert isinstance(await ns.get_or_fetch("k", load), Stale)
+        await began.wait()
+        await client.close(timeout=0.05)
+        (abandon,) = [request for method, request, _ in fake.calls if method == "Abandon"]
+        assert abandon.pass_on
+
+    loop.run(work())
+
+
+def test_reads_that_began_earlier_are_no_answer(on_fake: Setup) -> None:
+    """A call that joined a read asks again: an invalidation may have come in between."""
+    fake: Any = on_fake.fake
+    ns = on_fake.client().namespace("a")
+    ns.set("k", "old")
+    fake.slow(0.3, methods=("GetOrFetch",), times=1)
+    with ThreadPoolExecutor(8) as pool:
+        first = pool.submit(ns.get_or_fetch, "k")
+        until(lambda: fake.count("GetOrFetch") == 1)
+        others = [pool.submit(ns.get_or_fetch, "k") for _ in range(6)]
+        time.sleep(0.1)
+        first.result(10)
+        assert {each.result(10).value for each in others} == {"old"}
+    # The others ask once, together.
+    assert fake.count("GetOrFetch") == 2
 
 
 def test_coroutine_loaders(loop: Loop, server: Any) -> None:

@@ -9,6 +9,7 @@ use crate::{
     rpc::{
         compression::Compression,
         convert::{self, BatchReadOptions},
+        offered_lease::OfferedLease,
     },
 };
 
@@ -28,7 +29,9 @@ impl CacheRpc {
         let mut response = Response::new(reply.response);
         compression.fit(&mut response);
         self.add_fetch_status(&mut response, &request.key, &reply.status);
-        reply.lease.map(|lease| lease.guard.into_token());
+        if let Some(lease) = reply.lease {
+            OfferedLease::attach(&mut response, lease.guard);
+        }
         Ok(response)
     }
 }

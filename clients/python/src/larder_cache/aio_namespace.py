@@ -81,7 +81,12 @@ class AsyncNamespace(Generic[T]):
         `max_stale` bounds how long a value may be past its TTL. `consistent` reads from the store,
         past near caches. `touch` makes a hit fresh for that long from now.
         """
-        return await reads.get(self._handle, key, params, max_stale, consistent, touch, type)
+        handle = self._handle
+        if handle.near is not None and not (params or consistent or type) and touch is None:
+            kept = handle.near.store.take(handle, (key, None), handle.codec)
+            if kept is not None:
+                return kept  # type: ignore[no-any-return]
+        return await reads.get(handle, key, params, max_stale, consistent, touch, type)
 
     async def set(
         self,
@@ -218,7 +223,49 @@ class AsyncNamespace(Generic[T]):
     async def get_or_fetch(
         self,
         key: str,
-        loader: Callable[[], Awaitable[V | Loaded[V]]] | Callable[[], V | Loaded[V]],
+        loader: Callable[[], Awaitable[Loaded[V]]],
+        *,
+        ttl: Duration | Forever | None = None,
+        tags: Iterable[str] = (),
+        params: Mapping[str, str] | None = None,
+        timeout: Duration | None = None,
+        refresh: bool = False,
+        max_stale: Duration | None = None,
+        type: Any = None,
+    ) -> Result[V]: ...
+    @overload
+    async def get_or_fetch(
+        self,
+        key: str,
+        loader: Callable[[], Awaitable[V]],
+        *,
+        ttl: Duration | Forever | None = None,
+        tags: Iterable[str] = (),
+        params: Mapping[str, str] | None = None,
+        timeout: Duration | None = None,
+        refresh: bool = False,
+        max_stale: Duration | None = None,
+        type: Any = None,
+    ) -> Result[V]: ...
+    @overload
+    async def get_or_fetch(
+        self,
+        key: str,
+        loader: Callable[[], Loaded[V]],
+        *,
+        ttl: Duration | Forever | None = None,
+        tags: Iterable[str] = (),
+        params: Mapping[str, str] | None = None,
+        timeout: Duration | None = None,
+        refresh: bool = False,
+        max_stale: Duration | None = None,
+        type: Any = None,
+    ) -> Result[V]: ...
+    @overload
+    async def get_or_fetch(
+        self,
+        key: str,
+        loader: Callable[[], V],
         *,
         ttl: Duration | Forever | None = None,
         tags: Iterable[str] = (),

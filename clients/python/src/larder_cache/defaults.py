@@ -20,6 +20,13 @@ class _Defaults:
         self.lock = threading.Lock()
         on_fork(self)
 
+    def before_fork(self) -> bool:
+        """Nothing has to end."""
+        return False
+
+    def after_fork(self) -> None:
+        """Nothing waits for it."""
+
     def forked(self) -> Any:
         # The clients start again by themselves.
         self.lock = threading.Lock()

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Generic, NamedTuple, NoReturn, TypeVar, overload
+from typing import Any, ClassVar, Generic, NamedTuple, NoReturn, Protocol, TypeVar, overload
 
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache.durations import Duration, Forever, to_seconds
-from larder_cache.errors import LarderError
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -56,6 +55,23 @@ def facts_of(entry: pb.EntryInfo) -> Facts:
     )
 
 
+class LaterFacts(Protocol):
+    """Facts that are put together when they are asked for."""
+
+    def facts(self) -> Facts:
+        """The facts."""
+        ...
+
+
+class HasEntry(Protocol):
+    """An answer of the wire."""
+
+    @property
+    def entry(self) -> pb.EntryInfo:
+        """The facts of the wire."""
+        ...
+
+
 class Result(Generic[T_co]):
     """The result of a read. It is true if it has a value, also if the value is 0 or None.
 
@@ -65,22 +81,23 @@ class Result(Generic[T_co]):
     ran. `joined` tells that another call of this process computed the value.
     """
 
-    __slots__ = ("_facts", "degraded", "error", "joined", "stored", "value")
+    # What is rarely set is an attribute of the class, so that a hit is cheap to make.
+    __slots__ = ("__dict__", "_facts", "value")
     __match_args__ = ("value",)
 
     outcome: ClassVar[str] = ""
     found: ClassVar[bool] = False
 
     value: T_co
-    degraded: bool
-    error: LarderError | Exception | None
-    stored: Stored | NotStored | None
-    joined: bool
+    degraded: bool = False
+    error: Exception | None = None
+    stored: Stored | NotStored | None = None
+    joined: bool = False
 
     def __init__(
         self,
         value: T_co = None,  # type: ignore[assignment]
-        facts: Facts | pb.EntryInfo = NO_FACTS,
+        facts: Facts | LaterFacts | HasEntry = NO_FACTS,
         *,
         degraded: bool = False,
         error: Exception | None = None,
@@ -88,17 +105,23 @@ class Result(Generic[T_co]):
         joined: bool = False,
     ) -> None:
         self.value = value
-        self._facts = facts
-        self.degraded = degraded
-        self.error = error
-        self.stored = stored
-        self.joined = joined
+        self._facts: Facts | LaterFacts | HasEntry = facts
+        if degraded:
+            self.degraded = degraded
+        if error is not None:
+            self.error = error
+        if stored is not None:
+            self.stored = stored
+        if joined:
+            self.joined = joined
 
     def _known(self) -> Facts:
         facts = self._facts
         if type(facts) is Facts:
             return facts
-        self._facts = known = facts_of(facts)  # type: ignore[arg-type]
+        entry = getattr(facts, "entry", None)
+        known = facts.facts() if entry is None else facts_of(entry)  # type: ignore[union-attr]
+        self._facts = known
         return known
 
     @property

@@ -82,7 +82,7 @@ def for_client(engine: Engine) -> Telemetry | None:
     with _lock:
         if _shared is None:
             try:
-                from opentelemetry import metrics, propagate, trace
+                from opentelemetry import metrics, propagate, trace  # pyright: ignore
             except ImportError:
                 return None
             _shared = _Shared(trace, metrics, propagate)

@@ -205,7 +205,7 @@ def _model(kind: Any) -> Convert:
         return _record(kind, set(kind.__required_keys__), hints, lambda value: value)
     if isinstance(kind, type) and issubclass(kind, tuple) and hasattr(kind, "_fields"):
         hints = typing.get_type_hints(kind)
-        types_ = [hints.get(name, Any) for name in kind._fields]
+        types_ = [hints.get(name, Any) for name in getattr(kind, "_fields")]  # noqa: B009
         plain = _fixed_tuple([converter(each) for each in types_])
         return lambda value: kind(*plain(value))
     if kind in _SEQUENCES:

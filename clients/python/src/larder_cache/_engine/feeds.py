@@ -9,13 +9,13 @@ from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import grpc
-import grpc.aio
 
 from larder_cache._engine.drive import drive
 from larder_cache._engine.engine import Engine
+from larder_cache._engine.streams import BlockingStream
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache.durations import to_seconds
-from larder_cache.errors import ClientClosed, LarderError, from_rpc
+from larder_cache.errors import LarderError, from_rpc
 from larder_cache.events import (
     Event,
     KeysChanged,
@@ -99,22 +99,6 @@ class Feed:
         return pause
 
 
-class BlockingStream:
-    """The stream of a feed that is being read, for the thread that ends it."""
-
-    def __init__(self) -> None:
-        self.call: Any = None
-        self.closed = False
-        self.heard = time.monotonic()
-
-    def close(self) -> None:
-        """Ends the reading."""
-        self.closed = True
-        call = self.call
-        if call is not None:
-            call.cancel()
-
-
 def read_blocking(feed: Feed, stream: BlockingStream) -> Iterator[Event | Heartbeat]:
     """The events, without end until the stream is closed. A broken stream is a Reset."""
     engine = feed.engine
@@ -122,7 +106,7 @@ def read_blocking(feed: Feed, stream: BlockingStream) -> Iterator[Event | Heartb
 
     async def check() -> float | None:
         call = stream.call
-        if call is not None and time.monotonic() - stream.heard > feed.silence:
+        if call and time.monotonic() - stream.heard > feed.silence:
             call.cancel()
         return max(0.05, feed.silence / 4)
 
@@ -133,22 +117,16 @@ def read_blocking(feed: Feed, stream: BlockingStream) -> Iterator[Event | Heartb
             try:
                 metadata = drive(engine.metadatas.current())
                 stream.heard = time.monotonic()
-                stream.call = io.stubs.cache.Watch(feed.request(), None, metadata)
-                for message in stream.call:
+                for message in io.open_stream(stream, feed.request(), metadata):
                     stream.heard = time.monotonic()
                     yield feed.event(message)
                     if stream.closed:
                         return
             except grpc.RpcError as rpc_error:
                 error = from_rpc(rpc_error)
-            except ValueError as value_error:
-                # gRPC's error for a channel that is closed.
-                if not io.closed:
-                    raise
-                raise ClientClosed("the client is closed") from value_error
             finally:
                 call, stream.call = stream.call, None
-                if call is not None:
+                if call:
                     call.cancel()
             if stream.closed or io.closed:
                 return
@@ -171,7 +149,8 @@ async def read_asyncio(feed: Feed) -> AsyncIterator[Event | Heartbeat]:
             call = io.stubs.cache.Watch(feed.request(), metadata=metadata)
             while True:
                 message = await asyncio.wait_for(call.read(), feed.silence)
-                if message is grpc.aio.EOF:
+                if not isinstance(message, pb.WatchResponse):
+                    # gRPC's mark of the end.
                     break
                 yield feed.event(message)
         except grpc.RpcError as rpc_error:

@@ -160,7 +160,9 @@ class Fetch:
                 )
                 return await self.give_up(Miss(None, degraded=answer.degraded, error=busy), flight)
             handle.counters.misses += 1
-            return Miss(None, NO_FACTS, degraded=answer.degraded)
+            miss: Result[Any] = Miss(None, NO_FACTS, degraded=answer.degraded)
+            # An answer that this release does not know: the caller still gets its value.
+            return miss if kind == "not_cached" else await self.give_up(miss, flight)
 
     async def with_lease(self, answer: pb.GetOrFetchResponse, flight: Flight) -> Result[Any]:
         """Computes the value under a lease."""

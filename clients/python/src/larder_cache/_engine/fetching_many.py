@@ -151,8 +151,12 @@ class _Batch:
             return to_seconds(answer.contended.retry_after)
         handle.counters.misses += 1
         miss: Result[Any] = Miss(None, degraded=answer.degraded)
-        if kind != "lease":
+        if kind == "not_cached":
             self.results[key] = miss
+            return None
+        if kind != "lease":
+            # An answer that this release does not know.
+            missing.append(_Missing(key, ref, None, miss))
             return None
         granted = answer.lease
         lease = Lease(

@@ -13,7 +13,7 @@ from larder_cache.codecs import Codec, codec_named
 from larder_cache.durations import Duration, Forever, ttl_to_proto
 from larder_cache.errors import DecodeError, InvalidArgument, LarderError
 from larder_cache.names import encode_namespace
-from larder_cache.results import NO_FACTS, Facts, Hit, Miss, Negative, Result, Stale
+from larder_cache.results import NO_FACTS, Hit, Miss, Negative, Result, Stale
 from larder_cache.typed import typed_codec
 
 HIT, STALE, NEGATIVE = pb.OUTCOME_HIT, pb.OUTCOME_STALE, pb.OUTCOME_NEGATIVE
@@ -106,19 +106,19 @@ class Handle:
                 decoded = codec.decode(kind, getattr(value, kind))
             except Exception as error:  # noqa: BLE001
                 # Codecs of users and pickles can raise anything.
-                return self.undecodable(error, answer.entry)
+                return self.undecodable(error, answer)
             if outcome == HIT:
                 counters.hits += 1
-                return Hit(decoded, answer.entry, degraded=degraded)
+                return Hit(decoded, answer, degraded=degraded)
             counters.stale += 1
-            return Stale(decoded, answer.entry, degraded=degraded)
+            return Stale(decoded, answer, degraded=degraded)
         if outcome == NEGATIVE:
             counters.negatives += 1
-            return Negative(None, answer.entry, degraded=degraded)
+            return Negative(None, answer, degraded=degraded)
         counters.misses += 1
         return Miss(None, NO_FACTS, degraded=degraded)
 
-    def undecodable(self, error: Exception, entry: pb.EntryInfo | Facts) -> Result[Any]:
+    def undecodable(self, error: Exception, facts: Any) -> Result[Any]:
         """A miss for a value that cannot be decoded."""
         self.counters.undecodable += 1
         self.counters.misses += 1
@@ -126,7 +126,7 @@ class Handle:
             made = DecodeError(f"{type(error).__name__}: {error}")
             made.__cause__ = error
             error = made
-        return Miss(None, entry, error=error)
+        return Miss(None, facts, error=error)
 
     def opened(self, error: LarderError) -> bool:
         """Counts an error; whether the call goes on without the cache."""

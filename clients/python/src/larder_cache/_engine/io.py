@@ -7,7 +7,15 @@ from typing import Any, Protocol
 
 from larder_cache._transport.methods import Method
 from larder_cache._transport.tokens import Metadata
-from larder_cache.results import Result
+from larder_cache.results import Result, Stored
+
+
+def lasting(result: Result[Any]) -> bool:
+    """Whether a result is an answer to calls that began later than its computation.
+
+    A stored fill is: the server refuses it after an invalidation.
+    """
+    return result.degraded or isinstance(result.stored, Stored)
 
 
 class Flight(Protocol):

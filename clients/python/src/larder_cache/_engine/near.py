@@ -9,10 +9,11 @@ from collections.abc import Mapping
 from typing import Any
 
 from larder_cache._engine.engine import Engine
-from larder_cache._engine.feeds import BlockingStream, Feed, read_asyncio, read_blocking
+from larder_cache._engine.feeds import Feed, read_asyncio, read_blocking
 from larder_cache._engine.handle import Handle
 from larder_cache._engine.near_store import NearStore, identity_of
 from larder_cache._engine.reads import get_sent
+from larder_cache._engine.streams import BlockingStream
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache._transport.methods import GET
 from larder_cache.codecs import Codec

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
 from collections import OrderedDict, deque
 from collections.abc import Mapping
+from time import monotonic
 from typing import Any
 
 from larder_cache._engine.feeds import Heartbeat
@@ -70,18 +70,18 @@ class NearStore:
         """Whether all changes are known up to now."""
         if not self._ready:
             return False
-        if time.monotonic() > self._usable_until:
+        if monotonic() > self._usable_until:
             self.reset()
             return False
         return True
 
     def heard(self) -> None:
         """After any message of the feed."""
-        self._usable_until = time.monotonic() + self._silence
+        self._usable_until = monotonic() + self._silence
 
     def take(self, handle: Handle, identity: Identity, codec: Codec) -> Result[Any] | None:
         """The kept value, or None."""
-        now = time.monotonic()
+        now = monotonic()
         if not self._ready or now > self._usable_until:
             return None
         with self._lock:
@@ -92,15 +92,14 @@ class NearStore:
                 self._remove(identity, entry)
                 return None
             self._entries.move_to_end(identity)
-        kind, content = entry.kind, entry.content
         try:
-            value = content if kind is None else codec.decode(kind, content)
+            value = codec.decode(entry.kind, entry.content)
         except Exception as error:  # noqa: BLE001
             return handle.undecodable(error, entry.facts)
         counters = handle.counters
         counters.hits += 1
         counters.near_hits += 1
-        return Hit(value, _NearFacts(entry, now))
+        return Hit(value, _FactsAt(entry, now))
 
     def mark(self) -> int | None:
         """The point in time of a read that begins now; None if its value cannot be kept."""
@@ -119,7 +118,7 @@ class NearStore:
             entry_info.version, to_seconds(entry_info.age), ttl, tuple(entry_info.tags), "client"
         )
         key = identity[0]
-        entry = _Entry(key, kind, getattr(answer.value, kind), facts, time.monotonic())
+        entry = _Entry(key, kind, getattr(answer.value, kind), facts, monotonic())
         if entry.size > self.settings.max_bytes // 2:
             return
         with self._lock:
@@ -211,14 +210,19 @@ class NearStore:
         return len(self._entries)
 
 
-class _NearFacts(Facts):
-    """Facts with the age and TTL of the moment of the read."""
+class _FactsAt:
+    """The facts of an entry at the moment of a read."""
 
-    __slots__ = ()
+    __slots__ = ("_entry", "_now")
 
-    def __new__(cls, entry: _Entry, now: float) -> Any:
-        facts = entry.facts
-        return Facts(facts.version, now - entry.written, entry.expires - now, facts.tags, "client")
+    def __init__(self, entry: _Entry, now: float) -> None:
+        self._entry = entry
+        self._now = now
+
+    def facts(self) -> Facts:
+        entry, now = self._entry, self._now
+        known = entry.facts
+        return Facts(known.version, now - entry.written, entry.expires - now, known.tags, "client")
 
 
 def _names(change: tuple[str, Any], key: str, tags: tuple[str, ...]) -> bool:

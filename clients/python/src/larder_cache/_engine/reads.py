@@ -12,7 +12,7 @@ from larder_cache._transport.methods import BATCH_GET, GET
 from larder_cache.durations import Duration, to_proto
 from larder_cache.errors import LarderError
 from larder_cache.names import Key, encode_key, encode_params, split_key
-from larder_cache.results import NO_FACTS, Miss, Result
+from larder_cache.results import NO_FACTS, Hit, Miss, Result
 
 
 def positive(value: Duration, name: str) -> Any:
@@ -83,10 +83,14 @@ def key_refs(handle: Handle, keys: Iterable[str | Key]) -> list[pb.KeyRef]:
     if isinstance(keys, (str, Key)):
         raise TypeError(f"keys must be several keys, not the one key {keys!r}")
     name = handle.name
+    ref = pb.KeyRef
     refs = []
     for key in keys:
-        sent, params = split_key(key)
-        refs.append(pb.KeyRef(namespace=name, key=sent, params=params))
+        if type(key) is str and 0 < len(key) <= 1024 and key.isascii():
+            refs.append(ref(namespace=name, key=key))
+        else:
+            sent, params = split_key(key)
+            refs.append(ref(namespace=name, key=sent, params=params))
     return refs
 
 
@@ -141,14 +145,25 @@ async def _get_chunk(
         for key in chunk:
             results[key] = Miss(None, NO_FACTS, degraded=True, error=error)
         return
-    position = 0
-    result = handle.result
+    position = hits = 0
+    decode = codec.decode
     for message in messages:
         degraded = message.degraded
         for answer in message.results:
             key = chunk[position]
-            missing = answer.outcome not in (HIT, STALE)
-            results[key] = result(codec, answer, degraded and missing)
+            if answer.outcome == HIT:
+                value = answer.value
+                kind = value.WhichOneof("kind")
+                try:
+                    results[key] = Hit(decode(kind, getattr(value, kind)), answer)
+                    hits += 1
+                except Exception:  # noqa: BLE001
+                    # The way of a single read notes what is wrong.
+                    results[key] = handle.result(codec, answer)
+            else:
+                missing = answer.outcome != STALE
+                results[key] = handle.result(codec, answer, degraded and missing)
             if mark is not None:
                 handle.near.keep(request.keys[position], answer, mark)
             position += 1
+    handle.counters.hits += hits

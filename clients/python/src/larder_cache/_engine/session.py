@@ -40,6 +40,13 @@ class Session:
     def _start(self) -> None:
         self._lock = threading.Lock()
 
+    def before_fork(self) -> bool:
+        """Nothing has to end."""
+        return False
+
+    def after_fork(self) -> None:
+        """Nothing waits for it."""
+
     def forked(self) -> Any:
         """In a child process."""
         self._start()

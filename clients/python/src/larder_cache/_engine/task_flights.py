@@ -7,7 +7,7 @@ import contextvars
 from collections.abc import Coroutine, Hashable
 from typing import Any
 
-from larder_cache._engine.io import Lead
+from larder_cache._engine.io import Lead, lasting
 from larder_cache.results import Result
 
 # The flights whose loaders the running code is a part of.
@@ -17,13 +17,14 @@ _leading: contextvars.ContextVar[frozenset[Any]] = contextvars.ContextVar(
 
 
 class _Flight:
-    __slots__ = ("done", "task", "waiters")
+    __slots__ = ("done", "next", "task", "waiters")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         # The result; None if the leader was cancelled before it began to compute.
         self.done: asyncio.Future[Result[Any] | None] = loop.create_future()
         self.task: asyncio.Task[Result[Any]] | None = None
         self.waiters = 1
+        self.next: _Flight | None = None
 
     async def compute(self, work: Coroutine[Any, Any, Result[Any]]) -> Result[Any]:
         self.task = asyncio.get_running_loop().create_task(work)
@@ -65,10 +66,11 @@ class TaskFlights:
     async def fly(self, key: Hashable, lead: Lead, timeout: float | None) -> Result[Any] | None:
         """Joins the flight of the key, or leads one. None if the time is over before it ends."""
         deadline = None if timeout is None else self._loop.time() + timeout
+        began_before = True
+        flight = self._flights.get(key)
+        if flight is None:
+            return await self._lead(key, self._add(key), lead)
         while True:
-            flight = self._flights.get(key)
-            if flight is None:
-                return await self._lead(key, lead)
             if flight in _leading.get():
                 raise RuntimeError(f"the loader of {key!r} asks for the value that it computes")
             flight.waiters += 1
@@ -80,12 +82,22 @@ class TaskFlights:
             if not done:
                 return None
             result = flight.done.result()
-            if result is not None:
+            if result is not None and (not began_before or lasting(result)):
                 return result.with_joined()
-            # The leader was cancelled: this call leads, or joins the next leader.
+            # The leader was cancelled, or read before this call began: all that joined go on with
+            # the next flight.
+            began_before = False
+            if flight.next is None:
+                flight.next = self._add(key)
+                return await self._lead(key, flight.next, lead)
+            flight = flight.next
 
-    async def _lead(self, key: Hashable, lead: Lead) -> Result[Any]:
-        flight = self._flights[key] = _Flight(self._loop)
+    def _add(self, key: Hashable) -> _Flight:
+        flight = _Flight(self._loop)
+        self._flights.setdefault(key, flight)
+        return flight
+
+    async def _lead(self, key: Hashable, flight: _Flight, lead: Lead) -> Result[Any]:
         token = _leading.set(_leading.get() | {flight})
         flight.done.add_done_callback(lambda _: self._remove(key, flight))
         try:

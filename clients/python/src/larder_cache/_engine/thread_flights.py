@@ -7,18 +7,19 @@ import time
 from collections.abc import Coroutine, Hashable
 from typing import Any
 
-from larder_cache._engine.io import Lead
+from larder_cache._engine.io import Lead, lasting
 from larder_cache.results import Result
 
 
 class _Flight:
-    __slots__ = ("done", "error", "leader", "result")
+    __slots__ = ("done", "error", "leader", "next", "result")
 
     def __init__(self) -> None:
         self.done = threading.Event()
         self.leader = threading.get_ident()
         self.result: Result[Any] | None = None
         self.error: Exception | None = None
+        self.next: _Flight | None = None
 
     async def compute(self, work: Coroutine[Any, Any, Result[Any]]) -> Result[Any]:
         # The thread of the leader computes; the others wait for it.
@@ -35,14 +36,12 @@ class ThreadFlights:
     async def fly(self, key: Hashable, lead: Lead, timeout: float | None) -> Result[Any] | None:
         """Joins the flight of the key, or leads one. None if the time is over before it ends."""
         deadline = None if timeout is None else time.monotonic() + timeout
-        while True:
-            with self._lock:
-                flight = self._flights.get(key)
-                leads = flight is None
-                if flight is None:
-                    flight = self._flights[key] = _Flight()
-            if leads:
-                return await self._lead(key, flight, lead)
+        began_before = True
+        with self._lock:
+            found = self._flights.get(key)
+            flight = found or self._add(key)
+        leads = found is None
+        while not leads:
             if flight.leader == threading.get_ident():
                 raise RuntimeError(f"the loader of {key!r} asks for the value that it computes")
             left = None if deadline is None else max(0.0, deadline - time.monotonic())
@@ -50,9 +49,23 @@ class ThreadFlights:
                 return None
             if flight.error is not None:
                 raise flight.error
-            if flight.result is not None:
-                return flight.result.with_joined()
-            # The leader was interrupted: this thread leads, or joins the next leader.
+            result = flight.result
+            if result is not None and (not began_before or lasting(result)):
+                return result.with_joined()
+            # The leader was interrupted, or read before this call began: all that joined go on
+            # with the next flight.
+            began_before = False
+            with self._lock:
+                leads = flight.next is None
+                if flight.next is None:
+                    flight.next = self._add(key)
+                flight = flight.next
+        return await self._lead(key, flight, lead)
+
+    def _add(self, key: Hashable) -> _Flight:
+        flight = _Flight()
+        self._flights.setdefault(key, flight)
+        return flight
 
     async def _lead(self, key: Hashable, flight: _Flight, lead: Lead) -> Result[Any]:
         try:

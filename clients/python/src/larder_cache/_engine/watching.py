@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterator
 
 from larder_cache._engine.feeds import (
-    BlockingStream,
     Feed,
     Heartbeat,
     read_asyncio,
     read_blocking,
 )
 from larder_cache._engine.handle import Handle
+from larder_cache._engine.streams import BlockingStream
 from larder_cache.errors import ClientClosed
 from larder_cache.events import Event
 

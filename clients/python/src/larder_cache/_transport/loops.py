@@ -27,6 +27,8 @@ from larder_cache.results import Result
 
 logger = logging.getLogger("larder_cache")
 _GRACE = 10.0
+# Seconds for the calls that cancelled work makes, such as to give up a lease.
+_LAST_CALLS = 1.0
 
 
 class _Repeating:
@@ -65,7 +67,7 @@ class LoopState:
         self.background = 0
         self.renewal = Renewal(options)
         self.channel: grpc.aio.Channel | None = None
-        self.stubs = self._open()
+        self._stubs: Stubs | None = None
 
     def _open(self) -> Stubs:
         if self._fake is not None:
@@ -79,11 +81,25 @@ class LoopState:
             self.channel = grpc.aio.secure_channel(target, secret, arguments)
         return of_channel(self.channel)
 
+    @property
+    def stubs(self) -> Stubs:
+        """The stubs of the channel of now. It is made at the first use."""
+        stubs = self._stubs
+        if stubs is None:
+            stubs = self._stubs = self._open()
+        return stubs
+
+    def let_go(self) -> None:
+        """Drops the channel, which closes it."""
+        self.channel = self._stubs = None
+
     def fresh_stubs(self) -> Stubs:
         """The stubs, of a new channel if the old one must be replaced."""
+        if self._stubs is None:
+            return self.stubs
         if self.renewal.due():
             old = self.channel
-            self.stubs = self._open()
+            self._stubs = self._open()
             if old is not None:
                 self.spawn(old.close(_GRACE))
         return self.stubs
@@ -100,18 +116,23 @@ class LoopState:
         if not task.cancelled() and (error := task.exception()) is not None:
             logger.error("work in the background failed", exc_info=error)
 
-    async def close(self, timeout: float) -> None:
-        """Ends the tasks and the channel. Tasks have `timeout` seconds left."""
-        tasks = [task for task in self.tasks if task is not asyncio.current_task()]
-        if tasks and timeout > 0:
-            await asyncio.wait(tasks, timeout=timeout)
-        for task in tasks:
-            task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
-        closing = self.stubs.close()
-        if inspect.isawaitable(closing):
-            await closing
+    async def end_tasks(self, timeout: float) -> None:
+        """Ends the tasks. They have `timeout` seconds left, and those that they begin one."""
+        own = asyncio.current_task()
+        for patience in (timeout, _LAST_CALLS):
+            tasks = [task for task in self.tasks if task is not own]
+            if tasks and patience > 0:
+                await asyncio.wait(tasks, timeout=patience)
+            for task in tasks:
+                task.cancel()
+            if tasks:
+                await asyncio.wait(tasks)
+
+    async def close(self) -> None:
+        """Closes the channel."""
+        if self.channel is not None:
+            await self.channel.close()
+        self.let_go()
 
 
 class LoopIo:
@@ -130,6 +151,19 @@ class LoopIo:
         self._states: dict[asyncio.AbstractEventLoop, LoopState] = {}
         self._last: tuple[Any, LoopState | None] = (None, None)
 
+    def before_fork(self) -> bool:
+        """Lets go of the channels, with which a child process would hang.
+
+        Calls under way fail. The next calls in the parent process make new channels.
+        """
+        states = list(self._states.values())
+        for state in states:
+            state.let_go()
+        return bool(states)
+
+    def after_fork(self) -> None:
+        """Nothing waits for it."""
+
     def forked(self) -> Any:
         """In a child process: nothing of the parent is used. Returns what must not be freed."""
         kept = list(self._states.values())
@@ -147,9 +181,12 @@ class LoopIo:
 
     def _state_of(self, loop: asyncio.AbstractEventLoop) -> LoopState:
         with self._lock:
-            if self.closed:
-                raise ClientClosed("the client is closed")
             state = self._states.get(loop)
+            if self.closed:
+                # Work under way may end what it began, such as a lease.
+                if state is not None:
+                    return state
+                raise ClientClosed("the client is closed")
             if state is None:
                 # Loops that are closed cannot close their channels any more; they are dropped.
                 for old in [each for each in self._states if each.is_closed()]:
@@ -165,6 +202,7 @@ class LoopIo:
 
     async def connect(self, timeout: float) -> None:
         """Waits until the channel is connected. Raises `Unavailable`."""
+        self.stubs  # noqa: B018
         channel = self.state().channel
         if channel is None:
             return
@@ -249,14 +287,26 @@ class LoopIo:
                 return
             self.closed = True
             states = list(self._states.items())
-            self._states.clear()
             self._last = (None, None)
         running = asyncio.get_running_loop()
         for loop, state in states:
             if loop is running:
-                await state.close(timeout)
+                await self._close_state(loop, state, timeout)
             elif loop.is_running():
-                asyncio.run_coroutine_threadsafe(state.close(timeout), loop)
+                closing = self._close_state(loop, state, timeout)
+                asyncio.run_coroutine_threadsafe(closing, loop)
+            else:
+                del self._states[loop]
+
+    async def _close_state(
+        self, loop: asyncio.AbstractEventLoop, state: LoopState, timeout: float
+    ) -> None:
+        try:
+            await state.end_tasks(timeout)
+        finally:
+            with self._lock:
+                self._states.pop(loop, None)
+            await state.close()
 
 
 def _cancelling() -> bool:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import inspect
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
 from typing import Any
 
 import grpc
 
 from larder_cache._engine.drive import drive
 from larder_cache._engine.io import Lead, Stopper, Work
+from larder_cache._engine.streams import BlockingStream
 from larder_cache._engine.thread_flights import ThreadFlights
 from larder_cache._engine.timer import Timer
+from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache._transport.channels import (
     Renewal,
     channel_arguments,
@@ -23,7 +26,7 @@ from larder_cache._transport.channels import (
     grpc_target,
     prepare_gevent,
 )
-from larder_cache._transport.forks import on_fork
+from larder_cache._transport.forks import grpc_forks, on_fork
 from larder_cache._transport.methods import Method
 from larder_cache._transport.stubs import Stubs, of_channel
 from larder_cache._transport.tokens import Metadata
@@ -33,6 +36,10 @@ from larder_cache.results import Result
 
 # Seconds that calls on a channel have left when it is replaced.
 _GRACE = 10.0
+# Seconds for which a fork waits for the ends of streams.
+_STREAMS_END = 1.0
+# Seconds after which what waits for a fork goes on.
+_FORK_TAKES = 2.0
 
 
 class ThreadIo:
@@ -54,8 +61,60 @@ class ThreadIo:
         self._timer = Timer()
         self._background: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._running = 0
+        self._streams: weakref.WeakSet[BlockingStream] = weakref.WeakSet()
+        self._may_open = threading.Event()
+        self._may_open.set()
         self._closing = False
         self._closed_event = threading.Event()
+
+    def before_fork(self) -> bool:
+        """Ends the streams, whose threads gRPC would not fork with, and without its support all.
+
+        The streams begin again in the parent process.
+        """
+        self._may_open.clear()
+        channel: grpc.Channel | None = None
+        with self._lock:
+            streams = list(self._streams)
+            if not grpc_forks():
+                channel, self._channel, self._stubs = self._channel, None, None
+        for stream in streams:
+            stream.interrupt()
+        if channel is not None:
+            channel.close()
+        deadline = time.monotonic() + _STREAMS_END
+        while any(stream.call is not None for stream in streams) and time.monotonic() < deadline:
+            time.sleep(0.001)
+        return channel is not None
+
+    def after_fork(self) -> None:
+        """Goes on in the parent process."""
+        self._may_open.set()
+
+    @contextlib.contextmanager
+    def _opening(self) -> Iterator[None]:
+        """Holds the lock, and not during a fork: nothing new may begin then."""
+        while True:
+            waited = self._may_open.wait(_FORK_TAKES)
+            with self._lock:
+                if waited and not self._may_open.is_set():
+                    continue
+                yield
+                return
+
+    def open_stream(self, stream: BlockingStream, request: pb.WatchRequest, metadata: Any) -> Any:
+        """Opens a stream of changes, which a fork interrupts."""
+        stubs = self.stubs
+        with self._opening():
+            if self.closed:
+                raise ClientClosed("the client is closed")
+            self._streams.add(stream)
+            if stubs is self._stubs:
+                stream.call = stubs.cache.Watch(request, None, metadata)
+            else:
+                # A fork has closed the channel in between; the next attempt has another one.
+                stream.call = ()
+            return stream.call
 
     def forked(self) -> Any:
         """In a child process: nothing of the parent is used. Returns what must not be freed."""
@@ -69,19 +128,22 @@ class ThreadIo:
         """The stubs of the channel of now. It is made at the first use."""
         stubs = self._stubs
         if stubs is None or (self._renewal.needed and self._renewal.due()):
-            return self._open()
+            return self._open(stubs)
         return stubs
 
-    def _open(self) -> Stubs:
-        with self._lock:
+    def _open(self, seen: Stubs | None) -> Stubs:
+        with self._opening():
             if self.closed:
                 raise ClientClosed("the client is closed")
+            current = self._stubs
+            if current is not None and current is not seen:
+                # Another thread was faster.
+                return current
             old = self._channel
             if self._fake is not None:
-                self._stubs = self._stubs or self._fake.blocking_stubs()
-                return self._stubs
-            if self._stubs is not None and not self._renewal.needed:
-                return self._stubs
+                fakes: Stubs = self._fake.blocking_stubs()
+                self._stubs = fakes
+                return fakes
             prepare_gevent()
             target, arguments = grpc_target(self._options.target), channel_arguments(self._options)
             secret = credentials(self._options)
@@ -89,12 +151,13 @@ class ThreadIo:
                 channel = grpc.insecure_channel(target, arguments)
             else:
                 channel = grpc.secure_channel(target, secret, arguments)
-            self._channel, self._stubs = channel, of_channel(channel)
+            stubs = of_channel(channel)
+            self._channel, self._stubs = channel, stubs
         if old is not None:
             closing = threading.Timer(_GRACE, old.close)
             closing.daemon = True
             closing.start()
-        return self._stubs
+        return stubs
 
     def connect(self, timeout: float) -> None:
         """Waits until the channel is connected. Raises `Unavailable`."""
@@ -125,7 +188,10 @@ class ThreadIo:
         except ValueError as error:
             if self.closed:
                 raise ClientClosed("the client is closed") from error
-            raise
+            if stubs is self._stubs:
+                raise
+            # A fork in another thread has closed the channel.
+            return await self.invoke(method, request, timeout, metadata)
 
     async def sleep(self, seconds: float) -> None:
         """Waits."""

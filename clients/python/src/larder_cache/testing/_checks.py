@@ -107,7 +107,7 @@ def check_value(request: pb.SetRequest, limit: int) -> None:
             {"field": "value", "limit": str(limit)},
         )
     if kind == "json":
-        parse_json(content, "value.json")
+        parse_json(request.value.json, "value.json")
 
 
 def parse_json(text: str, field: str) -> Any:

@@ -81,6 +81,7 @@ class LarderServer:
         environment["LARDER_LISTEN"] = f"127.0.0.1:{self._port}"
         environment["LARDER_ADMIN_LISTEN"] = "127.0.0.1:0"
         environment["LARDER_LOG__FORMAT"] = "json"
+        environment["LARDER_SHUTDOWN_TIMEOUT"] = "500ms"
         environment["LARDER_STORE__URL"] = self._store
         if self._config is None:
             environment["LARDER_DEFAULTS__TTL_JITTER"] = "0"

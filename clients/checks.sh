@@ -1,0 +1,73 @@
+# Functions shared by the test scripts of the languages: checks that run side by side.
+# shellcheck shell=bash
+
+set -euo pipefail
+
+clients=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+repository=$(dirname -- "$clients")
+# shellcheck source=scripts/tools.sh
+source "$repository/scripts/tools.sh"
+
+# shellcheck disable=SC2034 # Used by the scripts of the languages.
+readonly INSTALLED=$repository/target/clients
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/larder-checks.XXXXXX")
+running=''
+clean_up() {
+    local pid
+    for pid in $running; do kill -TERM "$pid" 2>/dev/null || true; done
+    wait
+    rm -rf -- "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# once DIRECTORY INPUT... -- COMMAND...: runs the command, unless it succeeded before with the same
+# contents of the input files.
+once() {
+    local directory=$1 inputs=() digest
+    shift
+    while [[ $1 != -- ]]; do
+        inputs+=("$1")
+        shift
+    done
+    shift
+    digest=$(cat -- "${inputs[@]}" | cksum)
+    [[ $(cat "$directory/.made-from" 2>/dev/null) != "$digest" ]] || return 0
+    mkdir -p "$directory"
+    rm -f "$directory/.made-from"
+    "$@"
+    echo "$digest" >"$directory/.made-from"
+}
+
+# run_check LANGUAGE NAME: runs the function check_NAME. Its last line of output is its summary.
+run_check() {
+    local start=$SECONDS code=0 log=$work/$2.log
+    ("check_${2//-/_}") >"$log" 2>&1 || code=$?
+    if ((code == 0)); then
+        echo "ok $1 $2 ($((SECONDS - start)) s): $(tail -n 1 "$log")"
+    else
+        # One write, so that the output of two checks does not mix.
+        printf '%s\n' "FAILED $1 $2"$'\n'"$(sed 's/^/    /' "$log" | tail -n 200)"
+    fi
+    return "$code"
+}
+
+# run_lanes LANGUAGE LANE...: a lane is a list of checks that run one after the other; lanes run
+# side by side. Returns 1 if a check failed.
+run_lanes() {
+    local language=$1 lane pid code=0
+    shift
+    for lane in "$@"; do
+        (
+            failed=0
+            for check in $lane; do run_check "$language" "$check" || failed=1; done
+            exit "$failed"
+        ) &
+        running+=" $!"
+    done
+    for pid in $running; do wait "$pid" || code=1; done
+    running=''
+    return "$code"
+}

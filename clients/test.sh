@@ -1,0 +1,102 @@
+#!/usr/bin/env bash
+# Tests the client libraries against the real server: their own tests, the conformance cases, the
+# suites of the interfaces that they implement, types, and the packages that users install.
+#
+#   clients/test.sh                      all languages
+#   clients/test.sh python               one of them
+#   clients/test.sh python conformance   one check of it
+#   clients/test.sh --setup              only installs what the tests need
+#
+# LARDER_BIN is the server under test (target/debug/larder by default), and LARDER_CONTROL the
+# control program of the conformance cases. A language whose toolchain is missing is reported as
+# skipped; with CI=true that is a failure, so that no test disappears unnoticed.
+
+set -euo pipefail
+
+readonly LANGUAGES="python node"
+readonly EX_UNAVAILABLE=69
+
+clients=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
+repository=$(dirname -- "$clients")
+readonly clients repository
+
+setup_only=false
+if [[ ${1-} == --setup ]]; then
+    setup_only=true
+    shift
+fi
+chosen=$LANGUAGES check=''
+if (($# > 0)); then
+    chosen=$1 check=${2-}
+    [[ " $LANGUAGES " == *" $1 "* && $# -le 2 ]] || {
+        echo "usage: clients/test.sh [--setup] [${LANGUAGES// /|} [CHECK]]" >&2
+        exit 2
+    }
+fi
+
+export LARDER_BIN=${LARDER_BIN:-$repository/target/debug/larder}
+export LARDER_CONTROL=${LARDER_CONTROL:-$repository/target/debug/client-control}
+if [[ $setup_only == false ]]; then
+    for program in "$LARDER_BIN" "$LARDER_CONTROL"; do
+        [[ -x $program ]] && continue
+        echo "$program not found: run \`cargo build -p larder -p client-control\`" >&2
+        exit 2
+    done
+fi
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/larder-clients.XXXXXX")
+pids=''
+clean_up() {
+    for pid in $pids; do kill -TERM "$pid" 2>/dev/null || true; done
+    wait
+    rm -rf -- "$work"
+}
+trap clean_up EXIT
+trap 'exit 130' INT
+trap 'exit 143' TERM
+
+# in_language LANGUAGE ARGUMENT...: its output goes to the terminal and to a file.
+in_language() {
+    local language=$1 code=0
+    shift
+    "$clients/$language/test.sh" "$@" 2>&1 | tee "$work/$language" || code=${PIPESTATUS[0]}
+    echo "$code" >"$work/$language.code"
+}
+
+for language in $chosen; do
+    if [[ $setup_only == true ]]; then
+        in_language "$language" --setup &
+    else
+        in_language "$language" ${check:+"$check"} &
+    fi
+    pids+=" $!"
+done
+for pid in $pids; do wait "$pid"; done
+pids=''
+
+failed=0 skipped=0 passed=0
+for language in $chosen; do
+    case $(<"$work/$language.code") in
+    0) passed=$((passed + $(grep -c '^ok ' "$work/$language" || true))) ;;
+    "$EX_UNAVAILABLE")
+        skipped=$((skipped + 1))
+        echo "SKIPPED $language: $(tail -n 1 "$work/$language")"
+        ;;
+    *)
+        passed=$((passed + $(grep -c '^ok ' "$work/$language" || true)))
+        failed=$((failed + 1))
+        echo "FAILED $language"
+        ;;
+    esac
+done
+if [[ $setup_only == true ]]; then exit "$((failed > 0))"; fi
+if ((passed + failed + skipped == 0)); then
+    echo "no check was run" >&2
+    exit 1
+fi
+echo "clients: $passed passed, $failed failed, $skipped skipped"
+if [[ ${CI-} == true ]] && ((skipped > 0)); then
+    echo "CI=true: nothing may be skipped" >&2
+    exit 1
+fi
+((failed == 0))
