@@ -119,9 +119,9 @@ describe.each(BACKENDS)('on the %s', (kind) => {
       leaving.abort();
       await expect(call).rejects.toMatchObject({ name: 'AbortError' });
       expect(aborted).toBe(true);
-      const started = performance.now();
       expect(await cache.getOrFetch('k', () => 1)).toMatchObject({ stored: { stored: true } });
-      expect(performance.now() - started).toBeLessThan(500);
+      // A back-off would have been an answer, too.
+      expect((await cache.stats())?.counted?.total?.contended).toBe(0);
       await expect(cache.get('k', { signal: AbortSignal.abort() })).rejects.toMatchObject({
         name: 'AbortError',
       });
@@ -214,9 +214,8 @@ describe.each(BACKENDS)('on the %s', (kind) => {
     test('without a loader and an origin there is a miss, and no lease is kept', async () => {
       const cache = space();
       expect((await cache.getOrFetch('k')).outcome).toBe('MISS');
-      const started = performance.now();
       expect((await cache.getOrFetch('k', () => 1)).stored).toMatchObject({ stored: true });
-      expect(performance.now() - started).toBeLessThan(1000);
+      expect((await cache.stats())?.counted?.total?.contended).toBe(0);
       await cache.getOrFetch('k', () => 2, { refresh: true });
       expect((await cache.get('k')).value).toBe(2);
     });

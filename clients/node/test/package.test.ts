@@ -150,7 +150,8 @@ const client = new Client({ transport: new FakeLarder().transport });
 const users = client.namespace<User>('users', { ttl: '5m' });
 export async function name(id: number): Promise<string> {
   const result: Result<User> = await users.getOrFetch(
-    String(id), async ({ signal }) => loaded({ id, name: String(signal.aborted) }, { ttl: FOREVER }),
+    String(id),
+    async ({ signal }) => loaded({ id, name: String(signal.aborted) }, { ttl: FOREVER }),
   );
   if (result.outcome === 'MISS') return result.value ?? 'nobody';
   if (result.outcome === 'NEGATIVE') return 'negative';

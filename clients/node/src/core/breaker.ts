@@ -11,12 +11,12 @@ export class Breaker {
   private openUntil = 0;
   private trying = false;
 
-  /** Whether a call may be sent. One that may must report its end. */
-  allow(): boolean {
+  /** Whether a call may be sent, also as the one that tries. It must report its end. */
+  allow(): boolean | 'trial' {
     if (this.failures < FAILURES) return true;
     if (this.trying || performance.now() < this.openUntil) return false;
     this.trying = true;
-    return true;
+    return 'trial';
   }
 
   /** The server has answered. */
@@ -26,17 +26,17 @@ export class Breaker {
   }
 
   /** A call has ended with an outage. */
-  failure(): void {
+  failure(trial: boolean): void {
     this.failures += 1;
-    this.trying = false;
+    if (trial) this.trying = false;
     if (this.failures >= FAILURES) {
       this.openUntil = performance.now() + OPEN_MS + Math.random() * JITTER_MS;
     }
   }
 
   /** A call has ended without saying anything about the server: its caller has cancelled it. */
-  cancelled(): void {
-    this.trying = false;
+  cancelled(trial: boolean): void {
+    if (trial) this.trying = false;
   }
 }
 

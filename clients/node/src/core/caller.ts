@@ -87,7 +87,9 @@ export class Caller {
     call: (attempt: Attempt) => Promise<R>,
   ): Promise<R> {
     if (this.state !== 'closing' || spec.parting !== true) this.checkOpen();
-    if (spec.open && !this.breaker.allow()) {
+    const allowed = !spec.open || this.breaker.allow();
+    const trial = allowed === 'trial';
+    if (!allowed) {
       spec.count.errors += 1;
       throw larderError('UNAVAILABLE', 'not sent: the calls before have failed', {
         reason: 'BREAKER_OPEN',
@@ -106,7 +108,7 @@ export class Caller {
       } catch (error) {
         if (!(error instanceof LarderError)) {
           // The caller has cancelled the call, or its arguments cannot be sent.
-          this.breaker.cancelled();
+          this.breaker.cancelled(trial);
           span?.end(error);
           throw error;
         }
@@ -120,12 +122,12 @@ export class Caller {
             await sleep(delay, spec.signal);
             continue;
           } catch (reason) {
-            this.breaker.cancelled();
+            this.breaker.cancelled(trial);
             span?.end(reason);
             throw reason;
           }
         }
-        this.failed(error, spec);
+        this.failed(error, spec, trial);
         span?.end(error);
         throw error;
       }
@@ -150,14 +152,14 @@ export class Caller {
     this.logger?.info(`larder: the cache answers again after ${seconds.toFixed(1)} s`);
   }
 
-  private failed(error: LarderError, spec: CallSpec): void {
+  private failed(error: LarderError, spec: CallSpec, trial: boolean): void {
     spec.count.errors += 1;
     if (!isOutage(error)) {
       // The server is there, and it is the call that is wrong.
       this.breaker.success();
       return;
     }
-    this.breaker.failure();
+    this.breaker.failure(trial);
     if (this.outageSince !== undefined) return;
     this.outageSince = performance.now();
     this.logger?.warn(`larder: the cache is away: ${error.message}`, {

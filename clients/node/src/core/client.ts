@@ -9,7 +9,7 @@ import { type Stats, stats } from './listing.js';
 import { changingAll, Feeds } from './feed.js';
 import { Background, Flights } from './flights.js';
 import { NearCache, type NearCacheOptions } from './near-cache.js';
-import { Watches } from './watching.js';
+import { Running } from './running.js';
 import { larderError } from './errors.js';
 import { sleep } from './timers.js';
 import { OpenTelemetry } from './telemetry.js';
@@ -78,7 +78,7 @@ export class Client implements AsyncDisposable {
       limits: bounds,
       flights: new Flights(),
       background: new Background(bounds.background),
-      watches: new Watches(),
+      running: new Running(),
       feeds: new Feeds(),
       logger,
     };
@@ -182,15 +182,15 @@ export class Client implements AsyncDisposable {
     if (this.closed) return;
     this.closed = true;
     liveClients -= 1;
-    const { caller, flights, background, watches } = this.core;
+    const { caller, flights, background, running } = this.core;
     caller.closing();
     const reason = larderError('CANCELLED', 'the client is closed', { reason: 'CLIENT_CLOSED' });
-    flights.close(reason);
-    watches.close(reason);
+    running.close(reason);
+    const parted = flights.close(reason).then(() => background.close(reason));
     // The leases of what was running are given up, so that other processes need not wait for them.
     const ending = new AbortController();
     const timeout = sleep(PARTING_MS, ending.signal).catch(() => {});
-    await Promise.race([background.close(reason), timeout]);
+    await Promise.race([parted, timeout]);
     ending.abort();
     caller.close();
   }

@@ -134,9 +134,10 @@ const OUTAGES: ReadonlySet<Code> = new Set<Code>([
   'CANCELLED',
 ]);
 
+/** Reasons that are mistakes, whatever their code. */
+const MISTAKES: ReadonlySet<string> = new Set(['VALUE_TOO_LARGE', 'CLIENT_CLOSED']);
+
 /** Whether an error says that the cache is away, slow or full, rather than that a call is wrong. */
 export function isOutage(error: unknown): error is LarderError {
-  return (
-    error instanceof LarderError && OUTAGES.has(error.code) && error.reason !== 'VALUE_TOO_LARGE'
-  );
+  return error instanceof LarderError && OUTAGES.has(error.code) && !MISTAKES.has(error.reason);
 }

@@ -44,8 +44,8 @@ export class Feed {
   private start(): void {
     if (this.started) return;
     this.started = true;
-    const { watches, logger } = this.scope.core;
-    const ending = watches.open();
+    const { running, logger } = this.scope.core;
+    const ending = running.open();
     this.run(ending.signal)
       .catch((error: unknown) => {
         logger?.warn(`larder: no near cache of ${this.scope.namespace}: ${String(error)}`);
@@ -53,7 +53,7 @@ export class Feed {
       .finally(() => {
         this.ready = false;
         this.clear();
-        watches.end(ending);
+        running.end(ending);
       });
   }
 

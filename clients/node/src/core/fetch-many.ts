@@ -47,15 +47,14 @@ class FetchMany<T, K extends Key> {
   private readonly codec: Codec<T>;
   private readonly results = new Map<K, Result<T>>();
   private readonly deadline: number;
-  private readonly signal: AbortSignal;
 
   constructor(
     private readonly scope: Scope<any>,
     private readonly loader: ManyLoader<T, K> | undefined,
     private readonly options: FetchManyOptions<T> | undefined,
+    private readonly signal: AbortSignal,
   ) {
     this.codec = options?.codec ?? scope.codec;
-    this.signal = options?.signal ?? new AbortController().signal;
     const budget =
       options?.timeout === undefined ? scope.core.limits.wait : span(options.timeout, 'timeout');
     this.deadline = performance.now() + budget;
@@ -85,7 +84,7 @@ class FetchMany<T, K extends Key> {
         }
         return;
       }
-      await sleep(delay, this.options?.signal);
+      await sleep(delay, this.signal);
       part = contended;
     }
   }
@@ -113,7 +112,7 @@ class FetchMany<T, K extends Key> {
     let answers: BatchGetOrFetchResult[];
     try {
       const messages = await caller.collect(
-        methods.batchGetOrFetch, request, { ...how, signal: this.options?.signal },
+        methods.batchGetOrFetch, request, { ...how, signal: this.signal },
       );
       answers = messages.flatMap(({ results }) => results);
     } catch (error) {
@@ -375,5 +374,15 @@ export async function getOrFetchMany<T, K extends Key>(
     throw new TypeError(`loader: expected a function, got ${typeof loader}`);
   }
   options?.signal?.throwIfAborted();
-  return new FetchMany(scope, loader, options).run([...new Set(keys)]);
+  const { caller, running, background } = scope.core;
+  caller.checkOpen();
+  const ending = running.open(options?.signal);
+  try {
+    const fetch = new FetchMany(scope, loader, options, ending.signal);
+    const results = fetch.run([...new Set(keys)]);
+    background.track(results);
+    return await results;
+  } finally {
+    running.end(ending);
+  }
 }

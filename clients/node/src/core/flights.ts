@@ -63,9 +63,11 @@ export class Flights {
     flight.controller.abort(reason);
   }
 
-  /** Aborts all computations. */
-  close(reason: unknown): void {
-    for (const [id, flight] of this.flights) this.end(id, flight, reason);
+  /** Aborts all computations, and waits for their ends. */
+  async close(reason: unknown): Promise<void> {
+    const all = [...this.flights];
+    for (const [id, flight] of all) this.end(id, flight, reason);
+    await Promise.allSettled(all.map(([, { promise }]) => promise));
   }
 }
 
@@ -97,6 +99,7 @@ export class Background {
   /** Aborts the computations, and waits for what they and others still send. */
   async close(reason: unknown): Promise<void> {
     for (const controller of this.running) controller.abort(reason);
-    await Promise.all(this.parting);
+    // The end of a computation may be followed by the call that gives its lease up.
+    while (this.parting.size > 0) await Promise.all(this.parting);
   }
 }

@@ -9,7 +9,7 @@ import type { Background, Flights } from './flights.js';
 import { encodeKey, encodeParams, type Params } from './names.js';
 import type { NearCache } from './near-cache.js';
 import type { Limits } from './options.js';
-import type { Watches } from './watching.js';
+import type { Running } from './running.js';
 
 /** What all handles of a client share. */
 export interface Core {
@@ -18,7 +18,7 @@ export interface Core {
   readonly limits: Limits;
   readonly flights: Flights;
   readonly background: Background;
-  readonly watches: Watches;
+  readonly running: Running;
   readonly feeds: Feeds;
   readonly logger: Logger | undefined;
 }

@@ -169,7 +169,7 @@ export async function* watch(
   options: WatchOptions | undefined,
 ): AsyncGenerator<Change, void> {
   scope.core.caller.checkOpen();
-  const ending = scope.core.watches.open(options?.signal);
+  const ending = scope.core.running.open(options?.signal);
   let valid = false;
   try {
     for await (const each of follow(scope, options?.keys ?? false, ending.signal, false)) {
@@ -182,36 +182,6 @@ export async function* watch(
     }
     options?.signal?.throwIfAborted();
   } finally {
-    scope.core.watches.end(ending);
-  }
-}
-
-/** The watches of a client, which end when it closes. */
-export class Watches {
-  private readonly running = new Set<AbortController>();
-
-  /** The controller of a new watch, which ends with the signal, too. */
-  open(signal?: AbortSignal): AbortController {
-    const controller = new AbortController();
-    if (signal !== undefined) {
-      if (signal.aborted) controller.abort(signal.reason);
-      const stop = () => controller.abort(signal.reason);
-      signal.addEventListener('abort', stop);
-      controller.signal.addEventListener('abort', () => {
-        signal.removeEventListener('abort', stop);
-      });
-    }
-    this.running.add(controller);
-    return controller;
-  }
-
-  end(controller: AbortController): void {
-    this.running.delete(controller);
-    controller.abort();
-  }
-
-  close(reason: unknown): void {
-    for (const controller of this.running) controller.abort(reason);
-    this.running.clear();
+    scope.core.running.end(ending);
   }
 }

@@ -26,6 +26,7 @@ const DEFAULT_LIFETIME_MS = 60_000;
 /** A token is renewed before its end, so that none expires on the way to the server. */
 const RENEWED_BEFORE_MS = 30_000;
 const FILES_CHECKED_MS = 10_000;
+const MISSING = 'missing';
 
 /** Keeps the header `authorization`, and asks the provider for a new token when it must. */
 export class Authorization {
@@ -105,14 +106,16 @@ export class Certificates {
 
   /** Reads the files. @throws if one cannot be read */
   credentials(): ChannelCredentials {
-    this.stamp = this.stamps();
+    const stamp = this.stamps();
     this.checkedAt = performance.now();
     const { caFile, certFile, keyFile } = this.files;
-    return credentials.createSsl(
+    const read = credentials.createSsl(
       caFile === undefined ? null : readFileSync(caFile),
       keyFile === undefined ? null : readFileSync(keyFile),
       certFile === undefined ? null : readFileSync(certFile),
     );
+    this.stamp = stamp;
+    return read;
   }
 
   /** Whether a file has changed since it was read; looks at most every 10 s. */
@@ -120,7 +123,8 @@ export class Certificates {
     const now = performance.now();
     if (now - this.checkedAt < FILES_CHECKED_MS) return false;
     this.checkedAt = now;
-    return this.stamps() !== this.stamp;
+    const stamps = this.stamps();
+    return stamps !== this.stamp && !stamps.includes(MISSING);
   }
 
   private stamps(): string {
@@ -129,7 +133,7 @@ export class Certificates {
         if (file === undefined) return '';
         const stat = statSync(file, { throwIfNoEntry: false });
         // A file that is being replaced is looked at again later.
-        return stat === undefined ? 'missing' : `${stat.mtimeMs}/${stat.size}/${stat.ino}`;
+        return stat === undefined ? MISSING : `${stat.mtimeMs}/${stat.size}/${stat.ino}`;
       })
       .join(' ');
   }

@@ -54,6 +54,7 @@ interface Link {
 /** Calls over grpc-js. Connects at the first call. */
 export class GrpcTransport implements Transport {
   private link: Link | undefined;
+  private closed = false;
   private feeds: ChannelInterface | undefined;
   private readonly drained = new Set<{ channel: ChannelInterface; timer: NodeJS.Timeout }>();
   private lastCall = { steady: 0, wall: 0 };
@@ -95,6 +96,9 @@ export class GrpcTransport implements Transport {
   }
 
   private newChannel(): ChannelInterface {
+    if (this.closed) {
+      throw larderError('CANCELLED', 'the client is closed', { reason: 'CLIENT_CLOSED' });
+    }
     const secure: ChannelCredentials =
       this.options.certificates?.credentials() ?? credentials.createInsecure();
     return new Channel(this.options.target.uri, secure, this.channelOptions());
@@ -102,7 +106,7 @@ export class GrpcTransport implements Transport {
 
   private current(): Link {
     const { maxIdle, certificates } = this.options;
-    if (this.link !== undefined && certificates?.changed()) this.replace();
+    if (this.link !== undefined && certificates?.changed()) this.renew();
     if (maxIdle !== undefined) {
       const now = { steady: performance.now(), wall: Date.now() };
       // Either clock may have stood still while the process was frozen.
@@ -112,6 +116,21 @@ export class GrpcTransport implements Transport {
     }
     this.link ??= { channel: this.newChannel(), answered: false };
     return this.link;
+  }
+
+  /** Takes new certificates. Files that do not fit together, yet, leave the old ones in use. */
+  private renew(): void {
+    let channel: ChannelInterface;
+    try {
+      channel = this.newChannel();
+    } catch {
+      return;
+    }
+    this.replace();
+    this.link = { channel, answered: false };
+    // The streams of near caches keep their connection, and have a new one after that.
+    this.feeds?.close();
+    this.feeds = undefined;
   }
 
   /** Makes the next call connect anew. Calls that run keep the old connection. */
@@ -338,6 +357,7 @@ export class GrpcTransport implements Transport {
   }
 
   close(): void {
+    this.closed = true;
     this.link?.channel.close();
     this.feeds?.close();
     for (const { channel, timer } of this.drained) {

@@ -1,0 +1,29 @@
+/** What runs until it is done, its caller cancels it, or the client closes. */
+export class Running {
+  private readonly running = new Set<AbortController>();
+
+  /** A controller that is aborted by the signal, too. It must be ended. */
+  open(signal?: AbortSignal): AbortController {
+    const controller = new AbortController();
+    if (signal !== undefined) {
+      if (signal.aborted) controller.abort(signal.reason);
+      const stop = () => controller.abort(signal.reason);
+      signal.addEventListener('abort', stop);
+      controller.signal.addEventListener('abort', () => {
+        signal.removeEventListener('abort', stop);
+      });
+    }
+    this.running.add(controller);
+    return controller;
+  }
+
+  end(controller: AbortController): void {
+    this.running.delete(controller);
+    controller.abort();
+  }
+
+  close(reason: unknown): void {
+    for (const controller of this.running) controller.abort(reason);
+    this.running.clear();
+  }
+}
