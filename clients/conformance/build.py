@@ -36,7 +36,8 @@ LOADER_FIELDS = {"value", "by_key", "fail", "gate", "delay", "ttl", "tags", "sto
 STEP_FIELDS = {
     "do", "handle", "args", "expect", "raises", "bind", "as", "copies", "for_each", "wait_until",
     "within", "at_least", "join", "cancel", "open", "loading", "loads", "loaded_keys", "advance",
-    "real", "traced", "watched", "never", "ended", "server", "fault", "delay", "connections", "script", "calls", "counters",
+    "real", "traced", "watched", "never", "ended", "server", "fault", "delay", "connections",
+    "script", "calls", "counters",
 }
 # Exactly one of them makes the kind of a step.
 STEP_KINDS = {

@@ -81,7 +81,8 @@ export function expand(value: unknown, bound: Bound): any {
 export function same(expected: unknown, actual: unknown): boolean {
   if (typeof expected === 'bigint' || typeof actual === 'bigint') {
     const whole = (value: unknown) => typeof value === 'bigint' || Number.isInteger(value);
-    return whole(expected) && whole(actual) && BigInt(expected as number) === BigInt(actual as number);
+    if (!whole(expected) || !whole(actual)) return false;
+    return BigInt(expected as number) === BigInt(actual as number);
   }
   if (expected instanceof Uint8Array || actual instanceof Uint8Array) {
     return expected instanceof Uint8Array && actual instanceof Uint8Array

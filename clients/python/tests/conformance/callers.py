@@ -16,7 +16,11 @@ from .spans import SPAN_FEATURES
 ARGUMENT_TIMES = frozenset({"ttl", "max_stale", "touch", "hold_off", "timeout"})
 CLIENT_TIMES = frozenset({"call_timeout", "connect_timeout"})
 _FEATURES = SPAN_FEATURES | {
-    "threads", "two_clients", "big_integers", "call_keys", "more_types",
+    "threads",
+    "two_clients",
+    "big_integers",
+    "call_keys",
+    "more_types",
 }
 # One thread for each call that a case has in flight.
 _THREADS = 120
@@ -40,13 +44,28 @@ def as_data(result: Any) -> Any:
     if isinstance(result, (Stored, NotStored)):
         fields = {**result._asdict(), "stored": bool(result)}
     elif hasattr(result, "outcome"):
-        names = ("outcome", "found", "value", "version", "age", "ttl_remaining", "tier",
-                 "degraded", "joined", "error", "stored", "tags")
+        names = (
+            "outcome",
+            "found",
+            "value",
+            "version",
+            "age",
+            "ttl_remaining",
+            "tier",
+            "degraded",
+            "joined",
+            "error",
+            "stored",
+            "tags",
+        )
         fields = {name: getattr(result, name) for name in names}
         fields["tags"] = list(result.tags)
     elif type(result).__name__ == "Patched":
-        fields = {**result._asdict(), "applied": bool(result),
-                  "missing": result.result == "MISSING"}
+        fields = {
+            **result._asdict(),
+            "applied": bool(result),
+            "missing": result.result == "MISSING",
+        }
     elif hasattr(result, "_asdict"):
         fields = result._asdict()
     elif isinstance(result, dict):
@@ -92,9 +111,7 @@ class Threads:
         """Makes a call."""
         loop = asyncio.get_running_loop()
         context = contextvars.copy_context()
-        return await loop.run_in_executor(
-            self._pool, lambda: context.run(call, *args, **named)
-        )
+        return await loop.run_in_executor(self._pool, lambda: context.run(call, *args, **named))
 
     async def collect(self, call: Any, **named: Any) -> list[Any]:
         """All items of a call that returns an iterator."""

@@ -16,15 +16,24 @@ _PAUSE = 3600.0
 
 
 def _policies(configuration: dict[str, Any]) -> dict[str, Policy]:
-    times = {"ttl", "max_ttl", "stale_while_revalidate", "stale_if_error", "lease_ttl",
-             "lease_wait", "abandon_backoff"}
+    times = {
+        "ttl",
+        "max_ttl",
+        "stale_while_revalidate",
+        "stale_if_error",
+        "lease_ttl",
+        "lease_wait",
+        "abandon_backoff",
+    }
     known = {field.name for field in dataclasses.fields(Policy)}
     return {
-        name: Policy(**{
-            setting: value / 1000 if setting in times else value
-            for setting, value in {**configuration[""], **settings}.items()
-            if setting in known
-        })
+        name: Policy(
+            **{
+                setting: value / 1000 if setting in times else value
+                for setting, value in {**configuration[""], **settings}.items()
+                if setting in known
+            }
+        )
         for name, settings in configuration.items()
     }
 

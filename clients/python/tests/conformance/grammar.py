@@ -45,7 +45,7 @@ def expand(value: Any, bound: dict[str, Any]) -> Any:
     if not isinstance(value, dict):
         return bound["$each"] if value == "$each" and "$each" in bound else value
     if len(value) == 1:
-        (tag, given), = value.items()
+        ((tag, given),) = value.items()
         if tag in _TAGS:
             return _TAGS[tag](given, bound)
         if tag == "$var":
@@ -127,10 +127,11 @@ def _short(value: Any) -> str:
 def match(expected: Any, actual: Any, place: str, bound: dict[str, Any]) -> None:
     """Raises `Mismatch` unless a result is as expected: a map names some of the fields."""
     if isinstance(expected, dict) and len(expected) == 1:
-        (tag, given), = expected.items()
+        ((tag, given),) = expected.items()
         if tag in ("$between", "$any", "$not", "$has", "$begins", "$exactly"):
-            return _matcher(tag, expand(given, bound) if tag == "$between" else given, actual,
-                            place, bound)
+            return _matcher(
+                tag, expand(given, bound) if tag == "$between" else given, actual, place, bound
+            )
     field = place.rpartition(".")[2]
     expected_time = seconds(expected) if field in TIMES else None
     if expected_time is not None:

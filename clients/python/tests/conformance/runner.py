@@ -302,8 +302,22 @@ class CaseRun:
             match(number, counted[name.removeprefix("larder.client.")], name, self._bound)
 
 
-_KINDS = ("do", "join", "cancel", "open", "loading", "loads", "advance", "server", "fault",
-          "connections", "script", "calls", "counters", "watched")
+_KINDS = (
+    "do",
+    "join",
+    "cancel",
+    "open",
+    "loading",
+    "loads",
+    "advance",
+    "server",
+    "fault",
+    "connections",
+    "script",
+    "calls",
+    "counters",
+    "watched",
+)
 
 
 class RealServer:
