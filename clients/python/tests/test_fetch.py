@@ -62,7 +62,7 @@ def test_null_is_a_value(ns: Any) -> None:
 def test_one_computation_in_the_process(ns: Any) -> None:
     load = Loader()
     load.go.clear()
-    threading.Timer(0.3, load.go.set).start()
+    threading.Timer(0.8, load.go.set).start()
     results = together(10, lambda: ns.get_or_fetch("k", load))
     assert [each.value for each in results] == [1] * 10 and load.calls == 1
     assert sum(each.joined for each in results) == 9
@@ -71,7 +71,7 @@ def test_one_computation_in_the_process(ns: Any) -> None:
 def test_one_computation_in_the_fleet(setup: Setup) -> None:
     load = Loader()
     load.go.clear()
-    threading.Timer(0.3, load.go.set).start()
+    threading.Timer(0.8, load.go.set).start()
     clients = [setup.client(preset="local").namespace("fleet") for _ in range(4)]
     clients[0].invalidate_namespace()
     with ThreadPoolExecutor(4) as pool:
@@ -94,7 +94,7 @@ def test_the_loader_decides(ns: Any) -> None:
 def test_errors_of_the_loader(ns: Any) -> None:
     load = Loader(ValueError("no"))
     load.go.clear()
-    threading.Timer(0.2, load.go.set).start()
+    threading.Timer(0.8, load.go.set).start()
 
     def call() -> Any:
         with pytest.raises(ValueError, match="no") as caught:
@@ -496,7 +496,7 @@ def test_degraded_leases(on_fake: Setup) -> None:
     on_fake.fake.degrade()  # type: ignore[union-attr]
     load = Loader()
     load.go.clear()
-    threading.Timer(0.2, load.go.set).start()
+    threading.Timer(0.8, load.go.set).start()
     results = together(5, lambda: ns.get_or_fetch("k", load))
     assert load.calls == 1 and all(each.value == 1 and each.degraded for each in results)
     assert results[0].stored.reason == "DEGRADED"

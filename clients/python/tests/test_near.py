@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from typing import Any
@@ -286,3 +287,33 @@ def test_a_watch_that_is_a_mistake_raises(on_fake: Setup) -> None:
     on_fake.fake.fail("PERMISSION_DENIED", methods=("Watch",))  # type: ignore[union-attr]
     with pytest.raises(PermissionDenied):
         next(on_fake.client().namespace("a").watch())
+
+
+def test_close_ends_the_iterators(setup: Setup) -> None:
+    client = setup.client()
+    watching = Watching(client.namespace("closed"))
+    client.close()
+    watching._thread.join(5)
+    assert not watching._thread.is_alive()
+
+
+def sockets() -> int:
+    count = 0
+    for name in os.listdir("/proc/self/fd"):
+        try:
+            count += os.readlink(f"/proc/self/fd/{name}").startswith("socket:")
+        except OSError:
+            continue
+    return count
+
+
+@pytest.mark.skipif(not os.path.isdir("/proc/self/fd"), reason="needs /proc")
+def test_close_closes_the_connection(on_server: Setup) -> None:
+    before = sockets()
+    client = on_server.client()
+    near = client.namespace("closed-near", near_cache=True)
+    near.set("k", 1)
+    until(lambda: near.get("k").tier == "client")
+    assert sockets() > before
+    client.close()
+    until(lambda: sockets() <= before, 5)

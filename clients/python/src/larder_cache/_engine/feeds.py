@@ -147,6 +147,7 @@ async def read_asyncio(feed: Feed) -> AsyncIterator[Event | Heartbeat]:
         try:
             metadata = await engine.metadatas.current()
             call = io.stubs.cache.Watch(feed.request(), metadata=metadata)
+            io.state().streams.add(call)
             while True:
                 message = await asyncio.wait_for(call.read(), feed.silence)
                 if not isinstance(message, pb.WatchResponse):
@@ -157,9 +158,15 @@ async def read_asyncio(feed: Feed) -> AsyncIterator[Event | Heartbeat]:
             error = from_rpc(rpc_error)
         except asyncio.TimeoutError:
             pass
+        except asyncio.CancelledError:
+            # The end of the client cancels the call; that of the task is another matter.
+            if not io.closed or io.cancelling():
+                raise
         finally:
             if call is not None:
                 call.cancel()
+            # A call that an exception keeps alive would keep its connection.
+            call = None
         if io.closed:
             return
         pause = feed.ended(error)

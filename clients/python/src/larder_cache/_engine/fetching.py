@@ -120,7 +120,7 @@ class Fetch:
         first = True
         while True:
             left = self.deadline - time.monotonic()
-            wait = self.budget if first else max(0.0, left)
+            wait = min(self.budget if first else max(0.0, left), engine.options.wait)
             first = False
             request = self.request(wait, no_cache)
             try:

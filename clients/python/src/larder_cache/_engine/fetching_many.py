@@ -77,8 +77,9 @@ class _Batch:
         pending = list(zip(self.keys, key_refs(self.handle, self.keys)))
         first = True
         while pending:
-            left = max(0.0, self.deadline - time.monotonic())
-            pending, pause = await self._ask(pending, self.budget if first else left)
+            left = self.budget if first else max(0.0, self.deadline - time.monotonic())
+            wait = min(left, self.handle.engine.options.wait)
+            pending, pause = await self._ask(pending, wait)
             first = False
             if pending and pause:
                 await self.handle.engine.io.sleep(pause)

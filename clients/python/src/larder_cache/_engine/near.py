@@ -138,9 +138,12 @@ class NearHub:
                 near.feeding = kind(self._engine, near)
 
     def close(self) -> None:
-        """Ends the feeds. Threads are waited for."""
+        """Ends the feeds for good. Threads are waited for."""
         with self._lock:
             feedings = [near.feeding for near in self._nears.values() if near.feeding is not None]
+            # A task that was cancelled keeps its call, and with it the connection.
+            for near in self._nears.values():
+                near.feeding = None
         for feeding in feedings:
             feeding.close()
 
@@ -208,6 +211,9 @@ class _FeedTask:
                     logger.warning("near cache of %s is off: %s", self._near.namespace, error)
                     store.reset()
                     await asyncio.sleep(_LONG_PAUSE)
+        except asyncio.CancelledError:
+            # Kept by the task, it would keep the call, and with it the connection.
+            return
         finally:
             store.reset()
 

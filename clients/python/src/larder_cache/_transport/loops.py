@@ -8,6 +8,7 @@ import functools
 import inspect
 import logging
 import threading
+import weakref
 from collections.abc import Awaitable, Callable, Coroutine, Hashable
 from typing import Any
 
@@ -65,6 +66,7 @@ class LoopState:
         self.flights = TaskFlights(loop)
         self.tasks: set[asyncio.Task[Any]] = set()
         self.background = 0
+        self.streams: weakref.WeakSet[Any] = weakref.WeakSet()
         self.renewal = Renewal(options)
         self.channel: grpc.aio.Channel | None = None
         self._stubs: Stubs | None = None
@@ -129,7 +131,9 @@ class LoopState:
                 await asyncio.wait(tasks)
 
     async def close(self) -> None:
-        """Closes the channel."""
+        """Ends the streams and closes the channel."""
+        for stream in list(self.streams):
+            stream.cancel()
         if self.channel is not None:
             await self.channel.close()
         self.let_go()
@@ -230,6 +234,11 @@ class LoopIo:
                 raise ClientClosed("the client is closed") from error
             raise
 
+    @staticmethod
+    def cancelling() -> bool:
+        """Whether the running task is being cancelled."""
+        return _cancelling()
+
     async def sleep(self, seconds: float) -> None:
         """Waits."""
         await asyncio.sleep(seconds)
@@ -310,6 +319,7 @@ class LoopIo:
 
 
 def _cancelling() -> bool:
+    """Whether the running task is being cancelled, as far as Python tells (3.11 and later)."""
     task = asyncio.current_task()
     cancelling = getattr(task, "cancelling", None)
     return cancelling is not None and cancelling() > 0

@@ -274,6 +274,8 @@ class ThreadIo:
         for thread in list(self._background):
             if thread is not threading.current_thread():
                 thread.join(max(0.0, deadline - time.monotonic()))
+        for stream in list(self._streams):
+            stream.close()
         stubs, self._stubs = self._stubs, None
         if stubs is not None:
             stubs.close()

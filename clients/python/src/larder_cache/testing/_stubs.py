@@ -115,3 +115,4 @@ class _AsyncioWatch:
 
     def cancel(self) -> None:
         self._fake.close_watch(self._watch)
+        self._put(FakeRpcError("CANCELLED", "Locally cancelled by application!"))
