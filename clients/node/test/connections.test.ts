@@ -239,6 +239,22 @@ describe('a client', () => {
     expect((await cache.get('k')).value).toBe(1);
   });
 
+  test('many calls can have one signal', async () => {
+    const warnings: Error[] = [];
+    const listen = (warning: Error) => warnings.push(warning);
+    process.on('warning', listen);
+    onTestFinished(() => { process.off('warning', listen); });
+    const cache = used.client.namespace(fresh());
+    const { signal } = new AbortController();
+    await Promise.all(Array.from({ length: 30 }, (_, index) => Promise.all([
+      cache.get(`k${index}`, { signal }),
+      cache.getOrFetch(`f${index}`, () => index, { signal }),
+      cache.getOrFetchMany([`m${index}`], () => ({}), { signal }),
+    ])));
+    await new Promise((resolve) => { setImmediate(resolve); });
+    expect(warnings).toEqual([]);
+  });
+
   test('the tenth live client is warned of', async () => {
     const warnings: Error[] = [];
     const listen = (warning: Error) => warnings.push(warning);

@@ -50,6 +50,72 @@ describe.each(BACKENDS)('on the %s', (kind) => {
       expect(results.filter(({ joined }) => joined)).toHaveLength(49);
     });
 
+    test('a call that joined does not get what was read before it began', async () => {
+      const cache = space();
+      await cache.set('k', 'old');
+      // The read of the first may be older than the write of another process.
+      const first = cache.getOrFetch('k', () => 'computed');
+      const others = [1, 2, 3].map(() => cache.getOrFetch('k', () => 'computed'));
+      await used.connect().namespace(cache.name).set('k', 'new');
+      expect(['old', 'new']).toContain((await first).value);
+      const results = await Promise.all(others);
+      expect(results.map(({ joined }) => joined).sort()).toEqual([false, true, true]);
+
+      // A refused fill may be older than the invalidation that refused it.
+      let loads = 0;
+      const gate = deferred();
+      const load = async () => {
+        loads += 1;
+        const value = loads;
+        if (value === 1) await gate.promise;
+        return value;
+      };
+      const refused = cache.getOrFetch('r', load);
+      await until(() => loads, 'the loader runs');
+      const joined = [1, 2].map(() => cache.getOrFetch('r', load));
+      await used.connect().namespace(cache.name).invalidate({ keys: ['r'] });
+      gate.resolve();
+      expect(await refused).toMatchObject({ value: 1, stored: { reason: 'INVALIDATED' } });
+      expect((await Promise.all(joined)).map(({ value }) => value)).toEqual([2, 2]);
+    });
+
+    test('own invalidations end the joining', async () => {
+      const cache = space();
+      for (const invalidate of [
+        () => cache.delete('k'),
+        () => cache.deleteMany(['k']),
+        () => cache.invalidate({ keys: ['k'] }),
+        () => cache.invalidate({ tags: ['any'] }),
+        () => cache.invalidate({ globs: ['k*'] }),
+        () => cache.invalidateNamespace(),
+        () => cache.publishEvent('any'),
+      ]) {
+        const gate = deferred<string>();
+        let running = false;
+        const first = cache.getOrFetch('k', () => ((running = true), gate.promise));
+        await until(() => running, 'the loader runs');
+        await invalidate();
+        // A call that joined would wait for the gate.
+        const second = await cache.getOrFetch('k', () => 'new', { timeout: 0, refresh: false });
+        expect(second).toMatchObject({ value: 'new', joined: false });
+        gate.resolve('old');
+        expect((await first).value).toBe('old');
+        await cache.delete('k');
+      }
+    });
+
+    test('a call that joined does not wait longer than its timeout', async () => {
+      const cache = space();
+      const gate = deferred<number>();
+      let running = false;
+      const first = cache.getOrFetch('k', () => ((running = true), gate.promise));
+      await until(() => running, 'the loader runs');
+      const late = await cache.getOrFetch('k', () => 2, { timeout: 50 });
+      expect(late).toMatchObject({ value: 2, stored: { reason: 'NOT_STORED' }, joined: false });
+      gate.resolve(1);
+      expect(await first).toMatchObject({ value: 1, stored: { stored: true } });
+    });
+
     test('processes compute once', async () => {
       const other = used.connect();
       const name = fresh();

@@ -6,12 +6,12 @@ import { Counters, type Counts } from './counters.js';
 import { type Duration, milliseconds, positive } from './durations.js';
 import { type Published, publishEvent } from './invalidation.js';
 import { type Stats, stats } from './listing.js';
-import { changingAll, Feeds } from './feed.js';
+import { removingAll, Feeds } from './feed.js';
 import { Background, Flights } from './flights.js';
 import { NearCache, type NearCacheOptions } from './near-cache.js';
 import { Running } from './running.js';
 import { larderError } from './errors.js';
-import { sleep } from './timers.js';
+import { shared, sleep } from './timers.js';
 import { OpenTelemetry } from './telemetry.js';
 import { encodeNamespace } from './names.js';
 import { Namespace } from './namespace.js';
@@ -128,7 +128,7 @@ export class Client implements AsyncDisposable {
     attributes: Readonly<Record<string, string>> = {},
     options?: CallOptions,
   ): Promise<Published> {
-    return changingAll(this.core, () =>
+    return removingAll(this.core, () =>
       publishEvent(this.core, this.spec(options), name, attributes),
     );
   }
@@ -143,7 +143,7 @@ export class Client implements AsyncDisposable {
     const { timeout, signal } = options ?? {};
     return {
       timeout: timeout === undefined ? this.core.limits.call : positive(timeout, 'timeout'),
-      signal,
+      signal: shared(signal),
       namespace: '',
       count: this.core.counters.of(''),
       idempotent: true,

@@ -143,10 +143,27 @@ export async function changing<R>(
   }
 }
 
-/** As {@link changing}, for a call that may concern all namespaces. */
-export async function changingAll<R>(core: Core, call: () => Promise<R>): Promise<R> {
+/** As {@link changing}, for an invalidation: the computations of now are not joined any more. */
+export async function removing<R>(
+  scope: Scope<any>,
+  forget: (feed: Feed) => void,
+  concerns: (key: string) => boolean,
+  call: () => Promise<R>,
+): Promise<R> {
+  const { flights } = scope.core;
+  flights.forget(scope.namespace, concerns);
+  try {
+    return await changing(scope, forget, call);
+  } finally {
+    flights.forget(scope.namespace, concerns);
+  }
+}
+
+/** As {@link removing}, for a call that may concern all namespaces. */
+export async function removingAll<R>(core: Core, call: () => Promise<R>): Promise<R> {
   const forget = () => {
     for (const feed of core.feeds.all()) feed.clear();
+    core.flights.forget(undefined, () => true);
   };
   forget();
   try {

@@ -6,6 +6,7 @@ import type { Codec } from './codecs.js';
 import { type Duration, fromWire, span, toWire } from './durations.js';
 import { larderError } from './errors.js';
 import { changing, type Feed } from './feed.js';
+import { retryDelay } from './fetching.js';
 import { errorName, filled, HeldLease, unfilled } from './lease.js';
 import { asLoaded, type Loaded, type ManyLoader, untilAborted } from './loaders.js';
 import { type ReadOptions, readFields, readResult } from './reads.js';
@@ -40,7 +41,6 @@ interface Missing<T, K> {
 }
 
 const FILL_BYTES = 3 * 1024 * 1024;
-const RETRY_SHARE = 0.5;
 
 /** One call of `getOrFetchMany`. */
 class FetchMany<T, K extends Key> {
@@ -75,8 +75,7 @@ class FetchMany<T, K extends Key> {
       first = false;
       await this.load(missing);
       if (contended.length === 0) return;
-      const delay = retryAfter * (RETRY_SHARE + Math.random() * (1 - RETRY_SHARE));
-      if (performance.now() + delay >= this.deadline) {
+      if (performance.now() + retryAfter >= this.deadline) {
         if (this.loader === undefined) {
           for (const [key] of contended) this.results.set(key, missResult(false));
         } else {
@@ -84,7 +83,7 @@ class FetchMany<T, K extends Key> {
         }
         return;
       }
-      await sleep(delay, this.signal);
+      await sleep(retryAfter, this.signal);
       part = contended;
     }
   }
@@ -141,9 +140,8 @@ class FetchMany<T, K extends Key> {
         this.leased(key, address, answer.outcome.value, answer.degraded, missing);
       } else {
         contended.push([key, address]);
-        const after =
-          answer?.outcome?.$case === 'contended' ? answer.outcome.value.retryAfter : undefined;
-        retryAfter = Math.min(retryAfter, fromWire(after) ?? 0);
+        const delay = retryDelay(answer?.outcome) ?? Number.POSITIVE_INFINITY;
+        retryAfter = Math.min(retryAfter, delay);
       }
     }
     return { missing, contended, retryAfter };

@@ -11,7 +11,7 @@ import {
   joinedResult, loadedResult, missResult, notStored, type Result, withError, type WriteResult,
 } from './results.js';
 import { type Address, addressOf, failsOpen, type Key, type Scope, spec } from './scope.js';
-import { sleep } from './timers.js';
+import { shared, sleep } from './timers.js';
 
 /** Options of `getOrFetch`. */
 export interface FetchOptions<T> extends ReadOptions<T> {
@@ -30,8 +30,20 @@ export interface FetchOptions<T> extends ReadOptions<T> {
 }
 
 const RETRY_SHARE = 0.5;
+const MIN_RETRY_MS = 10;
+
+/** Milliseconds until a contended key is asked for again. Undefined: it is not contended. */
+export function retryDelay(outcome: GetOrFetchResponse['outcome']): number | undefined {
+  // An outcome that this release does not have is no reason to ask again.
+  if (outcome?.$case !== 'contended') return undefined;
+  const retryAfter = fromWire(outcome.value.retryAfter) ?? 0;
+  const share = RETRY_SHARE + Math.random() * (1 - RETRY_SHARE);
+  return Math.max(MIN_RETRY_MS, retryAfter * share);
+}
+
 const codecIds = new WeakMap<Codec<any>, number>();
 let lastCodecId = 0;
+let lastRefresh = 0;
 
 function codecId(codec: Codec<any>): number {
   let id = codecIds.get(codec);
@@ -63,7 +75,12 @@ export class Fetch<T> {
   id(): string {
     const { key, params } = this.address;
     const { refresh, maxStale, consistent } = this.options ?? {};
-    const kind = `${this.loader === undefined}${refresh ?? false}${consistent ?? false}`;
+    if (refresh === true) {
+      // Its value must not be one whose computation began before it.
+      lastRefresh += 1;
+      return `refresh ${lastRefresh}`;
+    }
+    const kind = `${this.loader === undefined}${consistent ?? false}`;
     const entry = entryId(key, params);
     return `${this.scope.namespace} ${kind} ${maxStale ?? ''} ${codecId(this.codec)} ${entry}`;
   }
@@ -107,14 +124,19 @@ export class Fetch<T> {
       if (outcome?.$case === 'lease') return this.leased(outcome.value, degraded, signal);
       const failed = answer.cause === '' ? undefined : new Error(answer.cause);
       if (this.loader === undefined) return missResult(degraded, failed);
-      const retryAfter =
-        outcome?.$case === 'contended' ? (fromWire(outcome.value.retryAfter) ?? 0) : 0;
-      const delay = retryAfter * (RETRY_SHARE + Math.random() * (1 - RETRY_SHARE));
-      if (performance.now() + delay >= deadline) {
+      const delay = retryDelay(outcome);
+      if (delay === undefined || performance.now() + delay >= deadline) {
         return this.unstored(signal, notStored('NOT_STORED', degraded, failed));
       }
       await sleep(delay, signal);
     }
+  }
+
+  /** The answer of a call for which the computation that it joined takes too long. */
+  async alone(signal: AbortSignal): Promise<Result<T>> {
+    this.scope.count.misses += 1;
+    if (this.loader === undefined) return missResult(false);
+    return this.unstored(signal, notStored('NOT_STORED'));
   }
 
   private ask(wait: number, refresh: boolean, consistent: boolean, signal: AbortSignal) {
@@ -271,10 +293,17 @@ export async function getOrFetch<T>(
     if (held !== undefined) return nearHit(scope, held);
   }
   const fetch = new Fetch(scope, address, loader, options);
-  const { result, joined } = await scope.core.flights.run(fetch.id(), options?.signal, (signal) =>
-    fetch.run(signal),
-  );
-  if (!joined) return result;
-  scope.count.joined += 1;
-  return joinedResult(result);
+  const signal = shared(options?.signal);
+  const answer = await scope.core.flights.run<T>({
+    id: fetch.id(),
+    namespace: scope.namespace,
+    key: address.key,
+    signal,
+    timeout: options?.timeout === undefined ? undefined : span(options.timeout, 'timeout'),
+    compute: (ending) => fetch.run(ending),
+  });
+  if (answer === undefined) return fetch.alone(signal ?? new AbortController().signal);
+  if (!answer.joined) return answer.result;
+  if (answer.result.tier === 'loader') scope.count.joined += 1;
+  return joinedResult(answer.result);
 }

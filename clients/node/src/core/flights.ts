@@ -1,9 +1,34 @@
+import { timerDelay } from './durations.js';
 import type { Result } from './results.js';
 
 interface Flight {
+  readonly namespace: string;
+  readonly key: string;
   promise: Promise<Result<any>>;
   callers: number;
   readonly controller: AbortController;
+  /** The computation of those that joined and could not use the result of this one. */
+  next: Flight | undefined;
+}
+
+/** A call that may join: `id` is equal for calls that can share a computation. */
+export interface Passenger<T> {
+  readonly id: string;
+  readonly namespace: string;
+  readonly key: string;
+  readonly signal: AbortSignal | undefined;
+  /** Milliseconds for the computation of another call; undefined: no limit. */
+  readonly timeout: number | undefined;
+  compute(signal: AbortSignal): Promise<Result<T>>;
+}
+
+/**
+ * Whether a result is an answer to a call that began after the computation. A value that was read
+ * or computed before an invalidation is none, and only a fill that is stored says that there was
+ * no invalidation.
+ */
+function lasting(result: Result<unknown>): boolean {
+  return result.degraded || result.stored?.stored === true;
 }
 
 /**
@@ -13,61 +38,103 @@ interface Flight {
 export class Flights {
   private readonly flights = new Map<string, Flight>();
 
-  /** Runs `compute`, or joins the computation that runs for `id`. */
+  /** Computes, or joins a computation. Undefined: the one that it joined takes too long. */
   async run<T>(
-    id: string,
-    signal: AbortSignal | undefined,
-    compute: (signal: AbortSignal) => Promise<Result<T>>,
-  ): Promise<{ result: Result<T>; joined: boolean }> {
-    signal?.throwIfAborted();
-    const running = this.flights.get(id);
-    const flight = running ?? this.start(id, compute);
+    passenger: Passenger<T>,
+  ): Promise<{ result: Result<T>; joined: boolean } | undefined> {
+    passenger.signal?.throwIfAborted();
+    const running = this.flights.get(passenger.id);
+    if (running === undefined) {
+      const flight = this.start(passenger);
+      return { result: await this.board(flight, passenger.signal), joined: false };
+    }
+    const ending = performance.now() + (passenger.timeout ?? Number.POSITIVE_INFINITY);
+    const first = await this.join(running, passenger, ending);
+    if (first === undefined || lasting(first)) return first && { result: first, joined: true };
+    // All that joined ask again, together: what began after them is an answer to them.
+    running.next ??= this.flights.get(passenger.id);
+    if (running.next === undefined) {
+      running.next = this.start(passenger);
+      return { result: await this.board(running.next, passenger.signal), joined: false };
+    }
+    const second = await this.join(running.next, passenger, ending);
+    return second && { result: second, joined: true };
+  }
+
+  private join<T>(
+    flight: Flight,
+    { signal, timeout }: Passenger<T>,
+    ending: number,
+  ): Promise<Result<T> | undefined> {
+    if (timeout === undefined) return this.board(flight, signal);
+    const leaving = new AbortController();
+    const late = Symbol('late');
+    const timer = setTimeout(
+      () => leaving.abort(late), timerDelay(Math.max(0, ending - performance.now())),
+    );
+    const both = signal === undefined
+      ? leaving.signal
+      : AbortSignal.any([signal, leaving.signal]);
+    return this.board<T>(flight, both)
+      .catch((error: unknown) => {
+        if (error !== late) throw error;
+        return undefined;
+      })
+      .finally(() => clearTimeout(timer));
+  }
+
+  /** Waits for a computation, which ends when the last that waits has left. */
+  private board<T>(flight: Flight, signal: AbortSignal | undefined): Promise<Result<T>> {
     flight.callers += 1;
-    const joined = running !== undefined;
-    if (signal === undefined) return { result: await flight.promise, joined };
+    if (signal === undefined) return flight.promise;
     return new Promise((resolve, reject) => {
       const onAbort = () => {
         reject(signal.reason);
         flight.callers -= 1;
-        if (flight.callers === 0) this.end(id, flight, signal.reason);
+        if (flight.callers === 0) this.end(flight, signal.reason);
       };
       signal.addEventListener('abort', onAbort, { once: true });
       flight.promise
-        .then((result) => resolve({ result, joined }), reject)
+        .then(resolve, reject)
         .finally(() => signal.removeEventListener('abort', onAbort));
     });
   }
 
-  private start<T>(
-    id: string,
-    compute: (signal: AbortSignal) => Promise<Result<T>>,
-  ): Flight {
+  private start<T>({ id, namespace, key, compute }: Passenger<T>): Flight {
     const controller = new AbortController();
-    const flight: Flight = {
-      promise: compute(controller.signal),
-      callers: 0,
-      controller,
-    };
+    const promise = compute(controller.signal);
+    const flight: Flight = { namespace, key, promise, callers: 0, controller, next: undefined };
     this.flights.set(id, flight);
     const done = () => {
       if (this.flights.get(id) === flight) this.flights.delete(id);
     };
     // A computation without callers may fail without anybody to see it.
-    flight.promise.then(done, done);
+    promise.then(done, done);
     return flight;
   }
 
-  private end(id: string, flight: Flight, reason: unknown): void {
+  private end(flight: Flight, reason: unknown): void {
     // The next call does not join a computation that is being aborted.
-    if (this.flights.get(id) === flight) this.flights.delete(id);
+    this.remove((each) => each === flight);
     flight.controller.abort(reason);
+  }
+
+  private remove(concerned: (flight: Flight) => boolean): void {
+    for (const [id, flight] of this.flights) if (concerned(flight)) this.flights.delete(id);
+  }
+
+  /** Later calls do not join the computations of now: what they compute was invalidated. */
+  forget(namespace: string | undefined, concerns: (key: string) => boolean): void {
+    this.remove((flight) => {
+      return (namespace === undefined || flight.namespace === namespace) && concerns(flight.key);
+    });
   }
 
   /** Aborts all computations, and waits for their ends. */
   async close(reason: unknown): Promise<void> {
-    const all = [...this.flights];
-    for (const [id, flight] of all) this.end(id, flight, reason);
-    await Promise.allSettled(all.map(([, { promise }]) => promise));
+    const all = [...this.flights.values()];
+    for (const flight of all) this.end(flight, reason);
+    await Promise.allSettled(all.map(({ promise }) => promise));
   }
 }
 

@@ -1,8 +1,9 @@
 import * as changes from './changes.js';
-import { changing, changingAll } from './feed.js';
+import { changing, removing, removingAll } from './feed.js';
 import { type FetchManyOptions, getOrFetchMany } from './fetch-many.js';
 import { type FetchOptions, getOrFetch } from './fetching.js';
 import type { Loader, ManyLoader } from './loaders.js';
+import { globMatcher } from './globs.js';
 import * as invalidation from './invalidation.js';
 import * as listing from './listing.js';
 import type { Duration } from './durations.js';
@@ -117,7 +118,7 @@ export class Namespace<T = any> {
    * @throws Unavailable if the store did not apply it
    */
   delete<U extends T = T>(key: Key, options?: changes.DeleteOptions<U>): Promise<Deleted<U>> {
-    return this.changes(key, () => changes.remove(this.scope, key, options));
+    return this.removes([key], () => changes.remove(this.scope, key, options));
   }
 
   /** Removes several entries, each with the guarantee of `delete`. */
@@ -126,11 +127,7 @@ export class Namespace<T = any> {
     options?: CallOptions & { holdOff?: Duration },
   ): Promise<Map<K, Deleted<never>>> {
     const named = [...keys];
-    return changing(
-      this.scope,
-      (feed) => { for (const key of named) feed.keyChanged(addressOf(key).key); },
-      () => changes.removeMany(this.scope, named, options),
-    );
+    return this.removes(named, () => changes.removeMany(this.scope, named, options));
   }
 
   /**
@@ -170,20 +167,27 @@ export class Namespace<T = any> {
     options?: invalidation.InvalidateOptions,
   ): Promise<Invalidated> {
     const selected = invalidation.listed(targets);
-    return changing(
+    const keys = new Set(selected.keys.map((key) => addressOf(key).key));
+    const globs = selected.globs.map(globMatcher);
+    return removing(
       this.scope,
       (feed) => {
-        for (const key of selected.keys) feed.keyChanged(addressOf(key).key);
+        for (const key of keys) feed.keyChanged(key);
         for (const glob of selected.globs) feed.patternInvalidated(glob);
         if (selected.tags.length > 0) feed.tagsInvalidated(selected.tags);
       },
+      // The tags of a value that is being computed are not known.
+      (key) =>
+        selected.tags.length > 0 ||
+        keys.has(key) ||
+        globs.some((matches) => matches?.(key) ?? true),
       () => invalidation.invalidate(this.scope, selected, options),
     );
   }
 
   /** Makes all entries of the namespace unreachable, at a cost independent of their number. */
   invalidateNamespace(options?: CallOptions): Promise<Invalidated> {
-    return changing(this.scope, (feed) => feed.clear(), () =>
+    return removing(this.scope, (feed) => feed.clear(), () => true, () =>
       invalidation.invalidateNamespace(this.scope, options),
     );
   }
@@ -195,7 +199,7 @@ export class Namespace<T = any> {
     options?: CallOptions,
   ): Promise<invalidation.Published> {
     const how = spec(this.scope, options, { idempotent: true, open: false });
-    return changingAll(this.scope.core, () =>
+    return removingAll(this.scope.core, () =>
       invalidation.publishEvent(this.scope.core, how, name, attributes),
     );
   }
@@ -217,6 +221,17 @@ export class Namespace<T = any> {
    */
   watch(options?: WatchOptions): AsyncGenerator<Change, void> {
     return watch(this.scope, options);
+  }
+
+  /** Makes a call that removes entries. */
+  private async removes<R>(named: readonly Key[], call: () => Promise<R>): Promise<R> {
+    const keys = new Set(named.map((key) => addressOf(key).key));
+    return removing(
+      this.scope,
+      (feed) => { for (const key of keys) feed.keyChanged(key); },
+      (key) => keys.has(key),
+      call,
+    );
   }
 
   /** Makes a call that changes one entry. */

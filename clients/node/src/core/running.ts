@@ -1,3 +1,5 @@
+import { shared } from './timers.js';
+
 /** What runs until it is done, its caller cancels it, or the client closes. */
 export class Running {
   private readonly running = new Set<AbortController>();
@@ -8,7 +10,7 @@ export class Running {
     if (signal !== undefined) {
       if (signal.aborted) controller.abort(signal.reason);
       const stop = () => controller.abort(signal.reason);
-      signal.addEventListener('abort', stop);
+      shared(signal)!.addEventListener('abort', stop);
       controller.signal.addEventListener('abort', () => {
         signal.removeEventListener('abort', stop);
       });

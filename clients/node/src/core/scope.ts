@@ -10,6 +10,7 @@ import { encodeKey, encodeParams, type Params } from './names.js';
 import type { NearCache } from './near-cache.js';
 import type { Limits } from './options.js';
 import type { Running } from './running.js';
+import { shared } from './timers.js';
 
 /** What all handles of a client share. */
 export interface Core {
@@ -75,7 +76,7 @@ export function spec(
       options?.timeout === undefined
         ? (kind.timeout ?? scope.core.limits.call)
         : positive(options.timeout, 'timeout'),
-    signal: options?.signal,
+    signal: shared(options?.signal),
     namespace: scope.namespace,
     count: scope.count,
     idempotent: kind.idempotent,

@@ -1,4 +1,19 @@
+import { setMaxListeners } from 'node:events';
 import { timerDelay } from './durations.js';
+
+const prepared = new WeakSet<AbortSignal>();
+
+/**
+ * Lets many calls listen to a signal of the program: a request often has one for all its calls, and
+ * Node.js warns of a leak at the eleventh listener.
+ */
+export function shared(signal: AbortSignal | undefined): AbortSignal | undefined {
+  if (signal !== undefined && !prepared.has(signal)) {
+    prepared.add(signal);
+    setMaxListeners(0, signal);
+  }
+  return signal;
+}
 
 /**
  * Waits. Rejects with the reason of the signal when that is aborted.

@@ -101,7 +101,7 @@ export function write(fake: FakeLarder, request: wire.SetRequest): wire.SetRespo
   return {
     result: wire.SetResult.STORED,
     version: stored.version,
-    ttl: toWire(stored.freshUntil - stored.writtenAt),
+    ttl: toWire(Math.round(stored.freshUntil - stored.writtenAt)),
     degraded: false,
     cause: '',
   };
@@ -201,7 +201,7 @@ export function increment(
   return {
     value: sum,
     version: stored.version,
-    ttlRemaining: toWire(stored.freshUntil - stored.writtenAt),
+    ttlRemaining: toWire(Math.round(stored.freshUntil - stored.writtenAt)),
     missing: false,
   };
 }
@@ -235,7 +235,7 @@ export function patch(fake: FakeLarder, request: wire.PatchRequest): wire.PatchR
   return {
     result: wire.PatchResult.APPLIED,
     version: stored.version,
-    ttl: toWire(stored.freshUntil - stored.writtenAt),
+    ttl: toWire(Math.round(stored.freshUntil - stored.writtenAt)),
   };
 }
 
