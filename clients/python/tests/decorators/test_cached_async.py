@@ -4,10 +4,13 @@ import asyncio
 import dataclasses
 import inspect
 
+import decorators_server
 import pytest
 
 from larder_cache import Client
 from larder_cache.decorators import CallKey, cache_result, cached
+
+server, client, space = decorators_server.server, decorators_server.client, decorators_server.space
 
 
 def run(server, test):
@@ -36,7 +39,8 @@ def test_all_that_is_on_a_coroutine_function(server, space):
         assert await f.bypass(1) == {"n": 3} == {"n": len(calls)}
         assert await f.set({"n": 9}, 1) and await f(1) == {"n": 9}
         assert (await f.invalidate(1)).deleted
-        assert await f(1) == {"n": 4} == await f.original(1) or len(calls) == 5
+        assert await f(1) == {"n": 4}
+        assert await f.original(1) == {"n": 5}
         await f.invalidate_all()
         assert not (await f.get(1)).found
 

@@ -1,9 +1,12 @@
 """Keys of calls: binding, templates, ignored arguments, methods, builders."""
 
+import decorators_server
 import pytest
 
 from larder_cache import UncacheableArgument
 from larder_cache.decorators import CallKey, cached
+
+server, client, space = decorators_server.server, decorators_server.client, decorators_server.space
 
 
 class Session:

@@ -3,10 +3,13 @@
 import asyncio
 import dataclasses
 
+import decorators_server
 import pytest
 
 from larder_cache import Key, LarderError, UncacheableArgument
 from larder_cache.decorators import cached, cached_many
+
+server, client, space = decorators_server.server, decorators_server.client, decorators_server.space
 
 
 def test_only_missing_items_are_computed_in_one_call(client, space):
@@ -59,7 +62,8 @@ def test_its_helpers(client, space):
     assert f.get([2], lang="en")[2].ttl_remaining <= 60
     assert f.invalidate([1, 3], lang="en")[1].deleted
     assert f("en", [1, 2]) == {1: 3, 2: 8}
-    assert f.bypass("en", [5]) == {5: 4} == f.original("en", [5]) or len(calls) == 5
+    assert f.bypass("en", [5]) == {5: 4}
+    assert f.original("en", [5]) == {5: 5}
 
 
 def test_its_options(client, space):

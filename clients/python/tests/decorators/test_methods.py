@@ -1,6 +1,10 @@
 """Methods of all kinds, and inheritance."""
 
+import decorators_server
+
 from larder_cache.decorators import cached
+
+server, client, space = decorators_server.server, decorators_server.client, decorators_server.space
 
 
 def test_methods_of_objects_classes_and_none(client, space):

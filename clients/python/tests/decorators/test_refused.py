@@ -4,9 +4,12 @@ import asyncio
 import functools
 import pickle
 
+import decorators_server
 import pytest
 
 from larder_cache.decorators import cache_result, cached, cached_many
+
+server, client, space = decorators_server.server, decorators_server.client, decorators_server.space
 
 
 def generator():

@@ -3,11 +3,14 @@
 import subprocess
 import sys
 
+import http_server
 import pytest
 from fastapi import Depends, Request
 
 from larder_cache.decorators import cached_endpoint
 from larder_cache.http.cached_endpoint import framework_of
+
+server, client, space = http_server.server, http_server.client, http_server.space
 
 
 def test_the_framework_is_that_of_the_annotations():

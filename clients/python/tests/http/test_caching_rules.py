@@ -14,7 +14,7 @@ from larder_cache.http.caching_rules import (
     refusal,
     wants_fresh,
 )
-from larder_cache.http.endpoint import body_digest
+from larder_cache.http.endpoint_keys import body_digest
 from larder_cache.http.recent_keys import RecentKeys
 from larder_cache.http.stored import EndpointCodec, StoredResponse, StoredValue
 

@@ -9,6 +9,7 @@ import time
 import types
 
 import django
+import http_server
 import pytest
 from django.conf import settings
 
@@ -48,6 +49,8 @@ from django.views import View  # noqa: E402
 
 from larder_cache.http.cached_endpoint import framework_of  # noqa: E402
 from larder_cache.http.django import cached_endpoint  # noqa: E402
+
+server, client, space = http_server.server, http_server.client, http_server.space
 
 
 class Site:

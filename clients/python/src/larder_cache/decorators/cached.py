@@ -29,7 +29,7 @@ R = TypeVar("R")
 #: The namespace of functions that name none.
 NAMESPACE: Final = "functions"
 
-#: What functions among the options can ask for by name, besides the call and its arguments.
+#: Functions among the options can ask for these by name, besides the call and its arguments.
 MORE = ("function", "func", "namespace", "args", "kwargs")
 
 
@@ -42,7 +42,7 @@ UNSET: Final = _Unset()
 
 
 class Decorator(Protocol):
-    """What the decorators return: it keeps the signature of the function."""
+    """A decorator of functions. It keeps their signatures."""
 
     @overload
     def __call__(  # type: ignore[overload-overlap]
@@ -136,6 +136,12 @@ def cached(
     raise UncacheableArgument for an argument that cannot be part of a key.
     """
 
+    made_codec = chosen_codec(
+        codec=codec, serializer=serializer, deserializer=deserializer, type=type
+    )
+    if made_codec is not None and not isinstance(namespace, str):
+        raise TypeError("the codec is that of the handle that is given as namespace")
+
     def decorate(function: Any) -> Any:
         made, binding = _unwrapped(function, "cached")
         is_async = is_coroutine_function(made)
@@ -182,9 +188,7 @@ def cached(
                 near_cache=near_cache,
                 function=full_name,
             ),
-            codec=chosen_codec(
-                codec=codec, serializer=serializer, deserializer=deserializer, type=type
-            ),
+            codec=made_codec,
             user_of=user_of,
             fetching={
                 option: value
@@ -212,7 +216,7 @@ def cache_result(
         made, _ = _unwrapped(function, "cache_result")
         named = options.copy()
         if key_prefix and not {"name", "key", "key_builder"} & options.keys():
-            named["name"] = f"{key_prefix}{made.__name__}"
+            named["name"] = key_prefix + getattr(made, "__name__", type(made).__name__)
         return cached(timeout=timeout, **named)(function)
 
     return decorate
@@ -251,7 +255,7 @@ def _refuse_hidden_coroutine(function: Any) -> None:
 
 
 def _runs_it(function: Any) -> bool:
-    """Whether the wrapper says that it returns a value, as asgiref's async_to_sync does."""
+    """Whether the wrapper shows that it returns a value, as asgiref's async_to_sync does."""
     return hasattr(function, "awaitable") or not hasattr(function, "__code__")
 
 

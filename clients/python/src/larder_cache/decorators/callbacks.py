@@ -11,7 +11,7 @@ _POSITIONAL = (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_O
 
 
 class Offer(NamedTuple):
-    """What callbacks can get.
+    """The values that callbacks can get.
 
     ``values`` come in the order in which a function gets them by position, ``more`` by name only.
     ``arguments`` are those of the decorated function.
@@ -96,7 +96,7 @@ class Callback:
 def signature_of(function: Callable[..., Any]) -> inspect.Signature:
     """The signature of a function.
 
-    That of a partial is its own, also if it says that it wraps another function.
+    That of a partial is its own, also if it is marked as a wrapper of another function.
     """
     return inspect.signature(function, follow_wrapped=not isinstance(function, functools.partial))
 

@@ -34,7 +34,7 @@ class FunctionCodec:
         self._deserializer = deserializer
 
     def encode(self, value: Any, /) -> Encoded:
-        """What is stored for a value."""
+        """The stored form of a value."""
         try:
             content = self._serializer(value)
         except Exception as error:

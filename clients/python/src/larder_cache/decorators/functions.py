@@ -21,12 +21,12 @@ R = TypeVar("R")
 
 
 class _Decorated:
-    """What blocking and asynchronous functions have in common."""
+    """The common part of blocking and asynchronous functions."""
 
-    def __init__(self, plan: Plan, instance: object = None) -> None:
+    def __init__(self, plan: Plan) -> None:
         functools.update_wrapper(cast("Any", self), plan.function)
         self._plan = plan
-        self._bound: tuple[object, ...] = () if instance is None else (instance,)
+        self._bound: tuple[object, ...] = ()
 
     def __set_name__(self, owner: type, name: str) -> None:
         if self._plan.binding != "static":
@@ -37,7 +37,10 @@ class _Decorated:
         target = owner if binding == "class" else instance
         if binding == "static" or target is None:
             return self
-        return type(self)(self._plan, target)
+        # A copy, since methods are bound at each access, and most of the work is in the plan.
+        method = object.__new__(type(self))
+        method.__dict__.update(self.__dict__, _bound=(target,))
+        return method
 
     def __reduce__(self) -> str:
         # By name, as functions are: the copy is the decorated function of the other process.
@@ -113,8 +116,8 @@ class CachedFunction(_Decorated, Generic[P, R]):
 class AsyncCachedFunction(_Decorated, Generic[P, R]):
     """A cached coroutine function or method."""
 
-    def __init__(self, plan: Plan, instance: object = None) -> None:
-        super().__init__(plan, instance)
+    def __init__(self, plan: Plan) -> None:
+        super().__init__(plan)
         if sys.version_info >= (3, 12):
             inspect.markcoroutinefunction(self)
         else:

@@ -33,7 +33,7 @@ ITEM = "item"
 
 
 class ManyDecorator(Protocol):
-    """What `cached_many` returns."""
+    """A decorator of functions of many items."""
 
     @overload
     def __call__(

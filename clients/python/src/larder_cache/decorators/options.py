@@ -94,7 +94,7 @@ class Rules(NamedTuple):
         return tuple(tag.render(moment.arguments, _refuse_tag)[0] for tag in self.tags)
 
     async def loaded(self, moment: Moment, result: Any, stored_as: Any) -> Loaded[Any]:
-        """What the cache gets for a result: ``stored_as`` with its TTL and tags, if at all."""
+        """The value for the cache: ``stored_as`` with its TTL and tags, if it may be stored."""
         if not await self.stores(moment, result):
             return Loaded(stored_as, store=False)
         ttl = await self.lifetime(moment, result)

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from larder_cache.codecs import Codec
-from larder_cache.results import Deleted, Loaded, NotStored, Result, Stored
+from larder_cache.results import Deleted, Hit, Loaded, NotStored, Result, Stored
 
 from ._drive import drive, settle
 from .callbacks import Callback, is_coroutine_function
@@ -16,6 +16,7 @@ from .calls import Call, CallKey, CallKeys
 from .codecs import codec_of_returns
 from .handles import Home
 from .options import Moment, Rules, ask
+from .unstored import UnstoredLog
 from .users import UserOf
 
 Binding = Literal["function", "class", "static"]
@@ -46,6 +47,7 @@ class Plan:
         self.binding = binding
         self.is_async = is_coroutine_function(function)
         self._codec = codec
+        self._unstored = UnstoredLog(keys.name)
         self._user_of = user_of
         #: Options of get_or_fetch, such as the longest wait.
         self._fetching = fetching
@@ -72,6 +74,12 @@ class Plan:
         if key is None:
             return await self._called(args, kwargs)
 
+        refreshes = refresh or await self.rules.refreshes(moment)
+        if self.home.is_near and not refreshes:
+            found = await settle(self.home.handle(self.codec).get(key.key, params=key.params))
+            if found.outcome == Hit.outcome:
+                return found.value
+
         async def load() -> Loaded[Any]:
             value = self._checked(await self._called(args, kwargs))
             return await self.rules.loaded(moment, value, value)
@@ -81,10 +89,11 @@ class Plan:
                 key.key,
                 load if self.is_async else functools.partial(self._load, load),
                 params=key.params,
-                refresh=refresh or await self.rules.refreshes(moment),
+                refresh=refreshes,
                 **self._fetching,
             )
         )
+        self._unstored.note(result)
         if not result.found:
             # An origin of the server may have no value; the function is what was called.
             return await self._called(args, kwargs)

@@ -63,13 +63,12 @@ class Template:
             if field is None:
                 continue
             try:
-                value = field.value(arguments)
-                shown, is_clear = _shown(value)
+                part, is_clear = shown(field.value(arguments))
             except NotCanonical as error:
                 raise refuse(field.root, error) from None
-            if not is_clear or (self._inner and self._is_split(shown)):
+            if not is_clear or (self._inner and self._is_split(part)):
                 unclear.add(field.root)
-            text.append(shown)
+            text.append(part)
         return "".join(text), frozenset(unclear)
 
     def glob(self) -> str:
@@ -78,8 +77,8 @@ class Template:
             glob_escape(literal) + ("" if field is None else "*") for literal, field in self._parts
         )
 
-    def _is_split(self, shown: str) -> bool:
-        return "" in self._inner or not self._separators.isdisjoint(shown)
+    def _is_split(self, part: str) -> bool:
+        return "" in self._inner or not self._separators.isdisjoint(part)
 
 
 def glob_escape(text: str) -> str:
@@ -127,7 +126,7 @@ def _item(text: str | None) -> str | int | None:
     return int(text) if text is not None and text.isdecimal() else text
 
 
-def _shown(value: object) -> tuple[str, bool]:
+def shown(value: object) -> tuple[str, bool]:
     """The text of a value, and whether no value of another type has the same text.
 
     An integer and its text do share their text: paths and queries hold both.

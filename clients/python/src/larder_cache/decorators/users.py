@@ -15,7 +15,7 @@ from .options import Moment, ask
 #: The param of the user. No argument of a function can have this name.
 USER_PARAM = "@user"
 
-#: What a call without a user has in place of the user, if such calls are cached at all.
+#: Takes the place of the user in calls without one, if these are cached at all.
 _ANONYMOUS = "anonymous"
 
 _USUAL = ("current_user", "user", "user_id")

@@ -7,8 +7,6 @@ import typing
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
-from larder_cache import AsyncNamespace, Namespace
-
 from .options import EndpointArguments, Framework, GivenOptions, with_defaults
 
 if TYPE_CHECKING:
@@ -18,7 +16,7 @@ _FRAMEWORKS: tuple[Framework, ...] = ("fastapi", "starlette", "flask", "django")
 
 
 def cached_endpoint(
-    namespace: str | Namespace[Any] | AsyncNamespace[Any],
+    namespace: str,
     *,
     framework: Framework | None = None,
     **options: Unpack[EndpointArguments],

@@ -45,7 +45,7 @@ def directives(header: str) -> dict[str, str]:
     while position < len(header):
         match = _DIRECTIVE.match(header, position)
         if match is None:
-            # What is not a directive is left out, up to the next comma.
+            # Text that is no directive is left out, up to the next comma.
             comma = header.find(",", position)
             position = len(header) if comma < 0 else comma + 1
             continue
@@ -103,7 +103,7 @@ def _vary_refusal(
     if by_user:
         covered |= {"authorization", "cookie"}
     if not encoded:
-        # What is stored is not encoded, so that it fits every client.
+        # The stored body is not encoded, so that it fits every client.
         covered.add("accept-encoding")
     elif "accept-encoding" not in covered:
         return "it is encoded, and vary_headers has no accept-encoding"

@@ -12,7 +12,7 @@ from .visit import Captured
 
 
 class ArgumentShape(Protocol):
-    """Which arguments of an endpoint can be part of its key."""
+    """Finds the arguments of an endpoint that can be part of its key."""
 
     def key_arguments(
         self, arguments: Mapping[str, Any], listed: Sequence[str] | None, path: Mapping[str, Any]
@@ -26,10 +26,11 @@ class ArgumentShape(Protocol):
 
 
 class Variant(NamedTuple):
-    """What distinguishes the answers of an endpoint, besides its arguments.
+    """A request, as far as it distinguishes the answers of an endpoint, besides its arguments.
 
     ``query`` and ``headers`` are those of the request, ``user`` is the id, and ``body`` comes with
-    its media type. ``request`` is what a key builder gets.
+    its media type. ``request`` is what a key builder gets. ``implied`` are the headers and cookies
+    that injected arguments are made of, such as ``("header:x-tenant", "a")``.
     """
 
     query: Sequence[tuple[str, str]] = ()
@@ -38,6 +39,7 @@ class Variant(NamedTuple):
     method: str = "GET"
     body: tuple[bytes, str] | None = None
     request: Any = None
+    implied: Sequence[tuple[str, str]] = ()
 
 
 class DescribedVisit:
@@ -68,6 +70,9 @@ class DescribedVisit:
 
     def header(self, name: str) -> str | None:
         return self._headers.get(name.lower())
+
+    def implied(self) -> Sequence[tuple[str, str]]:
+        return self._variant.implied
 
     def query(self) -> list[tuple[str, str]]:
         return list(self._variant.query)

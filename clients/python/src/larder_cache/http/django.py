@@ -15,7 +15,6 @@ from django.db import connections
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotModified
 from django.http.response import HttpResponseBase
 
-from larder_cache import AsyncNamespace, Namespace
 from larder_cache.decorators.users import user_id
 
 from .caching_rules import Headers, kept_headers
@@ -31,7 +30,7 @@ if TYPE_CHECKING:
 
 
 def cached_endpoint(
-    namespace: str | Namespace[Any] | AsyncNamespace[Any], **options: Unpack[EndpointArguments]
+    namespace: str, **options: Unpack[EndpointArguments]
 ) -> Callable[[Callable[..., Any]], Any]:
     """Caches the answers of a view.
 
@@ -118,6 +117,9 @@ class DjangoVisit:
 
     def header(self, name: str) -> str | None:
         return self.request.headers.get(name)
+
+    def implied(self) -> Sequence[tuple[str, str]]:
+        return ()
 
     def query(self) -> list[tuple[str, str]]:
         return [(name, value) for name, values in self.request.GET.lists() for value in values]

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import functools
-import hashlib
 import json
+import re
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -13,11 +13,9 @@ from typing import Any
 from larder_cache.codecs import Codec
 from larder_cache.decorators._drive import drive, settle
 from larder_cache.decorators.calls import CallKey
-from larder_cache.decorators.canonical import NotCanonical, canonical
-from larder_cache.decorators.errors import uncacheable_argument
-from larder_cache.decorators.options import Moment, ask
-from larder_cache.decorators.users import USER_PARAM, user_at, user_id
-from larder_cache.results import Loaded, Result, Stale
+from larder_cache.decorators.options import Moment
+from larder_cache.decorators.unstored import UnstoredLog
+from larder_cache.results import Hit, Loaded, Result, Stale
 
 from .caching_rules import (
     Headers,
@@ -31,20 +29,21 @@ from .caching_rules import (
     replaced,
     wants_fresh,
 )
-from .described import DescribedVisit
+from .endpoint_keys import EndpointKeys
 from .endpoint_options import EndpointOptions
 from .recent_keys import RecentKeys
 from .stored import EndpointCodec, StoredResponse, StoredValue, Unshareable
 from .visit import Captured, Visit
 
 _YEAR = 365 * 86400
+_CONTROL = re.compile(r"[\x00-\x1f\x7f]")
 
 # Steps of the event loop within which work in the background begins.
 _STEPS = 4
 
 
 class _Outcome:
-    """What the endpoint did for this request, if it ran."""
+    """The work of the endpoint for this request, if it ran."""
 
     __slots__ = ("begun", "captured", "ended", "error", "result")
 
@@ -73,10 +72,12 @@ class Endpoint:
 
     def __init__(self, options: EndpointOptions, *, is_async: bool) -> None:
         self.options = options
+        self.keys = EndpointKeys(options)
         self._codecs: dict[int, tuple[Codec, EndpointCodec]] = {}
         #: How the framework stores values, once a request has shown it.
         self.known_codec: Codec | None = None
         self._is_async = is_async
+        self._unstored = UnstoredLog(options.name)
         self._uncacheable = RecentKeys()
 
     def drive(self, visit: Visit, *, refresh: bool = False) -> Any:
@@ -96,6 +97,11 @@ class Endpoint:
             if found.found:
                 return self._answer(visit, key, found)
             return await self._compute_alone(visit, moment, key)
+        refreshes = refresh or await self._refreshes(visit, moment)
+        if options.home.is_near and not refreshes:
+            found = await self.read(visit, key)
+            if found.outcome == Hit.outcome:
+                return self._answer(visit, key, found)
         outcome = _Outcome()
 
         async def load() -> Loaded[Any]:
@@ -110,10 +116,11 @@ class Endpoint:
                 key.key,
                 load if self._is_async else functools.partial(self._load_now, load),
                 params=key.params,
-                refresh=refresh or await self._refreshes(visit, moment),
+                refresh=refreshes,
                 **options.fetching,
             )
         )
+        self._unstored.note(result)
         is_stale = result.outcome == Stale.outcome
         if is_stale and visit.holds:
             await outcome.hold()
@@ -188,7 +195,7 @@ class Endpoint:
             captured.headers,
             statuses=options.statuses,
             by_user=bool(options.by_user),
-            varied=options.headers,
+            varied=options.headers or [name[7:] for name, _ in visit.implied()],
         )
         return captured if reason is None else captured._replace(reason=reason)
 
@@ -254,8 +261,9 @@ class Endpoint:
         headers = {"X-Cache": state}
         if options.debug:
             headers["X-Cache-Key"] = _shown_key(key)
-        if options.headers:
-            headers["Vary"] = merged_vary(first(own, "vary"), options.headers)
+        varied = options.headers or [name[7:] for name in key.params if name[:7] == "header:"]
+        if varied:
+            headers["Vary"] = merged_vary(first(own, "vary"), varied)
         if found is not None and found.stored:
             # Another request of this process has just stored it.
             stored = found.stored
@@ -296,98 +304,7 @@ class Endpoint:
             return None
         if await options.rules.skips(moment):
             return None
-        return await self.key(visit, moment)
-
-    async def key(self, visit: Visit, moment: Moment) -> CallKey | None:
-        """The key of a request, or None if it has no user and must have one."""
-        options = self.options
-        params: dict[str, str] = {}
-        if options.by_user:
-            user = await self._user(visit, moment)
-            if user is None and not options.cache_anonymous:
-                return None
-            params[USER_PARAM] = "anonymous" if user is None else self._text("user", user)
-        if options.key_builder is not None:
-            built = await ask_builder(options.key_builder, moment, options.home.name)
-            if not isinstance(built, str) or not built:
-                raise TypeError(f"key_builder of {options.name} must return a text, not {built!r}")
-            key = built
-            self._add_query(params, visit, options.query_params or ())
-        else:
-            key = self._add_arguments(params, visit)
-            if visit.own_query(options.query_params):
-                self._add_query(params, visit, options.query_params)
-        for header in options.headers:
-            params[f"header:{header}"] = visit.header(header) or ""
-        if visit.method not in ("GET", "HEAD"):
-            params["@method"] = visit.method
-            body = None if options.key_builder is not None else await visit.body()
-            if body is not None:
-                params["@body"] = body_digest(*body)
-        return CallKey(key, params)
-
-    def _add_arguments(self, params: dict[str, str], visit: Visit) -> str:
-        options = self.options
-        shown: frozenset[str] = frozenset()
-        key = options.name
-        if options.template is not None:
-            key, unclear = options.template.render(visit.arguments, self.refuse)
-            shown = options.template.names - unclear
-        for name, value in visit.key_arguments(options.query_params).items():
-            if name not in shown and name not in options.ignore:
-                params[name] = self._text(name, value)
-        return key
-
-    def _add_query(
-        self, params: dict[str, str], visit: Visit, listed: tuple[str, ...] | None
-    ) -> None:
-        values: dict[str, list[str]] = {}
-        for name, value in visit.query():
-            if (listed is None or name in listed) and name not in self.options.ignore:
-                values.setdefault(name, []).append(value)
-        for name, found in values.items():
-            params[f"query:{name}"] = self._text(name, found)
-
-    async def _user(self, visit: Visit, moment: Moment) -> Any:
-        by_user = self.options.by_user
-        if isinstance(visit, DescribedVisit):
-            return visit.known_user
-        if by_user is True:
-            return user_id(await settle(visit.user()))
-        if isinstance(by_user, str):
-            root, _, path = by_user.partition(".")
-            found = visit.root(root)
-            if found is None:
-                return None
-            return user_at(path, found) if path else user_id(found)
-        assert not isinstance(by_user, bool)
-        return await ask(by_user, moment)
-
-    def _text(self, name: str, value: Any) -> str:
-        try:
-            return canonical(value)
-        except NotCanonical as error:
-            raise self.refuse(name, error) from None
-
-    def refuse(self, name: str, error: NotCanonical) -> Exception:
-        """The error for an argument that cannot be part of a key."""
-        return uncacheable_argument(self.options.name, name, error)
-
-
-async def ask_builder(builder: Any, moment: Moment, namespace: str) -> Any:
-    """The key that a builder makes of a request and a namespace."""
-    return await settle(builder.call(moment.subject, namespace, more=moment.more))
-
-
-def body_digest(body: bytes, media_type: str) -> str:
-    """The SHA-256 of a body in hex. Equal JSON has one digest, whatever its order and spaces."""
-    if media_type == "application/json" or media_type.endswith("+json"):
-        try:
-            body = canonical(json.loads(body)).encode()
-        except (ValueError, RecursionError):
-            # The endpoint says what is wrong with it; it is a body as any other here.
-            pass
-    return hashlib.sha256(body).hexdigest()
+        return await self.keys.key(visit, moment)
 
 
 def _shown_key(key: CallKey) -> str:
@@ -395,4 +312,4 @@ def _shown_key(key: CallKey) -> str:
     text = key.key
     if key.params:
         text += json.dumps(dict(key.params), sort_keys=True, separators=(",", ":"))
-    return text.encode("ascii", "backslashreplace").decode().replace("\n", "\\n")[:1000]
+    return _CONTROL.sub("?", text.encode("ascii", "backslashreplace").decode())[:1000]

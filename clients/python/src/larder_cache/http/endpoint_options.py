@@ -23,7 +23,7 @@ from larder_cache.decorators.templates import Template
 
 from .options import GivenOptions
 
-#: What functions among the options can ask for by name, besides the request.
+#: Functions among the options can ask for these by name, besides the request.
 MORE = ("namespace", "function", "func", "args", "kwargs", "response", "call")
 
 _RULES = (
@@ -49,7 +49,8 @@ class EndpointOptions:
     cache_anonymous: bool
     cache_authorized: bool
     query_params: tuple[str, ...] | None
-    headers: tuple[str, ...]
+    #: None: those that injected arguments are made of.
+    headers: tuple[str, ...] | None
     methods: frozenset[str]
     statuses: frozenset[int]
     honour_no_cache: bool
@@ -116,9 +117,7 @@ def endpoint_options(
         cache_anonymous=_anonymous(given["cache_anonymous"], given["cache_by_user"]),
         cache_authorized=given["cache_authorized"],
         query_params=_query_params(given["vary_query_params"]),
-        headers=tuple(
-            sorted(header.lower() for header in _names("vary_headers", given["vary_headers"]))
-        ),
+        headers=_headers(given["vary_headers"]),
         methods=_methods(given["methods"]),
         statuses=_statuses(given["statuses"]),
         honour_no_cache=given["honour_no_cache"],
@@ -177,6 +176,12 @@ def _names(option: str, names: Any) -> frozenset[str]:
         if not isinstance(name, str):
             raise TypeError(f"{option} has {name!r}, which is not a name")
     return frozenset(names)
+
+
+def _headers(names: Sequence[str] | None) -> tuple[str, ...] | None:
+    if names is None:
+        return None
+    return tuple(sorted(name.lower() for name in _names("vary_headers", names)))
 
 
 def _query_params(names: Sequence[str] | None) -> tuple[str, ...] | None:

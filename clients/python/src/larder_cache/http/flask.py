@@ -12,7 +12,6 @@ from flask.globals import request_ctx
 from werkzeug.exceptions import HTTPException
 from werkzeug.wrappers import Response as WerkzeugResponse
 
-from larder_cache import Namespace
 from larder_cache.decorators.callbacks import is_coroutine_function
 
 from .caching_rules import Headers, kept_headers
@@ -31,7 +30,7 @@ R = TypeVar("R")
 
 
 def cached_endpoint(
-    namespace: str | Namespace[Any], **options: Unpack[EndpointArguments]
+    namespace: str, **options: Unpack[EndpointArguments]
 ) -> Callable[[Callable[P, R]], CachedEndpoint[P, R]]:
     """Caches the answers of a view. It stands below ``@app.route`` and ``@login_required``.
 
@@ -98,6 +97,9 @@ class FlaskVisit:
     def header(self, name: str) -> str | None:
         found = self.request.headers.getlist(name)
         return ", ".join(found) if found else None
+
+    def implied(self) -> Sequence[tuple[str, str]]:
+        return ()
 
     def query(self) -> list[tuple[str, str]]:
         return list(self.request.args.items(multi=True))

@@ -1,4 +1,4 @@
-"""What cached endpoints have besides being callable: keys, reads, writes and invalidations."""
+"""The helpers of cached endpoints: keys, reads, writes and invalidations."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ class _Steps:
 
     async def key(self, visit: DescribedVisit) -> CallKey:
         """The key. Raises ValueError if it needs a user and there is none."""
-        key = await self.endpoint.key(visit, self.endpoint.moment(visit))
+        key = await self.endpoint.keys.key(visit, self.endpoint.moment(visit))
         if key is None:
             raise ValueError(f"the key of {self.endpoint.options.name} needs a user: of(user=...)")
         return key
@@ -88,11 +88,11 @@ class _Steps:
         options = self.endpoint.options
         if options.template is None:
             raise ValueError(
-                f"{options.name} has no template key that tells its variants apart: "
+                f"{options.name} has no template key that its variants share: "
                 "give it one with key=, or use tags"
             )
         moment = self.endpoint.moment(visit)
-        text, _ = options.template.render(moment.arguments, self.endpoint.refuse)
+        text, _ = options.template.render(moment.arguments, self.endpoint.keys.refuse)
         await settle(self.endpoint.handle(visit).invalidate(globs=[glob_escape(text)]))
 
     async def invalidate_all(self) -> None:

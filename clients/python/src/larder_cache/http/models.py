@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import inspect
 import json
 from typing import Any
 
@@ -11,6 +12,14 @@ from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapt
 
 from larder_cache.codecs import Codec, Encoded, JsonCodec, Kind
 from larder_cache.errors import DecodeError, EncodeError
+
+# Before 2.11, pydantic validates by aliases only; a model whose aliases for reading and writing
+# differ is then not read back.
+_BY_NAME: dict[str, Any] = (
+    {"by_name": True}
+    if "by_name" in inspect.signature(TypeAdapter.validate_json).parameters
+    else {}
+)
 
 
 class ModelCodec:
@@ -25,11 +34,11 @@ class ModelCodec:
         self._exclude_unset = exclude_unset
 
     def encode(self, value: Any, /) -> Encoded:
-        """What is stored for a value."""
+        """The stored form of a value."""
         try:
             checked = self._adapter.validate_python(value, from_attributes=True)
             body = self._adapter.dump_json(
-                checked, by_alias=False, round_trip=True, exclude_unset=self._exclude_unset
+                checked, by_alias=not _BY_NAME, round_trip=True, exclude_unset=self._exclude_unset
             )
         except ValueError as error:
             raise EncodeError(f"$: {error}") from error
@@ -40,7 +49,7 @@ class ModelCodec:
         if kind != "json":
             raise DecodeError(f"the value is {kind}, not json")
         try:
-            return self._adapter.validate_json(content, by_name=True)
+            return self._adapter.validate_json(content, **_BY_NAME)
         except ValueError as error:
             raise DecodeError(str(error)) from error
 
@@ -49,7 +58,7 @@ class JsonableCodec(JsonCodec):
     """Values as FastAPI encodes them when there is no response model."""
 
     def encode(self, value: Any, /) -> Encoded:
-        """What is stored for a value."""
+        """The stored form of a value."""
         try:
             jsonable = jsonable_encoder(value)
         except Exception as error:
@@ -61,9 +70,18 @@ class JsonableCodec(JsonCodec):
 JSONABLE = JsonableCodec()
 
 
-@functools.lru_cache(maxsize=1024)
 def model_codec(model: Any, exclude_unset: bool) -> Codec:
     """The codec of a response model; the same object each time."""
+    try:
+        return _codec(model, exclude_unset)
+    except TypeError:
+        # Annotations can have metadata that cannot be compared; without a codec of its own, the
+        # value is stored as the framework would encode it.
+        return JSONABLE
+
+
+@functools.lru_cache(maxsize=1024)
+def _codec(model: Any, exclude_unset: bool) -> Codec:
     if model is None:
         return JSONABLE
     try:

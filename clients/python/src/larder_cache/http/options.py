@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Sequence
 from typing import Any, Literal, TypedDict
 
-from larder_cache import AsyncClient, AsyncNamespace, Client, Namespace, NearCache
+from larder_cache import AsyncClient, Client, NearCache
 from larder_cache.codecs import Codec
 from larder_cache.decorators.codecs import Deserializer, Serializer
 from larder_cache.decorators.options import Switch, Tags, Ttl
@@ -26,7 +26,7 @@ class EndpointArguments(TypedDict, total=False):
     cache_anonymous: bool
     cache_authorized: bool
     vary_query_params: Sequence[str] | None
-    vary_headers: Sequence[str]
+    vary_headers: Sequence[str] | None
     key: str | None
     key_builder: Callable[..., Any] | None
     key_prefix: str
@@ -65,7 +65,7 @@ _DEFAULTS: EndpointArguments = {
     "cache_anonymous": False,
     "cache_authorized": False,
     "vary_query_params": None,
-    "vary_headers": (),
+    "vary_headers": None,
     "key": None,
     "key_builder": None,
     "key_prefix": "",
@@ -99,18 +99,18 @@ _DEFAULTS: EndpointArguments = {
 class GivenOptions(EndpointArguments, total=False):
     """All options with their values."""
 
-    namespace: str | Namespace[Any] | AsyncNamespace[Any]
+    namespace: str
 
 
-def with_defaults(
-    namespace: str | Namespace[Any] | AsyncNamespace[Any], options: EndpointArguments
-) -> GivenOptions:
+def with_defaults(namespace: str, options: EndpointArguments) -> GivenOptions:
     """The options with the defaults of those that are not given.
 
     Raises TypeError for an option that there is not.
     """
-    if callable(namespace):
-        raise TypeError("cached_endpoint needs a namespace: @cached_endpoint(namespace=...)")
+    if not isinstance(namespace, str):
+        raise TypeError(
+            f"namespace must be the name of one, not {namespace!r}: @cached_endpoint('name')"
+        )
     for option in options:
         if option not in _DEFAULTS:
             raise TypeError(f"cached_endpoint has no option {option!r}")

@@ -12,7 +12,6 @@ from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import Response
 
-from larder_cache import AsyncNamespace
 from larder_cache.codecs import Codec
 from larder_cache.decorators.callbacks import is_coroutine_function
 from larder_cache.decorators.users import user_id
@@ -33,7 +32,7 @@ _USERS = ("current_user", "user", "user_id")
 
 
 def cached_endpoint(
-    namespace: str | AsyncNamespace[Any], **options: Unpack[EndpointArguments]
+    namespace: str, **options: Unpack[EndpointArguments]
 ) -> Callable[[Callable[..., Any]], AsyncCachedEndpoint]:
     """Caches the answers of an endpoint. It stands below the decorator of the router.
 
@@ -119,6 +118,12 @@ class StarletteVisit:
     def header(self, name: str) -> str | None:
         found = self.request.headers.getlist(name)
         return ", ".join(found) if found else None
+
+    def implied(self) -> Sequence[tuple[str, str]]:
+        sources = self._shape.sources(self._route)
+        headers = [(f"header:{name}", self.header(name) or "") for name in sources.headers]
+        cookies = self.request.cookies
+        return headers + [(f"cookie:{name}", cookies.get(name, "")) for name in sources.cookies]
 
     def query(self) -> list[tuple[str, str]]:
         declared = self._shape.declared_query(self.request.path_params)

@@ -13,6 +13,8 @@ from starlette.background import BackgroundTasks
 from starlette.requests import HTTPConnection, Request
 from starlette.responses import Response
 
+from .starlette_dependencies import SourcesOfRoute
+
 #: Parameters that are added to an endpoint that has none for the request or the response.
 REQUEST, RESPONSE = "larder_request", "larder_response"
 
@@ -26,6 +28,7 @@ class Shape:
 
     def __init__(self, function: Callable[..., Any], *, inject: bool) -> None:
         self.function = function
+        self.sources = SourcesOfRoute()
         hints = _hints(function)
         signature = inspect.signature(function)
         parameters = [

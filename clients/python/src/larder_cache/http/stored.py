@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from larder_cache.codecs import Codec, Encoded, Kind
 from larder_cache.errors import DecodeError
 
-#: What stored answers begin with; the number is the version of the form.
+#: Stored answers begin with it; the number is the version of the form.
 _MAGIC = b"\x93larder-http1\n"
 
 
@@ -41,7 +41,7 @@ class EndpointCodec:
         self._values = values
 
     def encode(self, value: Any, /) -> Encoded:
-        """What is stored for a value."""
+        """The stored form of a value."""
         if isinstance(value, StoredResponse):
             return _joined([value.status, value.headers, ""], value.body)
         if isinstance(value, StoredValue):

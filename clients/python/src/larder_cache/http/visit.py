@@ -11,7 +11,7 @@ from .caching_rules import Headers
 
 
 class Captured(NamedTuple):
-    """What an endpoint returned: what of it is stored, or why nothing is."""
+    """The part of an answer that can be stored, or the reason why nothing is."""
 
     content: Any
     status: int = 200
@@ -24,7 +24,7 @@ class Visit(Protocol):
 
     @property
     def request(self) -> Any:
-        """What functions among the options get."""
+        """The request of the framework, for functions among the options."""
         ...
 
     @property
@@ -52,7 +52,7 @@ class Visit(Protocol):
 
     @property
     def codec(self) -> Codec | None:
-        """How values are stored; None: as the options say."""
+        """How values are stored; None: as the options have it."""
         ...
 
     @property
@@ -62,6 +62,10 @@ class Visit(Protocol):
 
     def header(self, name: str) -> str | None:
         """A header of the request; several of one name are joined by commas."""
+        ...
+
+    def implied(self) -> Sequence[tuple[str, str]]:
+        """The headers, as ``header:<name>``, and cookies that arguments left out are made of."""
         ...
 
     def query(self) -> list[tuple[str, str]]:
@@ -100,7 +104,7 @@ class Visit(Protocol):
         ...
 
     def capture(self, result: Any) -> Captured:
-        """What of a result can be stored."""
+        """The part of a result that can be stored."""
         ...
 
     def finish(self, result: Any, headers: Mapping[str, str]) -> Any:

@@ -1,4 +1,4 @@
-"""A server for all tests of this folder, and a namespace for each of them."""
+"""The server of the tests of a module. A module takes the fixtures by their names."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ stale_while_revalidate = "10m"
 _numbers = itertools.count()
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def server() -> Iterator[LarderServer]:
     with LarderServer(config=CONFIG) as running:
         yield running
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def client(server: LarderServer) -> Client:
     return server.client()
 
