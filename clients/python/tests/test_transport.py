@@ -1,4 +1,4 @@
-"""What goes over the wire: targets, metadata, credentials."""
+"""The wire: targets, metadata, credentials."""
 
 from __future__ import annotations
 

@@ -50,11 +50,11 @@ class Codec(Protocol):
     """
 
     def encode(self, value: Any, /) -> Encoded:
-        """What is stored for a value."""
+        """The stored form of a value."""
         ...
 
     def decode(self, kind: Kind, content: Any, /) -> Any:
-        """The value of what is stored."""
+        """The value of a stored form."""
         ...
 
 
@@ -121,7 +121,7 @@ class JsonCodec:
         return replaced
 
     def encode(self, value: Any, /) -> Encoded:
-        """What is stored for a value."""
+        """The stored form of a value."""
         if isinstance(value, str):
             return _text("text", str(value))
         if isinstance(value, (bytes, bytearray, memoryview)):
@@ -136,7 +136,7 @@ class JsonCodec:
             raise EncodeError(f"{place or '$'}: {error}") from error
 
     def decode(self, kind: Kind, content: Any, /) -> Any:
-        """The value of what is stored."""
+        """The value of a stored form."""
         return self._loads(content) if kind == "json" else content
 
 
@@ -153,13 +153,13 @@ class TextCodec:
     """Text only."""
 
     def encode(self, value: Any, /) -> Encoded:
-        """What is stored for a value."""
+        """The stored form of a value."""
         if not isinstance(value, str):
             raise EncodeError(f"$: the value must be text, not {type(value).__name__}")
         return _text("text", value)
 
     def decode(self, kind: Kind, content: Any, /) -> str:
-        """The value of what is stored."""
+        """The value of a stored form."""
         if kind == "data":
             raise DecodeError("the value is bytes, not text")
         return str(content)
@@ -169,20 +169,20 @@ class BytesCodec:
     """Bytes only. Stored text is read as its UTF-8."""
 
     def encode(self, value: Any, /) -> Encoded:
-        """What is stored for a value."""
+        """The stored form of a value."""
         if not isinstance(value, (bytes, bytearray, memoryview)):
             raise EncodeError(f"$: the value must be bytes, not {type(value).__name__}")
         return Encoded("data", bytes(value))
 
     def decode(self, kind: Kind, content: Any, /) -> bytes:
-        """The value of what is stored."""
+        """The value of a stored form."""
         return content if isinstance(content, bytes) else str(content).encode()
 
 
 class PickleCodec:
     """Pickled values, signed with a secret: what does not carry the signature is not loaded.
 
-    Everybody with the secret can run code in this process by way of the cache. `secret` has at
+    The secret permits to run code in this process by way of the cache. `secret` has at
     least 16 bytes. `old_secrets` are accepted when reading, while a secret is being replaced.
     """
 
@@ -199,7 +199,7 @@ class PickleCodec:
         self._protocol = protocol
 
     def encode(self, value: Any, /) -> Encoded:
-        """What is stored for a value."""
+        """The stored form of a value."""
         try:
             body = pickle.dumps(value, self._protocol)
         except (pickle.PicklingError, TypeError, AttributeError, RecursionError) as error:
@@ -207,7 +207,7 @@ class PickleCodec:
         return Encoded("data", self._MAGIC + self._sign(self._secrets[0], body) + body)
 
     def decode(self, kind: Kind, content: Any, /) -> Any:
-        """The value of what is stored."""
+        """The value of a stored form."""
         if kind != "data" or content[:3] != self._MAGIC or len(content) < 35:
             raise DecodeError("the value is not a signed pickle")
         signature, body = content[3:35], content[35:]
@@ -244,7 +244,7 @@ class CompressedCodec:
         self._level = level
 
     def encode(self, value: Any, /) -> Encoded:
-        """What is stored for a value."""
+        """The stored form of a value."""
         kind, content = self._inner.encode(value)
         raw = content if isinstance(content, bytes) else content.encode()
         packed = zlib.compress(raw, self._level) if len(raw) > self._over else raw
@@ -253,7 +253,7 @@ class CompressedCodec:
         return Encoded("data", b"-" + self._PLAIN[kind] + raw)
 
     def decode(self, kind: Kind, content: Any, /) -> Any:
-        """The value of what is stored."""
+        """The value of a stored form."""
         inner = self._KINDS.get(content[1:2]) if kind == "data" else None
         if inner is None or content[:1] not in (b"z", b"-"):
             raise DecodeError("the value is not compressed by this codec")

@@ -62,4 +62,4 @@ class KeysChanged(NamedTuple):
 
 
 Event = Union[Ready, Reset, NamespaceInvalidated, TagsInvalidated, PatternInvalidated, KeysChanged]
-"""What `watch` yields."""
+"""An event of `watch`."""

@@ -32,7 +32,7 @@ _TIERS = {pb.TIER_NEAR: "near", pb.TIER_STORE: "store", pb.TIER_ORIGIN: "origin"
 
 
 class Facts(NamedTuple):
-    """What is known of an entry besides its value."""
+    """The facts of an entry besides its value."""
 
     version: str = ""
     age: float = 0.0
@@ -76,12 +76,12 @@ class Result(Generic[T_co]):
     """The result of a read. It is true if it has a value, also if the value is 0 or None.
 
     `age` and `ttl_remaining` are seconds. `tier` is `near` (the server's near cache), `store`,
-    `origin`, `client` (the client's near cache), `loader`, or empty. `degraded` tells that the
-    cache could not answer as usual, and `error` why. `stored` is the result of the fill if a loader
-    ran. `joined` tells that another call of this process computed the value.
+    `origin`, `client` (the client's near cache), `loader`, or empty. `degraded`: the
+    cache could not answer as usual; `error` is why. `stored` is the result of the fill if a loader
+    ran. `joined`: another call of this process computed the value.
     """
 
-    # What is rarely set is an attribute of the class, so that a hit is cheap to make.
+    # Facts that are rarely set are attributes of the class, so that a hit is cheap to make.
     __slots__ = ("__dict__", "_facts", "value")
     __match_args__ = ("value",)
 
@@ -223,7 +223,7 @@ class Miss(Result[T_co]):
 
 
 class Loaded(Generic[T]):
-    """What a loader may return: a value with the TTL and the tags of its entry.
+    """The return of a loader: a value with the TTL and the tags of its entry.
 
     `store=False`: the value must not be cached.
     """
@@ -270,7 +270,7 @@ class NotStored(NamedTuple):
 class Deleted(NamedTuple):
     """The result of a delete. It is true if an entry was removed.
 
-    `removed` is the entry, if it was asked for. `queued` tells that the deletion is in the server's
+    `removed` is the entry, if it was asked for. `queued`: the deletion is in the server's
     journal and will be applied; whether there was an entry is not known then.
     """
 

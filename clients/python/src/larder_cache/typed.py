@@ -22,7 +22,7 @@ __all__ = ["TypedCodec", "to_jsonable", "typed_codec"]
 
 
 def to_jsonable(value: Any) -> Any:
-    """The JSON form of an object of a type that `TypedCodec` knows. Raises `TypeError`."""
+    """The JSON form of an object of a type that `TypedCodec` takes. Raises `TypeError`."""
     dump = getattr(value, "model_dump", None)
     if dump is not None and not isinstance(value, type):
         return dump(mode="json")
@@ -245,13 +245,13 @@ class TypedCodec:
         self._json = JsonCodec(default=to_jsonable)
 
     def encode(self, value: Any, /) -> Encoded:
-        """What is stored for a value."""
+        """The stored form of a value."""
         if isinstance(value, enum.Enum):
             value = value.value
         return self._json.encode(value)
 
     def decode(self, kind: Kind, content: Any, /) -> Any:
-        """The value of what is stored."""
+        """The value of a stored form."""
         value = self._json.decode(kind, content)
         try:
             return self._convert(value)

@@ -98,7 +98,7 @@ def test_a_fork_while_a_lock_is_held(server: LarderServer) -> None:
         client._session._lock.acquire()
         pid = os.fork()
         if pid == 0:
-            # The flight of the parent is not joined: nobody here would end it.
+            # The flight of the parent is not joined: it would not end here.
             value = ns.get_or_fetch("held", lambda: 2, timeout=0.1).value
             client.namespace("another", ttl=5).set("k", 1)
             os._exit(0 if value == 2 else 1)

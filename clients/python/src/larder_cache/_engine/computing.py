@@ -28,7 +28,7 @@ _SHORTEST = 0.01
 
 
 class Call(Protocol):
-    """What a computation needs from the call that it is for."""
+    """The call that a computation is for."""
 
     handle: Handle
     key: str

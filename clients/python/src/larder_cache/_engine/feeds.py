@@ -59,7 +59,7 @@ class Feed:
         )
 
     def event(self, message: pb.WatchResponse) -> Event | Heartbeat:
-        """The event of a message. One that this release does not know is a Reset."""
+        """The event of a message. One that this release lacks is a Reset."""
         kind = message.WhichOneof("event")
         if kind == "heartbeat":
             self._token = message.heartbeat.resume_token
@@ -106,7 +106,7 @@ def read_blocking(feed: Feed, stream: BlockingStream) -> Iterator[Event | Heartb
 
     async def check() -> float | None:
         call = stream.call
-        if call and time.monotonic() - stream.heard > feed.silence:
+        if call and time.monotonic() - stream.last_message > feed.silence:
             call.cancel()
         return max(0.05, feed.silence / 4)
 
@@ -116,9 +116,9 @@ def read_blocking(feed: Feed, stream: BlockingStream) -> Iterator[Event | Heartb
             error: LarderError | None = None
             try:
                 metadata = drive(engine.metadatas.current())
-                stream.heard = time.monotonic()
+                stream.last_message = time.monotonic()
                 for message in io.open_stream(stream, feed.request(), metadata):
-                    stream.heard = time.monotonic()
+                    stream.last_message = time.monotonic()
                     yield feed.event(message)
                     if stream.closed:
                         return

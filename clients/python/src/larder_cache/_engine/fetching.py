@@ -123,6 +123,10 @@ class Fetch:
             wait = min(self.budget if first else max(0.0, left), engine.options.wait)
             first = False
             request = self.request(wait, no_cache)
+            near = handle.near
+            mark = None if near is None else near.mark()
+            if mark is not None:
+                request.consistency = pb.CONSISTENCY_STORE
             try:
                 answer = await engine.rpc(
                     GET_OR_FETCH,
@@ -136,11 +140,13 @@ class Fetch:
                 return await self.give_up(Miss(None, degraded=True, error=error), flight)
             kind = answer.WhichOneof("outcome")
             if kind == "found":
+                if mark is not None:
+                    near.keep(request, answer.found, mark)
                 result = handle.result(self.codec, answer.found, answer.degraded)
                 if answer.cause and result.error is None:
                     result.error = Unavailable(answer.cause, reason="COMPUTATION_FAILED")
                 if isinstance(result.error, DecodeError) and not no_cache and self.loader:
-                    # What cannot be decoded is computed anew.
+                    # A value that cannot be decoded is computed anew.
                     no_cache = True
                     continue
                 return result
@@ -161,7 +167,7 @@ class Fetch:
                 return await self.give_up(Miss(None, degraded=answer.degraded, error=busy), flight)
             handle.counters.misses += 1
             miss: Result[Any] = Miss(None, NO_FACTS, degraded=answer.degraded)
-            # An answer that this release does not know: the caller still gets its value.
+            # An answer that this release lacks: the caller still gets its value.
             return miss if kind == "not_cached" else await self.give_up(miss, flight)
 
     async def with_lease(self, answer: pb.GetOrFetchResponse, flight: Flight) -> Result[Any]:
@@ -183,7 +189,7 @@ class Fetch:
                 stale = None
         loader = self.loader
         if loader is None:
-            # Nobody computes here: the next caller gets the lease.
+            # No value is computed here: the next caller gets the lease.
             await lease.abandon("no loader", pass_on=True)
             return stale or Miss(None, degraded=answer.degraded)
         if stale is not None and not lease.degraded:

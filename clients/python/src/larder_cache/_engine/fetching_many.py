@@ -71,6 +71,7 @@ class _Batch:
         self.max_stale = None if max_stale is None else to_proto(max_stale, "max_stale")
         self.codec = codec
         self.results: dict[Any, Result[Any]] = {}
+        self.mark: int | None = None
 
     async def run(self) -> dict[Any, Result[Any]]:
         """The results of all keys."""
@@ -96,6 +97,10 @@ class _Batch:
             no_cache=self.refresh,
             max_stale=self.max_stale,
         )
+        near = handle.near
+        self.mark = None if near is None else near.mark()
+        if self.mark is not None:
+            request.consistency = pb.CONSISTENCY_STORE
         timeout = wait + handle.engine.options.fetch_margin
         try:
             messages = await handle.engine.rpc(
@@ -143,6 +148,8 @@ class _Batch:
         answer = result.answer
         kind = answer.WhichOneof("outcome")
         if kind == "found":
+            if self.mark is not None:
+                handle.near.keep(ref, answer.found, self.mark)
             found = handle.result(self.codec, answer.found, answer.degraded)
             self.results[key] = found
             if isinstance(found.error, DecodeError) and self.loader is not None:
@@ -156,7 +163,7 @@ class _Batch:
             self.results[key] = miss
             return None
         if kind != "lease":
-            # An answer that this release does not know.
+            # An answer that this release lacks.
             missing.append(_Missing(key, ref, None, miss))
             return None
         granted = answer.lease
@@ -334,6 +341,9 @@ async def get_or_fetch_many(
     codec = handle.codec_for(type)
     duration, all_tags = handle.ttl_for(ttl), handle.tags_for(tags)
     budget = budget_of(handle, timeout)
+    order = asked
+    if handle.near is not None and not refresh:
+        asked = handle.near.take_many(handle, asked, codec, results)
     for start in range(0, len(asked), BATCH):
         chunk = asked[start : start + BATCH]
         batch = _Batch(handle, chunk, loader, duration, all_tags, budget, refresh, max_stale, codec)
@@ -343,4 +353,4 @@ async def get_or_fetch_many(
             if refresh:
                 for ref in key_refs(handle, chunk):
                     wrote(handle, ref.key)
-    return results
+    return {key: results[key] for key in order}

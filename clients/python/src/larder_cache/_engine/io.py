@@ -39,7 +39,7 @@ class Stopper(Protocol):
 
 
 class Io(Protocol):
-    """What the logic needs from its surroundings."""
+    """The surroundings of the logic."""
 
     closed: bool
 

@@ -90,7 +90,7 @@ class Near:
         """The point in time of a read that begins now."""
         return self.store.mark()
 
-    def keep(self, ref: pb.KeyRef, answer: Any, mark: int) -> None:
+    def keep(self, ref: pb.KeyRef | pb.GetOrFetchRequest, answer: Any, mark: int) -> None:
         """Keeps a value that was read since the mark."""
         self.store.keep(identity_of(ref.key, ref.params), answer, mark)
 

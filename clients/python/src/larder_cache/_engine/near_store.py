@@ -29,7 +29,7 @@ from larder_cache.results import Facts, Hit, Result
 
 logger = logging.getLogger("larder_cache")
 
-# What an entry takes besides its key and value.
+# Bytes of an entry besides its key and value.
 _OVERHEAD = 400
 # Changes that are remembered for reads under way; a read that is older is not kept.
 _LOG = 4096
@@ -75,7 +75,7 @@ class NearStore:
             return False
         return True
 
-    def heard(self) -> None:
+    def alive(self) -> None:
         """After any message of the feed."""
         self._usable_until = monotonic() + self._silence
 
@@ -202,9 +202,9 @@ class NearStore:
             if not event.resumed:
                 self.reset()
             self._silence = event.heartbeat + event.max_delay
-            self.heard()
+            self.alive()
             self._ready = True
-        self.heard()
+        self.alive()
 
     def __len__(self) -> int:
         return len(self._entries)
@@ -237,5 +237,5 @@ def _names(change: tuple[str, Any], key: str, tags: tuple[str, ...]) -> bool:
 
 
 def identity_of(key: str, params: Mapping[str, str] | None) -> Identity:
-    """What identifies an entry in its namespace."""
+    """The identity of an entry in its namespace."""
     return key, frozenset(params.items()) if params else None

@@ -1,4 +1,4 @@
-"""What both clients have in common: options, handles, counters."""
+"""The common part of both clients: options, handles, counters."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ class BlockingStream:
     def __init__(self) -> None:
         self.call: Any = None
         self.closed = False
-        self.heard = time.monotonic()
+        self.last_message = time.monotonic()
 
     def close(self) -> None:
         """Ends the reading."""

@@ -97,7 +97,7 @@ def credentials(options: Options) -> grpc.ChannelCredentials | None:
 
 
 class Renewal:
-    """Tells when a channel must be replaced: its files changed, or it was idle for too long."""
+    """When a channel must be replaced: its files changed, or it was idle for too long."""
 
     def __init__(self, options: Options) -> None:
         paths = (options.ca_file, options.cert_file, options.key_file)

@@ -57,7 +57,7 @@ class _Repeating:
 
 
 class LoopState:
-    """What belongs to one event loop."""
+    """The state of one event loop."""
 
     def __init__(self, loop: asyncio.AbstractEventLoop, options: Options, fake: Any) -> None:
         self.loop = loop
@@ -319,7 +319,7 @@ class LoopIo:
 
 
 def _cancelling() -> bool:
-    """Whether the running task is being cancelled, as far as Python tells (3.11 and later)."""
+    """Whether the running task is being cancelled, which Python 3.10 does not report."""
     task = asyncio.current_task()
     cancelling = getattr(task, "cancelling", None)
     return cancelling is not None and cancelling() > 0

@@ -1,4 +1,4 @@
-"""What the fake holds: entries, leases and invalidations, with a clock that tests set."""
+"""The contents of the fake: entries, leases and invalidations, with a clock that tests set."""
 
 from __future__ import annotations
 
@@ -207,7 +207,7 @@ class Store:
                 if matches(id, ()):
                     self.void(id, pb.SET_RESULT_INVALIDATED)
         self._remember(matches, hold_off)
-        self.tell(event)
+        self.announce(event)
         self.wake()
 
     def fill_refused(self, lease_mark: int, id: EntryId, tags: tuple[str, ...]) -> bool:
@@ -252,7 +252,7 @@ class Store:
         self._listeners.append(listener)
         return lambda: self._listeners.remove(listener)
 
-    def tell(self, event: pb.WatchResponse) -> None:
+    def announce(self, event: pb.WatchResponse) -> None:
         """Announces a change."""
         for listener in list(self._listeners):
             listener(event)
@@ -262,7 +262,7 @@ class Store:
         changed = pb.KeysChanged(
             namespace=id[0], keys=[pb.ChangedKey(key=id[1], params_digest=id[2])]
         )
-        self.tell(pb.WatchResponse(keys_changed=changed))
+        self.announce(pb.WatchResponse(keys_changed=changed))
 
     def wake(self) -> None:
         """Wakes all calls that wait."""

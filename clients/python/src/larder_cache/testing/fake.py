@@ -160,7 +160,7 @@ class FakeLarder:
             if ready:
                 watch.put(watch.ready())
 
-    # What it holds.
+    # Contents.
 
     def put_negative(
         self, namespace: str, key: str, params: Mapping[str, str] | None = None, ttl: float = 60.0

@@ -43,7 +43,7 @@ class LarderServer:
     `config` is the text of a configuration file, or its path. `store` is `memory` or a URL.
     `environment` has further variables, such as `LARDER_DEFAULTS__TTL`. Variables of the caller
     that begin with `LARDER_` are not passed on. The TTLs of entries have no jitter, unless the
-    configuration says so.
+    configuration sets it.
     """
 
     def __init__(
