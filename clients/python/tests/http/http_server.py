@@ -16,6 +16,9 @@ ttl = "10m"
 ttl_jitter = 0.0
 abandon_backoff = "50ms"
 
+[namespaces.backoff]
+abandon_backoff = "30s"
+
 [namespaces.sie]
 stale_if_error = "10m"
 

@@ -130,13 +130,17 @@ def test_what_may_not_be_shared_is_not_stored(site):
 
 
 def test_errors_are_answers_and_failures(site):
-    @site.cached(fetch_timeout=30)
+    space, site.space = site.space, "backoff"
+
+    @site.cached(fetch_timeout=30, name="django-404")
     def missing(request):
         raise Http404
 
-    @site.cached(fetch_timeout=30)
+    @site.cached(fetch_timeout=30, name="django-403")
     def denied(request):
         raise PermissionDenied
+
+    site.space = space
 
     @site.cached()
     def broken(request):

@@ -187,8 +187,10 @@ def test_what_passes_through(site):
 
 
 def test_http_exceptions_are_answers_and_make_nobody_wait(site):
+    site.space = "backoff"
+
     @site.app.get("/")
-    @site.cached(fetch_timeout=30)
+    @site.cached(fetch_timeout=30, name="fastapi-404")
     async def read():
         site.calls.append(1)
         raise HTTPException(404, "gone")

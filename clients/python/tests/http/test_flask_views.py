@@ -117,7 +117,8 @@ def test_errors_are_answers_and_failures(site):
 
 
 def test_a_404_makes_no_other_caller_wait(site):
-    site.view(answer=lambda: flask.abort(404), fetch_timeout=30)
+    site.space = "backoff"
+    site.view(answer=lambda: flask.abort(404), fetch_timeout=30, name="flask-404")
     began = time.monotonic()
     assert [site.get().status_code for _ in range(20)] == [404] * 20
     assert time.monotonic() - began < 5
@@ -282,6 +283,25 @@ def test_no_request_gets_the_cookie_of_another(site):
     for thread in threads:
         thread.join(20)
     assert len(site.calls) == 4 and all("Set-Cookie" in response.headers for response in found)
+
+
+def test_answers_that_cannot_be_stored_are_computed_side_by_side(site):
+    both = threading.Barrier(2)
+
+    def answer():
+        if len(site.calls) > 1:
+            both.wait(10)
+        return flask.Response("x", headers={"Cache-Control": "no-store"})
+
+    site.view(answer=answer)
+    site.get()
+    found = []
+    threads = [threading.Thread(target=lambda: found.append(site.get())) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(20)
+    assert [response.status_code for response in found] == [200, 200]
 
 
 def test_a_stale_answer_is_refreshed_with_the_request_at_hand(site):

@@ -53,11 +53,6 @@ class Home:
             self._check(client, AsyncClient, Client, "client")
 
     @property
-    def is_near(self) -> bool:
-        """Whether values are kept in the process. Only plain reads keep them."""
-        return bool(self._settings["near_cache"])
-
-    @property
     def name(self) -> str:
         """The name of the namespace."""
         return self._namespace if isinstance(self._namespace, str) else self._namespace.name

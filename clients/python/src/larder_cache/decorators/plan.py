@@ -8,7 +8,7 @@ from collections.abc import Callable
 from typing import Any, Literal
 
 from larder_cache.codecs import Codec
-from larder_cache.results import Deleted, Hit, Loaded, NotStored, Result, Stored
+from larder_cache.results import Deleted, Loaded, NotStored, Result, Stored
 
 from ._drive import drive, settle
 from .callbacks import Callback, is_coroutine_function
@@ -74,12 +74,6 @@ class Plan:
         if key is None:
             return await self._called(args, kwargs)
 
-        refreshes = refresh or await self.rules.refreshes(moment)
-        if self.home.is_near and not refreshes:
-            found = await settle(self.home.handle(self.codec).get(key.key, params=key.params))
-            if found.outcome == Hit.outcome:
-                return found.value
-
         async def load() -> Loaded[Any]:
             value = self._checked(await self._called(args, kwargs))
             return await self.rules.loaded(moment, value, value)
@@ -89,7 +83,7 @@ class Plan:
                 key.key,
                 load if self.is_async else functools.partial(self._load, load),
                 params=key.params,
-                refresh=refreshes,
+                refresh=refresh or await self.rules.refreshes(moment),
                 **self._fetching,
             )
         )

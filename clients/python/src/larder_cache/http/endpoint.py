@@ -15,7 +15,7 @@ from larder_cache.decorators._drive import drive, settle
 from larder_cache.decorators.calls import CallKey
 from larder_cache.decorators.options import Moment
 from larder_cache.decorators.unstored import UnstoredLog
-from larder_cache.results import Hit, Loaded, Result, Stale
+from larder_cache.results import Loaded, Result, Stale
 
 from .caching_rules import (
     Headers,
@@ -97,11 +97,6 @@ class Endpoint:
             if found.found:
                 return self._answer(visit, key, found)
             return await self._compute_alone(visit, moment, key)
-        refreshes = refresh or await self._refreshes(visit, moment)
-        if options.home.is_near and not refreshes:
-            found = await self.read(visit, key)
-            if found.outcome == Hit.outcome:
-                return self._answer(visit, key, found)
         outcome = _Outcome()
 
         async def load() -> Loaded[Any]:
@@ -116,7 +111,7 @@ class Endpoint:
                 key.key,
                 load if self._is_async else functools.partial(self._load_now, load),
                 params=key.params,
-                refresh=refreshes,
+                refresh=refresh or await self._refreshes(visit, moment),
                 **options.fetching,
             )
         )
