@@ -63,9 +63,9 @@ FULL = Plan(
     recovery=10,
     users=24,
     pause=0.08,
-    population=100,
+    population=60,
     companies=COMPANIES,
-    properties=40,
+    properties=30,
 )
 QUICK = Plan(
     limit=180,
