@@ -7,7 +7,7 @@
 #   clients/test.sh python conformance   one check of it
 #   clients/test.sh --setup              only installs what the tests need
 #
-# LARDER_BIN is the server under test (target/debug/larder by default), and LARDER_CONTROL the
+# LARDER_BIN is the server under test (target/debug/larder by default), and LARDER_CLIENT_CONTROL the
 # control program of the conformance cases. A language whose toolchain is missing is reported as
 # skipped; with CI=true that is a failure, so that no test disappears unnoticed.
 
@@ -35,9 +35,9 @@ if (($# > 0)); then
 fi
 
 export LARDER_BIN=${LARDER_BIN:-$repository/target/debug/larder}
-export LARDER_CONTROL=${LARDER_CONTROL:-$repository/target/debug/client-control}
+export LARDER_CLIENT_CONTROL=${LARDER_CLIENT_CONTROL:-$repository/target/debug/client-control}
 if [[ $setup_only == false ]]; then
-    for program in "$LARDER_BIN" "$LARDER_CONTROL"; do
+    for program in "$LARDER_BIN" "$LARDER_CLIENT_CONTROL"; do
         [[ -x $program ]] && continue
         echo "$program not found: run \`cargo build -p larder -p client-control\`" >&2
         exit 2

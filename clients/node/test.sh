@@ -5,7 +5,7 @@
 #   clients/node/test.sh types     one of them
 #   clients/node/test.sh --setup   only installs what they need
 #
-# LARDER_BIN is the server, and LARDER_CONTROL the control program of the conformance cases. The
+# LARDER_BIN is the server, and LARDER_CLIENT_CONTROL the control program of the conformance cases. The
 # exit code is 69 without node and npm.
 # shellcheck source=clients/checks.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../checks.sh"

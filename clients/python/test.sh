@@ -5,7 +5,7 @@
 #   clients/python/test.sh types     one of them
 #   clients/python/test.sh --setup   only installs what they need
 #
-# LARDER_BIN is the server, and LARDER_CONTROL the control program of the conformance cases.
+# LARDER_BIN is the server, and LARDER_CLIENT_CONTROL the control program of the conformance cases.
 # PYTEST_ARGS are further arguments of pytest. The exit code is 69 without a usable python3.
 # shellcheck source=clients/checks.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../checks.sh"

@@ -31,6 +31,7 @@ from .caching_rules import (
 )
 from .endpoint_keys import EndpointKeys
 from .endpoint_options import EndpointOptions
+from .options import NO_CACHE
 from .recent_keys import RecentKeys
 from .stored import EndpointCodec, StoredResponse, StoredValue, Unshareable
 from .visit import Captured, Visit
@@ -278,10 +279,11 @@ class Endpoint:
         return headers
 
     def _cache_control(self, lifetime: float) -> str:
-        if isinstance(self.options.cache_control, str):
-            return self.options.cache_control
+        chosen = self.options.cache_control
         scope = "private, " if self.options.by_user else ""
-        return f"{scope}max-age={min(int(lifetime), _YEAR)}"
+        if chosen is True:
+            return f"{scope}max-age={min(int(lifetime), _YEAR)}"
+        return f"{scope}{NO_CACHE}" if chosen == NO_CACHE else str(chosen)
 
     async def _refreshes(self, visit: Visit, moment: Moment) -> bool:
         if self.options.honour_no_cache and wants_fresh(

@@ -12,6 +12,9 @@ from larder_cache.decorators.options import Switch, Tags, Ttl
 from larder_cache.durations import Duration
 from larder_cache.options import OnError
 
+#: Browsers ask again, with the ETag: no invalidation reaches an answer that they keep.
+NO_CACHE = "no-cache"
+
 Framework = Literal["django", "fastapi", "flask", "starlette"]
 
 
@@ -86,7 +89,7 @@ _DEFAULTS: EndpointArguments = {
     "tags": (),
     "enabled": True,
     "honour_no_cache": False,
-    "cache_control": True,
+    "cache_control": NO_CACHE,
     "debug": False,
     "client": None,
     "on_error": None,
