@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
 # Tests the client libraries against the real server: their own tests, the conformance cases, the
-# suites of the interfaces that they implement, types, and the packages that users install.
+# suites of the interfaces that they implement, types, the packages that users install; then all of
+# them together on fleets.
 #
-#   clients/test.sh                      all languages
+#   clients/test.sh                      all languages, and fleets
 #   clients/test.sh python               one of them
 #   clients/test.sh python conformance   one check of it
 #   clients/test.sh --setup              only installs what the tests need
@@ -14,6 +15,8 @@
 set -euo pipefail
 
 readonly LANGUAGES="python node"
+# Needs the languages.
+readonly TOGETHER=fleet
 readonly EX_UNAVAILABLE=69
 
 clients=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
@@ -25,13 +28,13 @@ if [[ ${1-} == --setup ]]; then
     setup_only=true
     shift
 fi
-chosen=$LANGUAGES check=''
+chosen="$LANGUAGES $TOGETHER" check=''
 if (($# > 0)); then
-    chosen=$1 check=${2-}
-    [[ " $LANGUAGES " == *" $1 "* && $# -le 2 ]] || {
-        echo "usage: clients/test.sh [--setup] [${LANGUAGES// /|} [CHECK]]" >&2
+    [[ " $chosen " == *" $1 "* && $# -le 2 ]] || {
+        echo "usage: clients/test.sh [--setup] [${chosen// /|} [CHECK]]" >&2
         exit 2
     }
+    chosen=$1 check=${2-}
 fi
 
 export LARDER_BIN=${LARDER_BIN:-$repository/target/debug/larder}
@@ -63,16 +66,25 @@ in_language() {
     echo "$code" >"$work/$language.code"
 }
 
-for language in $chosen; do
-    if [[ $setup_only == true ]]; then
-        in_language "$language" --setup &
-    else
-        in_language "$language" ${check:+"$check"} &
-    fi
-    pids+=" $!"
-done
-for pid in $pids; do wait "$pid"; done
-pids=''
+# run_all LANGUAGE...: side by side.
+run_all() {
+    local language pid
+    for language in "$@"; do
+        [[ " $chosen " == *" $language "* ]] || continue
+        if [[ $setup_only == true ]]; then
+            in_language "$language" --setup &
+        else
+            in_language "$language" ${check:+"$check"} &
+        fi
+        pids+=" $!"
+    done
+    for pid in $pids; do wait "$pid"; done
+    pids=''
+}
+
+# shellcheck disable=SC2086 # Several languages.
+run_all $LANGUAGES
+run_all "$TOGETHER"
 
 failed=0 skipped=0 passed=0
 for language in $chosen; do

@@ -1,4 +1,5 @@
 # Common part of the scripts: finds Python, bundles the Node client, and runs a module.
+# shellcheck shell=bash
 set -euo pipefail
 folder=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 export PYTHON=${PYTHON:-python3}

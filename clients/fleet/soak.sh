@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # soak.sh [TIME=10m]: TIME is a number of seconds, or with s, m or h. See README.md.
+# shellcheck source=clients/fleet/_run.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/_run.sh"
 time=10m
 for argument in "$@"; do

@@ -52,7 +52,7 @@ case ${1-} in
 --setup) setup ;;
 '')
     setup >&2
-    run_lanes node "suites generated" "unit types" "conformance processes"
+    run_lanes node "types generated conformance unit processes suites"
     ;;
 *)
     setup >&2

@@ -43,7 +43,10 @@ check_unit() {
 
 check_processes() { run_pytest tests/processes; }
 
-check_conformance() { run_pytest tests/conformance; }
+check_conformance() {
+    "$VENV/bin/python" "$clients/conformance/build.py" --check
+    run_pytest tests/conformance
+}
 
 check_suites() {
     "$here/suites/run.sh" --store memory
@@ -71,7 +74,7 @@ case ${1-} in
 --setup) setup ;;
 '')
     setup >&2
-    run_lanes python "suites generated" "unit types" "conformance processes package"
+    run_lanes python "suites types generated package" "conformance unit processes"
     ;;
 *)
     setup >&2

@@ -19,7 +19,7 @@ readonly here repository table=$here/suites.txt
 
 all=$(awk '!/^#/ && NF { print $1 }' "$table")
 usage() {
-    echo "usage: run.sh [--setup] [--store memory|redis] [$(echo $all | tr ' ' '|')]..." >&2
+    echo "usage: run.sh [--setup] [--store memory|redis] [$(tr '\n' '|' <<<"$all")]..." >&2
     exit 2
 }
 

@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Tests both client libraries on fleets: a stampede, an outage of 45 s, full speed through restarts,
+# and the example applications.
+#
+#   clients/fleet/test.sh         all checks
+#   clients/fleet/test.sh soak    one of them
+#
+# LARDER_BIN is the server. The set-ups of clients/python and clients/node must have been run.
+# shellcheck source=clients/checks.sh
+source "$(dirname -- "${BASH_SOURCE[0]}")/../checks.sh"
+
+readonly here=$clients/fleet
+export PYTHON=$INSTALLED/python-venv/bin/python
+
+check_stampede() { "$here/stampede.sh"; }
+
+check_outage() { "$here/outage.sh"; }
+
+check_soak() { "$here/soak.sh" TIME=60s; }
+
+check_applications() { "$repository/examples/apps/run.sh" --quick; }
+
+case ${1-} in
+--setup) ;;
+'') run_lanes fleet "outage stampede" "applications soak" ;;
+*) run_lanes fleet "$*" ;;
+esac
