@@ -24,6 +24,7 @@ def gunicorn(
 ) -> Iterator[tuple[Program, str]]:
     """The running server and its URL."""
     needs("gunicorn")
+    needs("gevent")
     environment = environment_for(target, {"GRPC_ENABLE_FORK_SUPPORT": fork_support})
     command = [sys.executable, "-m", "gunicorn", "--preload", "--workers", str(WORKERS)]
     command += ["--bind", "127.0.0.1:0", "--timeout", "60", "--graceful-timeout", "5"]
@@ -61,12 +62,13 @@ def check(facts: dict[str, Any], master: int) -> None:
     assert facts["near"] == "kept"
 
 
-@pytest.mark.parametrize("worker_class", ["sync", "gthread"])
+@pytest.mark.parametrize("worker_class", ["sync", "gthread", "gevent"])
 @pytest.mark.parametrize("fork_support", [None, "0", "1"])
 def test_workers_and_master_have_connections_of_their_own(
     target: str, fork_support: str | None, worker_class: str
 ) -> None:
-    options = ("--config", "gunicorn_conf.py", "--worker-class", worker_class)
+    config = "gunicorn_gevent_conf.py" if worker_class == "gevent" else "gunicorn_conf.py"
+    options = ("--config", config, "--worker-class", worker_class)
     with gunicorn(target, "wsgi:application", fork_support, *options) as (program, url):
         master = program.process.pid
         found = answers(url)
