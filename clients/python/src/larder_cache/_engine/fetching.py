@@ -140,7 +140,7 @@ class Fetch:
                 return await self.give_up(Miss(None, degraded=True, error=error), flight)
             kind = answer.WhichOneof("outcome")
             if kind == "found":
-                if mark is not None:
+                if near is not None and mark is not None:
                     near.keep(request, answer.found, mark)
                 result = handle.result(self.codec, answer.found, answer.degraded)
                 if answer.cause and result.error is None:
