@@ -11,7 +11,6 @@ from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache._gen.cache_service_pb2_grpc import CacheServiceStub
 from processes.support import known, needs, script
 
-
 KINDS = [
     "asyncio",
     pytest.param("uvloop", marks=known("the feed of a near cache swallows its cancellation")),

@@ -15,7 +15,6 @@ from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache.testing import LarderServer
 from processes.support import SCRIPTS, Program, environment_for, known, until
 
-
 WAYS = [
     "call",
     "loader",
