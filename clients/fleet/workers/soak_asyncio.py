@@ -103,7 +103,7 @@ async def main() -> None:
     me = asyncio.current_task()
     # grpc.aio ends its own tasks when the status of a cancelled call has come.
     deadline = time.monotonic() + 2
-    while (tasks := asyncio.all_tasks() - {me}) and time.monotonic() < deadline:
+    while (tasks := asyncio.all_tasks() - {me}) and time.monotonic() < deadline:  # noqa: ASYNC110
         await asyncio.sleep(0.01)
     if tasks:
         left["tasks"] = [repr(task) for task in tasks][:5]
