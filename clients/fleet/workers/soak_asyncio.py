@@ -101,8 +101,13 @@ async def main() -> None:
         await asyncio.gather(*tasks)
     left: dict[str, Any] = {}
     me = asyncio.current_task()
-    if tasks := [repr(task) for task in asyncio.all_tasks() if task is not me]:
-        left["tasks"] = tasks[:5]
+    # grpc.aio ends its own tasks when the status of a cancelled call has come.
+    deadline = time.monotonic() + 2
+    while (tasks := asyncio.all_tasks() - {me}) and time.monotonic() < deadline:  # noqa: ASYNC110
+        await asyncio.sleep(0.01)
+    if tasks:
+        left["tasks"] = [repr(task) for task in tasks][:5]
+    del tasks
     gc.collect()
     if channels := sum(isinstance(each, grpc.aio.Channel) for each in gc.get_objects()):
         left["channels"] = channels

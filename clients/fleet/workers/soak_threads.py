@@ -90,12 +90,14 @@ notes.ending = True
 for thread in threads:
     thread.join()
 client.close()
+# A closed client keeps its closed channel; nothing else may.
+for name in ("client", "entries", "near", "counts"):
+    del globals()[name]
 # The threads of gRPC end soon after their channel.
 deadline = time.monotonic() + 5
 while time.monotonic() < deadline:
     gc.collect()
     alive = [t.name for t in threading.enumerate() if t.name not in before]
-    # `Client` keeps its channel only until it is closed.
     channels = sum(isinstance(each, grpc.Channel) for each in gc.get_objects())
     notes.left = {name: left for name, left in (("threads", alive), ("channels", channels)) if left}
     if not notes.left:

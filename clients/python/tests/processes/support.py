@@ -31,6 +31,11 @@ class Hang(AssertionError):
 hangs = pytest.mark.xfail(raises=Hang, strict=True, reason="a channel that was used before a fork")
 
 
+def known(reason: str, *, always: bool = True) -> pytest.MarkDecorator:
+    """A defect that is known. The mark goes with it: if `always`, a test that passes fails."""
+    return pytest.mark.xfail(strict=always, reason=reason)
+
+
 def needs(module: str) -> None:
     """Skips the test if a module is not installed; in CI that is a failure."""
     if importlib.util.find_spec(module) is None:

@@ -13,9 +13,22 @@ from typing import Any
 
 import pytest
 
-from processes.support import Program, environment_for, hangs, needs, request, until
+from processes.support import Program, environment_for, hangs, known, needs, request, until
 
 WORKERS = 3
+
+_KEPT = known("the channel is kept over the fork, if gRPC supports forks", always=False)
+MODES = [
+    (None, "sync"),
+    (None, "gthread"),
+    pytest.param(None, "gevent", marks=_KEPT),
+    ("0", "sync"),
+    ("0", "gthread"),
+    ("0", "gevent"),
+    pytest.param("1", "sync", marks=_KEPT),
+    pytest.param("1", "gthread", marks=_KEPT),
+    pytest.param("1", "gevent", marks=_KEPT),
+]
 
 
 @contextmanager
@@ -24,6 +37,7 @@ def gunicorn(
 ) -> Iterator[tuple[Program, str]]:
     """The running server and its URL."""
     needs("gunicorn")
+    needs("gevent")
     environment = environment_for(target, {"GRPC_ENABLE_FORK_SUPPORT": fork_support})
     command = [sys.executable, "-m", "gunicorn", "--preload", "--workers", str(WORKERS)]
     command += ["--bind", "127.0.0.1:0", "--timeout", "60", "--graceful-timeout", "5"]
@@ -47,7 +61,7 @@ def answers(url: str, enough: set[int] | None = None) -> dict[int, Any]:
                 found[facts["pid"]] = facts
         return len(found) >= WORKERS and not (enough and set(found) <= enough)
 
-    until(all_seen, "every worker has answered", 60)
+    until(all_seen, "every worker has answered", 40)
     return found
 
 
@@ -61,12 +75,12 @@ def check(facts: dict[str, Any], master: int) -> None:
     assert facts["near"] == "kept"
 
 
-@pytest.mark.parametrize("worker_class", ["sync", "gthread"])
-@pytest.mark.parametrize("fork_support", [None, "0", "1"])
+@pytest.mark.parametrize(("fork_support", "worker_class"), MODES)
 def test_workers_and_master_have_connections_of_their_own(
     target: str, fork_support: str | None, worker_class: str
 ) -> None:
-    options = ("--config", "gunicorn_conf.py", "--worker-class", worker_class)
+    config = "gunicorn_gevent_conf.py" if worker_class == "gevent" else "gunicorn_conf.py"
+    options = ("--config", config, "--worker-class", worker_class)
     with gunicorn(target, "wsgi:application", fork_support, *options) as (program, url):
         master = program.process.pid
         found = answers(url)

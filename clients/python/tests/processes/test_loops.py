@@ -9,13 +9,19 @@ import pytest
 
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache._gen.cache_service_pb2_grpc import CacheServiceStub
-from processes.support import needs, script
+from processes.support import known, needs, script
+
+SWALLOWED = "before Python 3.12, the feed of a near cache can swallow its cancellation"
+KINDS = [
+    pytest.param("asyncio", marks=known(SWALLOWED, always=False)),
+    pytest.param("uvloop", marks=known(SWALLOWED, always=False)),
+]
 
 
-@pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
+@pytest.mark.parametrize("kind", KINDS)
 def test_one_client_in_many_loops(target: str, kind: str) -> None:
     needs("uvloop")
-    left = script("loops.py", target, kind)
+    left = script("loops.py", target, kind, limit=30)
     assert left == {"tasks": [], "channels": 0, "threads": []}
 
 

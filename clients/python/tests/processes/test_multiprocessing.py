@@ -10,9 +10,16 @@ from typing import Any
 import pytest
 
 from larder_cache import AsyncClient, Client
-from processes.support import hangs, script
+from processes.support import hangs, known, script
 
 FORK_SUPPORT = [None, "0", "1"]
+# Forks while other threads are in calls.
+UNDER_LOAD = [
+    None,
+    pytest.param("0", marks=known("calls of other threads end with CANCELLED, not repeated")),
+    pytest.param("1", marks=known("the channel is kept: gRPC skips its fork handlers, and hangs")),
+]
+IN_LOOP = known("references to the channel of the loop stay: grpc.aio hangs in the child")
 
 
 def check(facts: dict[str, Any]) -> None:
@@ -37,11 +44,11 @@ def test_other_start_methods(target: str, method: str, kind: str) -> None:
     check(script("multi.py", target, method, kind))
 
 
-@pytest.mark.parametrize("fork_support", FORK_SUPPORT)
+@pytest.mark.parametrize("fork_support", UNDER_LOAD)
 def test_forks_while_threads_are_in_calls(target: str, fork_support: str | None) -> None:
     environment = {"GRPC_ENABLE_FORK_SUPPORT": fork_support}
     facts = script(
-        "forks_under_load.py", target, "20", environment=environment, limit=60, quiet=False
+        "forks_under_load.py", target, "20", environment=environment, limit=45, quiet=False
     )
     assert facts["codes"] == [0] * 20
     assert facts["going_on"]
@@ -49,12 +56,12 @@ def test_forks_while_threads_are_in_calls(target: str, fork_support: str | None)
     assert facts["wrong"] == []
 
 
-@pytest.mark.parametrize("where", ["between-loops", "in-loop"])
+@pytest.mark.parametrize("where", ["between-loops", pytest.param("in-loop", marks=IN_LOOP)])
 @pytest.mark.parametrize("fork_support", FORK_SUPPORT)
 def test_asyncio(target: str, fork_support: str | None, where: str) -> None:
     environment = {"GRPC_ENABLE_FORK_SUPPORT": fork_support}
     codes = script(
-        "asyncio_forks.py", target, where, environment=environment, limit=30, quiet=False
+        "asyncio_forks.py", target, where, environment=environment, limit=20, quiet=False
     )
     assert codes == [0, 0, 0]
 
@@ -65,6 +72,7 @@ def test_naive_channel(target: str) -> None:
     script("multi_naive.py", target, limit=8, environment=environment, quiet=False)
 
 
+@known("the error names a lock, not the class")
 @pytest.mark.parametrize("made", [Client, AsyncClient])
 @pytest.mark.parametrize("copied", [pickle.dumps, copy.deepcopy])
 def test_copies_are_refused(made: Callable[[], Any], copied: Callable[[Any], Any]) -> None:

@@ -13,7 +13,14 @@ import pytest
 
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache.testing import LarderServer
-from processes.support import SCRIPTS, Program, environment_for, until
+from processes.support import SCRIPTS, Program, environment_for, known, until
+
+WAYS = [
+    "call",
+    "loader",
+    "waiting",
+    pytest.param("asyncio", marks=known("the lease is not passed on at the end of the loop")),
+]
 
 
 @pytest.fixture
@@ -23,7 +30,7 @@ def server() -> Iterator[LarderServer]:
         yield server
 
 
-@pytest.mark.parametrize("way", ["call", "loader", "waiting", "asyncio"])
+@pytest.mark.parametrize("way", WAYS)
 def test_interrupt(server: LarderServer, way: str) -> None:
     key = f"k-{uuid.uuid4().hex}"
     command = [sys.executable, str(SCRIPTS / "signals.py"), way, key, str(server.pid)]
