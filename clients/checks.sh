@@ -41,12 +41,19 @@ once() {
     echo "$digest" >"$directory/.made-from"
 }
 
-# run_check LANGUAGE NAME: runs the function check_NAME. Its last line of output is its summary.
+# summary LOG: the last line that counts tests, without colours, or else the last line.
+summary() {
+    local counted
+    counted=$(sed -E 's/\x1b\[[0-9;]*m//g' "$1" | grep -E '[0-9]+ (passed|environments)' | tail -n 1)
+    echo "${counted:-$(tail -n 1 "$1")}" | sed -E 's/^[ =]+//; s/[ =]+$//'
+}
+
+# run_check LANGUAGE NAME: runs the function check_NAME.
 run_check() {
     local start=$SECONDS code=0 log=$work/$2.log
     ("check_${2//-/_}") >"$log" 2>&1 || code=$?
     if ((code == 0)); then
-        echo "ok $1 $2 ($((SECONDS - start)) s): $(tail -n 1 "$log")"
+        echo "ok $1 $2 ($((SECONDS - start)) s): $(summary "$log")"
     else
         # One write, so that the output of two checks does not mix.
         printf '%s\n' "FAILED $1 $2"$'\n'"$(sed 's/^/    /' "$log" | tail -n 200)"
