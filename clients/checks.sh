@@ -44,7 +44,7 @@ once() {
 # summary LOG: the last line that counts tests, without colours, or else the last line.
 summary() {
     local counted
-    counted=$(sed -E 's/\x1b\[[0-9;]*m//g' "$1" | grep -E '[0-9]+ (passed|environments)' | tail -n 1)
+    counted=$(sed -E 's/\x1b\[[0-9;]*m//g' "$1" | grep -E '[0-9]+ (passed|environments)' | tail -n 1 || true)
     echo "${counted:-$(tail -n 1 "$1")}" | sed -E 's/^[ =]+//; s/[ =]+$//'
 }
 

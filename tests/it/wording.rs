@@ -25,14 +25,25 @@ const TALKING_WORDS: &str = "told tell tells telling know knows knowing say says
 /// Beginnings of a riddle. A comment begins with a noun for the thing: state, outcome, source.
 const RIDDLES: [&str; 2] = ["What ", "Whoever "];
 /// Documents outside `docs`.
-const DOCUMENTS: [&str; 10] = [
+const DOCUMENTS: [&str; 21] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
     "SECURITY.md",
+    "clients/README.md",
+    "clients/SUITES.md",
+    "clients/conformance/README.md",
+    "clients/fleet/README.md",
+    "clients/node/README.md",
+    "clients/node/docs/adapters.md",
+    "clients/node/suites/README.md",
+    "clients/python/README.md",
+    "clients/python/docs/backends.md",
+    "clients/python/docs/decorators.md",
     "crates/transport/README.md",
     "deploy/prometheus/alerts.yml",
     "examples/README.md",
+    "examples/apps/README.md",
     "examples/python/README.md",
     "larder.example.toml",
     "tests/polyglot/README.md",
