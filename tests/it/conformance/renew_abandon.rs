@@ -124,22 +124,6 @@ on_all_stores!(a_lease_that_is_passed_on_goes_to_a_caller_that_waits, |env| {
     assert_eq!(try_fill(&env.cache, "k", &next).await, SetResult::Stored);
 });
 
-// The server answers the waiter before it notices that the waiter has gone.
-on_both_stores!(a_lease_that_does_not_reach_its_caller_goes_to_the_next, |env| {
-    for round in 0..20 {
-        let key = format!("k{round}");
-        let lease = env.cache.lease(&key).await;
-        let (cache, waiter) = (env.cache.clone(), fetch(&key, 30_000));
-        let waiting = tokio::spawn(async move { cache.get_or_fetch(waiter).await });
-        waiting_calls(&env.larder, 1).await;
-        waiting.abort();
-        let passed_on = AbandonRequest { pass_on: true, ..abandon(&key, &lease) };
-        env.cache.abandon(passed_on).await.unwrap();
-        env.cache.get_or_fetch(fetch(&key, 5_000)).await.unwrap().expect_lease();
-        waiting_calls(&env.larder, 0).await;
-    }
-});
-
 on_both_stores!(a_lease_that_is_passed_on_has_no_back_off, |env| {
     for key in ["a", "b"] {
         let lease = env.cache.lease(key).await;
