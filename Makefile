@@ -152,9 +152,10 @@ clippy:
 doc:
 	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
 
-# Also builds the debug binary that the integration tests and the polyglot clients use.
+# Also builds the debug binaries that the integration tests and the clients use.
 build-tests:
 	cargo test --locked --workspace --no-run
+	cargo build --locked -p larder -p client-control
 
 nextest:
 	"$$(scripts/tools.sh cargo-nextest)" nextest run --locked --workspace
