@@ -74,7 +74,7 @@ export class GrpcTransport implements Transport {
       'grpc.primary_user_agent': `larder-node/${VERSION}`,
       'grpc.enable_channelz': 0,
       'grpc.initial_reconnect_backoff_ms': 100,
-      'grpc.max_reconnect_backoff_ms': 3000,
+      'grpc.max_reconnect_backoff_ms': 1800,
       'grpc.dns_min_time_between_resolutions_ms': 3000,
       'grpc.max_receive_message_length': MAX_RECEIVED_BYTES,
       // Clients do not share connections, so that close ends those of one client only.
