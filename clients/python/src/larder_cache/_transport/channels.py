@@ -52,7 +52,7 @@ def channel_arguments(options: Options) -> list[tuple[str, Any]]:
         ("grpc.service_config", _SERVICE_CONFIG),
         ("grpc.service_config_disable_resolution", 1),
         ("grpc.initial_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 3000),
+        ("grpc.max_reconnect_backoff_ms", 1800),
         # In spite of its name this is the time limit of an attempt to connect.
         ("grpc.min_reconnect_backoff_ms", max(100, int(options.connect_timeout * 1000))),
         ("grpc.max_receive_message_length", options.max_receive_bytes),

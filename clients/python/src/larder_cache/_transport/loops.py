@@ -100,11 +100,15 @@ class LoopState:
         if self._stubs is None:
             return self.stubs
         if self.renewal.due():
-            old = self.channel
-            self._stubs = self._open()
-            if old is not None:
-                self.spawn(old.close(_GRACE))
+            self.reconnect()
         return self.stubs
+
+    def reconnect(self) -> None:
+        """The next call has a new connection. Calls under way keep the old one for a while."""
+        old = self.channel
+        self._stubs = self._open()
+        if old is not None:
+            self.spawn(old.close(_GRACE))
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """A task that is kept until it ends, and whose error is logged."""
@@ -204,6 +208,11 @@ class LoopIo:
         """The stubs of the running loop."""
         return self.state().fresh_stubs() if self._needs_renewal else self.state().stubs
 
+    def reconnect(self) -> None:
+        """The next call of the running loop has a new connection."""
+        if not self.closed and self.state().channel is not None:
+            self.state().reconnect()
+
     async def connect(self, timeout: float) -> None:
         """Waits until the channel is connected. Raises `Unavailable`."""
         self.stubs  # noqa: B018
@@ -285,9 +294,16 @@ class LoopIo:
         state.spawn(run())
         return True
 
-    async def detached(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs the work in a task of its own."""
-        self.state().spawn(work)
+    async def detached(self, work: Work) -> None:
+        """Runs the work here, and again if it is cancelled as well.
+
+        A loop that ends cancels all tasks once, and waits for these only.
+        """
+        for _ in range(3):
+            try:
+                return await work()
+            except asyncio.CancelledError:
+                continue
 
     async def close(self, timeout: float) -> None:
         """Ends the channel and the tasks of the running loop, and those of closed loops."""

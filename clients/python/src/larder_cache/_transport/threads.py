@@ -8,7 +8,7 @@ import inspect
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import Any
 
 import grpc
@@ -159,6 +159,12 @@ class ThreadIo:
             closing.start()
         return stubs
 
+    def reconnect(self) -> None:
+        """The next call has a new connection. Calls under way keep the old one for a while."""
+        stubs = self._stubs
+        if stubs is not None and not self.closed:
+            self._open(stubs)
+
     def connect(self, timeout: float) -> None:
         """Waits until the channel is connected. Raises `Unavailable`."""
         self.stubs  # noqa: B018
@@ -249,9 +255,9 @@ class ThreadIo:
         with self._lock:
             self._running -= 1
 
-    async def detached(self, work: Coroutine[Any, Any, None]) -> None:
+    async def detached(self, work: Work) -> None:
         """Runs the work here: a thread is not cancelled meanwhile."""
-        await work
+        await work()
 
     def begin_close(self) -> None:
         """No further call begins."""
@@ -276,6 +282,6 @@ class ThreadIo:
                 thread.join(max(0.0, deadline - time.monotonic()))
         for stream in list(self._streams):
             stream.close()
-        stubs, self._stubs = self._stubs, None
+        stubs, self._stubs, self._channel = self._stubs, None, None
         if stubs is not None:
             stubs.close()
