@@ -195,8 +195,9 @@ async def read_asyncio(feed: Feed) -> AsyncIterator[Event | Heartbeat]:
         except grpc.RpcError as rpc_error:
             error = from_rpc(rpc_error)
         except asyncio.CancelledError:
-            # The end of the client and silence cancel the call; that of the task is another matter.
-            is_own = io.closed or (watchdog is not None and watchdog.has_fired)
+            # The end of the client, a fork and silence cancel the call; that of the task is another
+            # matter.
+            is_own = io.closed or io.is_interrupted(call) or (watchdog and watchdog.has_fired)
             if not is_own or io.cancelling():
                 raise
         finally:

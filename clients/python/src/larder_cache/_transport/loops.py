@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import functools
 import inspect
@@ -28,6 +29,8 @@ from larder_cache.results import Result
 
 logger = logging.getLogger("larder_cache")
 _GRACE = 10.0
+# Seconds for which a fork waits for a loop of another thread.
+_FORK_WAITS = 0.5
 # Seconds for the calls that cancelled work makes, such as to give up a lease.
 _LAST_CALLS = 1.0
 
@@ -67,6 +70,7 @@ class LoopState:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.background = 0
         self.streams: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.interrupted: weakref.WeakSet[Any] = weakref.WeakSet()
         self.renewal = Renewal(options)
         self.channel: grpc.aio.Channel | None = None
         self._stubs: Stubs | None = None
@@ -94,6 +98,34 @@ class LoopState:
     def let_go(self) -> None:
         """Drops the channel, which closes it."""
         self.channel = self._stubs = None
+
+    def let_go_before_fork(self) -> None:
+        """Ends the channel without the loop, which may be running in this thread."""
+        channel = self.channel
+        self.let_go()
+        if channel is None or self.loop.is_closed():
+            return
+        if self.loop.is_running() and self.loop is not _running_loop():
+            self._end_in_its_thread(channel)
+            return
+        for stream in list(self.streams):
+            self.interrupted.add(stream)
+            stream.cancel()
+        # The method of grpc.aio for this is a coroutine.
+        inner = getattr(channel, "_channel", None)
+        if inner is not None:
+            inner.close()
+
+    def _end_in_its_thread(self, channel: grpc.aio.Channel) -> None:
+        async def end() -> None:
+            for stream in list(self.streams):
+                self.interrupted.add(stream)
+                stream.cancel()
+            await channel.close()
+
+        ending = asyncio.run_coroutine_threadsafe(end(), self.loop)
+        # A loop that is busy is not waited for.
+        concurrent.futures.wait([ending], timeout=_FORK_WAITS)
 
     def fresh_stubs(self) -> Stubs:
         """The stubs, of a new channel if the old one must be replaced."""
@@ -166,8 +198,12 @@ class LoopIo:
         """
         states = list(self._states.values())
         for state in states:
-            state.let_go()
+            state.let_go_before_fork()
         return bool(states)
+
+    def is_interrupted(self, stream: Any) -> bool:
+        """Whether a fork has ended the stream."""
+        return stream is not None and stream in self.state().interrupted
 
     def after_fork(self) -> None:
         """Nothing waits for it."""
@@ -332,6 +368,13 @@ class LoopIo:
             with self._lock:
                 self._states.pop(loop, None)
             await state.close()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _cancelling() -> bool:
