@@ -138,6 +138,7 @@ export class Caller {
     if (error.code !== 'UNAVAILABLE') return undefined;
     const budgeted = this.budget.failure();
     if (!spec.idempotent || attempts >= ATTEMPTS || !budgeted) return undefined;
+    if (error.pushback !== undefined) return error.pushback >= 0 ? error.pushback : undefined;
     if (error.retryAfter !== undefined) return error.retryAfter;
     const backoff = Math.min(LONGEST_BACKOFF_MS, FIRST_BACKOFF_MS * 2 ** (attempts - 1));
     return backoff * (0.8 + Math.random() * 0.4);

@@ -11,6 +11,8 @@ export interface ErrorFacts {
   reason?: string;
   /** Milliseconds after which a retry may succeed. */
   retryAfter?: number;
+  /** Milliseconds before a retry, by the server's choice; negative or NaN: no retry. */
+  pushback?: number;
   /** Metadata of the reason, such as the name of a limit. */
   metadata?: Readonly<Record<string, string>>;
   cause?: unknown;
@@ -24,6 +26,8 @@ export class LarderError extends Error {
   readonly reason: string;
   /** Milliseconds after which a retry may succeed; undefined if there is no such time. */
   readonly retryAfter: number | undefined;
+  /** Milliseconds before a retry, by the server's choice; negative or NaN: no retry. */
+  readonly pushback: number | undefined;
   /** Metadata of the reason. */
   readonly metadata: Readonly<Record<string, string>>;
 
@@ -33,6 +37,7 @@ export class LarderError extends Error {
     this.code = code;
     this.reason = facts.reason ?? '';
     this.retryAfter = facts.retryAfter;
+    this.pushback = facts.pushback;
     this.metadata = facts.metadata ?? {};
   }
 }
@@ -105,6 +110,8 @@ export function fromServiceError(error: ServiceError): LarderError {
 
 function readDetails(trailers: Metadata | undefined): ErrorFacts {
   const facts: ErrorFacts = {};
+  const [pushback] = trailers?.get('grpc-retry-pushback-ms') ?? [];
+  if (pushback !== undefined) facts.pushback = Number(pushback);
   const [bytes] = trailers?.get('grpc-status-details-bin') ?? [];
   if (!Buffer.isBuffer(bytes)) return facts;
   try {
@@ -135,7 +142,11 @@ const OUTAGES: ReadonlySet<Code> = new Set<Code>([
 ]);
 
 /** Reasons that are mistakes, whatever their code. */
-const MISTAKES: ReadonlySet<string> = new Set(['VALUE_TOO_LARGE', 'CLIENT_CLOSED']);
+const MISTAKES: ReadonlySet<string> = new Set([
+  'VALUE_TOO_LARGE',
+  'MESSAGE_TOO_LARGE',
+  'CLIENT_CLOSED',
+]);
 
 /** Whether an error says that the cache is away, slow or full, rather than that a call is wrong. */
 export function isOutage(error: unknown): error is LarderError {

@@ -42,6 +42,8 @@ export interface GrpcOptions {
 type Call = ReturnType<ChannelInterface['createCall']>;
 
 const MAX_RECEIVED_BYTES = 16 * 1024 * 1024;
+/** After so many calls in a row without an answer in time a connection counts as dead. */
+const DEAD_AFTER = 5;
 /** Calls on a connection that was replaced have this long to end. */
 const DRAINED_MS = 60_000;
 
@@ -49,6 +51,14 @@ const DRAINED_MS = 60_000;
 interface Link {
   channel: ChannelInterface;
   answered: boolean;
+  /** Calls in a row that had no answer in time. */
+  unanswered: number;
+}
+
+/** Notes an answer on a connection. */
+function heard(link: Link): void {
+  link.answered = true;
+  link.unanswered = 0;
 }
 
 /** Calls over grpc-js. Connects at the first call. */
@@ -114,7 +124,7 @@ export class GrpcTransport implements Transport {
       if (this.link !== undefined && idle > maxIdle) this.replace();
       this.lastCall = now;
     }
-    this.link ??= { channel: this.newChannel(), answered: false };
+    this.link ??= { channel: this.newChannel(), answered: false, unanswered: 0 };
     return this.link;
   }
 
@@ -127,7 +137,7 @@ export class GrpcTransport implements Transport {
       return;
     }
     this.replace();
-    this.link = { channel, answered: false };
+    this.link = { channel, answered: false, unanswered: 0 };
     // The streams of near caches keep their connection, and have a new one after that.
     this.feeds?.close();
     this.feeds = undefined;
@@ -209,7 +219,7 @@ export class GrpcTransport implements Transport {
         onReceiveStatus: (end: StatusObject) => {
           signal?.removeEventListener('abort', onAbort);
           if (end.code === status.OK && answer !== undefined) {
-            link.answered = true;
+            heard(link);
             resolve(answer);
           } else if (signal?.aborted) {
             reject(signal.reason);
@@ -228,15 +238,21 @@ export class GrpcTransport implements Transport {
 
   private deadline(link: Link, timeout: number | undefined): number {
     if (timeout === undefined) return Number.POSITIVE_INFINITY;
+    const isConnected =
+      link.answered || link.channel.getConnectivityState(false) === connectivityState.READY;
     // The first call also has the time to connect.
-    return Date.now() + (link.answered ? timeout : timeout + this.options.connectTimeout);
+    return Date.now() + (isConnected ? timeout : timeout + this.options.connectTimeout);
   }
 
   private failure(link: Link, end: StatusObject): Error {
     const { maxIdle } = this.options;
-    if (end.code === status.DEADLINE_EXCEEDED && maxIdle !== undefined && this.link === link) {
-      // After a freeze a connection can look alive and be dead: the next call takes another.
-      this.replace();
+    if (end.code === status.DEADLINE_EXCEEDED && this.link === link) {
+      // A connection can look alive and be dead, after a freeze, a failover or by a NAT: the next
+      // call takes another.
+      link.unanswered += 1;
+      if (maxIdle !== undefined || link.unanswered >= DEAD_AFTER) this.replace();
+    } else {
+      link.unanswered = 0;
     }
     if (end.code === status.UNAUTHENTICATED) this.options.authorization?.refuse();
     return fromServiceError(end as unknown as ServiceError);
@@ -305,7 +321,7 @@ export class GrpcTransport implements Transport {
       call.startRead();
       for (;;) {
         while (messages.length > 0) {
-          if (link !== undefined) link.answered = true;
+          if (link !== undefined) heard(link);
           yield messages.shift()!;
           // One message is asked for at a time, so that a slow reader holds the server back.
           if (end === undefined && messages.length === 0) call.startRead();

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeVar, overload
 
 from larder_cache._engine import operations
 from larder_cache._engine.engine import Engine
@@ -81,6 +81,12 @@ class AsyncClient:
         self._io = LoopIo(options, fake)
         self._engine = Engine(options, self._io)
         self._session = Session(self._engine, blocking=False)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            "an AsyncClient cannot be copied to another process: make one there, or use "
+            "default_async_client()"
+        )
 
     @property
     def options(self) -> Options:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import Any, Generic, TypeVar, overload
+from typing import Any, Generic, NoReturn, SupportsIndex, TypeVar, overload
 
 from larder_cache._engine import fetching, fetching_many, operations, reads, watching, writes
 from larder_cache._engine.handle import Handle
@@ -38,6 +38,12 @@ class AsyncNamespace(Generic[T]):
 
     def __init__(self, handle: Handle) -> None:
         self._handle = handle
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            "an AsyncNamespace cannot be copied to another process: make a client there, "
+            "and its namespace"
+        )
 
     @property
     def name(self) -> str:

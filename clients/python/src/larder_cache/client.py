@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NoReturn, SupportsIndex, TypeVar, overload
 
 from larder_cache._engine import operations
 from larder_cache._engine.drive import drive
@@ -82,6 +82,11 @@ class Client:
         self._io = ThreadIo(options, fake)
         self._engine = Engine(options, self._io)
         self._session = Session(self._engine, blocking=True)
+
+    def __reduce_ex__(self, protocol: SupportsIndex) -> NoReturn:
+        raise TypeError(
+            "a Client cannot be copied to another process: make one there, or use default_client()"
+        )
 
     @property
     def options(self) -> Options:

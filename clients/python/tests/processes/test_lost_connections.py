@@ -13,11 +13,9 @@ from larder_cache import AsyncClient, Client
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache._gen.cache_service_pb2_grpc import CacheServiceStub
 from processes.proxies import Proxy
-from processes.support import known
 
 # Five calls of 0.5 s open the breaker, which lets a call through after at most 0.75 s.
 LIMIT = 6.0
-LOST = known("a connection that died in silence is not replaced after DEADLINE_EXCEEDED")
 OPTIONS: list[dict[str, Any]] = [
     {"preset": "service"},
     {"preset": "local", "call_timeout": 0.5},
@@ -25,7 +23,6 @@ OPTIONS: list[dict[str, Any]] = [
 ]
 
 
-@LOST
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_blocking(target: str, options: dict[str, Any]) -> None:
     with Proxy(target) as proxy, Client(proxy.target, **options) as client:
@@ -39,7 +36,6 @@ def test_blocking(target: str, options: dict[str, Any]) -> None:
             time.sleep(0.02)
 
 
-@LOST
 @pytest.mark.parametrize("options", OPTIONS, ids=str)
 def test_asyncio(target: str, options: dict[str, Any]) -> None:
     async def main(address: str, lose: Any) -> None:

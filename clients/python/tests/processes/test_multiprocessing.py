@@ -72,7 +72,6 @@ def test_naive_channel(target: str) -> None:
     script("multi_naive.py", target, limit=8, environment=environment, quiet=False)
 
 
-@known("the error names a lock, not the class")
 @pytest.mark.parametrize("made", [Client, AsyncClient])
 @pytest.mark.parametrize("copied", [pickle.dumps, copy.deepcopy])
 def test_copies_are_refused(made: Callable[[], Any], copied: Callable[[Any], Any]) -> None:

@@ -156,7 +156,7 @@ async def compute(
         # The caller is cancelled or interrupted: the computation did not fail.
         if renewing is not None:
             renewing.stop()
-        await io.detached(lease.abandon("cancelled", pass_on=True))
+        await io.detached(lambda: lease.abandon("cancelled", pass_on=True))
         raise
     if renewing is not None:
         renewing.stop()

@@ -10,12 +10,18 @@ from typing import Any
 import grpc
 
 from larder_cache import telemetry as telemetry_module
-from larder_cache._engine.breaker import Breaker
+from larder_cache._engine.breaker import PAUSE, Breaker
 from larder_cache._engine.counters import Counters
 from larder_cache._engine.io import Io
 from larder_cache._transport.methods import Method
 from larder_cache._transport.tokens import Metadatas
-from larder_cache.errors import ClientClosed, LarderError, Unauthenticated, from_rpc
+from larder_cache.errors import (
+    ClientClosed,
+    DeadlineExceeded,
+    LarderError,
+    Unauthenticated,
+    from_rpc,
+)
 from larder_cache.options import Options
 
 ATTEMPTS = 3
@@ -36,6 +42,7 @@ class Engine:
         self.counters: dict[str, Counters] = {}
         self._lock = threading.Lock()
         self._tokens = _TOKENS
+        self._reconnected_at = 0.0
         self.near_hub: Any = None
         self.telemetry = telemetry_module.for_client(self) if options.telemetry else None
 
@@ -111,8 +118,25 @@ class Engine:
             return
         if error.outage:
             self.breaker.failed(error)
+            if isinstance(error, DeadlineExceeded):
+                self._reconnect()
         elif self.breaker.failures:
             self.breaker.succeeded()
+
+    def _reconnect(self) -> None:
+        """Replaces a connection that may have died in silence, such as by a NAT or a failover.
+
+        That is one on which the calls that open the breaker, or a probe, had no answer; with a
+        limit for idle connections, as in a process that is frozen at times, after a single one.
+        """
+        if not self.breaker.open and self.options.max_idle is None:
+            return
+        with self._lock:
+            now = time.monotonic()
+            if now - self._reconnected_at < PAUSE:
+                return
+            self._reconnected_at = now
+        self.io.reconnect()
 
     async def _attempts(
         self,

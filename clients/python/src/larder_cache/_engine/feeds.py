@@ -137,6 +137,40 @@ def read_blocking(feed: Feed, stream: BlockingStream) -> Iterator[Event | Heartb
         watchdog.stop()
 
 
+class _Watchdog:
+    """Cancels a stream that is silent for too long.
+
+    `asyncio.wait_for` would do, but before Python 3.12 it can swallow the cancellation of the task.
+    """
+
+    def __init__(self, call: Any, seconds: float) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._call = call
+        self.has_fired = False
+        self._due = self._loop.time() + seconds
+        self._handle = self._loop.call_at(self._due, self._check)
+
+    def message(self, seconds: float) -> None:
+        """After a message: the next one has so many seconds."""
+        due = self._loop.time() + seconds
+        if due < self._due:
+            self._handle.cancel()
+            self._handle = self._loop.call_at(due, self._check)
+        self._due = due
+
+    def _check(self) -> None:
+        if self._loop.time() < self._due:
+            self._handle = self._loop.call_at(self._due, self._check)
+            return
+        self.has_fired = True
+        self._call.cancel()
+
+    def stop(self) -> None:
+        """The stream has ended."""
+        self._handle.cancel()
+        self._call = None
+
+
 async def read_asyncio(feed: Feed) -> AsyncIterator[Event | Heartbeat]:
     """The events, without end. A broken stream is a Reset."""
     engine = feed.engine
@@ -144,25 +178,31 @@ async def read_asyncio(feed: Feed) -> AsyncIterator[Event | Heartbeat]:
     while not io.closed:
         error: LarderError | None = None
         call: Any = None
+        watchdog: _Watchdog | None = None
         try:
             metadata = await engine.metadatas.current()
             call = io.stubs.cache.Watch(feed.request(), metadata=metadata)
             io.state().streams.add(call)
+            watchdog = _Watchdog(call, feed.silence)
             while True:
-                message = await asyncio.wait_for(call.read(), feed.silence)
+                message = await call.read()
                 if not isinstance(message, pb.WatchResponse):
                     # gRPC's mark of the end.
                     break
-                yield feed.event(message)
+                event = feed.event(message)
+                watchdog.message(feed.silence)
+                yield event
         except grpc.RpcError as rpc_error:
             error = from_rpc(rpc_error)
-        except asyncio.TimeoutError:
-            pass
         except asyncio.CancelledError:
-            # The end of the client cancels the call; that of the task is another matter.
-            if not io.closed or io.cancelling():
+            # The end of the client, a fork and silence cancel the call; that of the task is another
+            # matter.
+            is_own = io.closed or io.is_interrupted(call) or (watchdog and watchdog.has_fired)
+            if not is_own or io.cancelling():
                 raise
         finally:
+            if watchdog is not None:
+                watchdog.stop()
             if call is not None:
                 call.cancel()
             # A call that an exception keeps alive would keep its connection.

@@ -237,7 +237,7 @@ class _Batch:
                 self.results[each.key] = Stale(stale.value, stale._facts, error=error)
             return
         except BaseException:
-            await io.detached(_abandon_all(leases))
+            await io.detached(lambda: _abandon_all(leases))
             raise
         finally:
             for renewal in renewing:

@@ -49,6 +49,10 @@ class Io(Protocol):
         """One call. A stream is read to its end and returned as a list."""
         ...
 
+    def reconnect(self) -> None:
+        """The next call has a new connection."""
+        ...
+
     async def sleep(self, seconds: float) -> None:
         """Waits."""
         ...
@@ -73,6 +77,6 @@ class Io(Protocol):
         """Runs work in the background. False if there is too much of it."""
         ...
 
-    async def detached(self, work: Coroutine[Any, Any, None]) -> None:
+    async def detached(self, work: Work) -> None:
         """Runs short work that must be done though the caller is being cancelled."""
         ...

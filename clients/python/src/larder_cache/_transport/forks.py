@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import time
 import weakref
@@ -24,8 +25,12 @@ class Forked(Protocol):
         ...
 
 
-# Seconds that gRPC has left to end its threads.
-_THREADS_END = 0.1
+# Seconds that gRPC has left to end its threads, which takes some 10 ms.
+_THREADS_END = 1.0
+_POLL = 0.01
+# So many equal counts in a row mean that no further thread ends.
+_STABLE = 4
+_THREADS = "/proc/self/task"
 
 _all: weakref.WeakSet[Any] = weakref.WeakSet()
 # Freeing a channel of the parent would close its connection, or wait for threads that are gone.
@@ -37,17 +42,27 @@ def on_fork(thing: Forked) -> None:
     _all.add(thing)
 
 
-def grpc_forks() -> bool:
-    """Whether gRPC's own support of forks is on, which it is by default."""
-    setting = os.environ.get("GRPC_ENABLE_FORK_SUPPORT", "").lower()
-    return setting not in ("0", "false", "no", "n", "f")
-
-
 def _before() -> None:
+    # gRPC's own support of forks does not help if other threads are in calls or a loop is running.
     let_go = [thing.before_fork() for thing in list(_all)]
-    if any(let_go) and not grpc_forks():
-        # gRPC ends its threads in the background. It has no call that waits for them.
-        time.sleep(_THREADS_END)
+    if any(let_go):
+        # A channel of asyncio ends when its last reference does.
+        gc.collect()
+        _await_ends_of_threads()
+
+
+def _await_ends_of_threads() -> None:
+    """gRPC ends its threads in the background. It has no call that waits for them."""
+    if not os.path.isdir(_THREADS):
+        time.sleep(_THREADS_END / 10)
+        return
+    deadline = time.monotonic() + _THREADS_END
+    last, equal = 0, 0
+    while equal < _STABLE and time.monotonic() < deadline:
+        time.sleep(_POLL)
+        count = len(os.listdir(_THREADS))
+        equal = equal + 1 if count == last else 0
+        last = count
 
 
 def _in_parent() -> None:

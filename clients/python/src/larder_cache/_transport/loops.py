@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures
 import contextvars
 import functools
 import inspect
@@ -28,6 +29,8 @@ from larder_cache.results import Result
 
 logger = logging.getLogger("larder_cache")
 _GRACE = 10.0
+# Seconds for which a fork waits for a loop of another thread.
+_FORK_WAITS = 0.5
 # Seconds for the calls that cancelled work makes, such as to give up a lease.
 _LAST_CALLS = 1.0
 
@@ -67,6 +70,7 @@ class LoopState:
         self.tasks: set[asyncio.Task[Any]] = set()
         self.background = 0
         self.streams: weakref.WeakSet[Any] = weakref.WeakSet()
+        self.interrupted: weakref.WeakSet[Any] = weakref.WeakSet()
         self.renewal = Renewal(options)
         self.channel: grpc.aio.Channel | None = None
         self._stubs: Stubs | None = None
@@ -95,16 +99,48 @@ class LoopState:
         """Drops the channel, which closes it."""
         self.channel = self._stubs = None
 
+    def let_go_before_fork(self) -> None:
+        """Ends the channel without the loop, which may be running in this thread."""
+        channel = self.channel
+        self.let_go()
+        if channel is None or self.loop.is_closed():
+            return
+        if self.loop.is_running() and self.loop is not _running_loop():
+            self._end_in_its_thread(channel)
+            return
+        for stream in list(self.streams):
+            self.interrupted.add(stream)
+            stream.cancel()
+        # The method of grpc.aio for this is a coroutine.
+        inner = getattr(channel, "_channel", None)
+        if inner is not None:
+            inner.close()
+
+    def _end_in_its_thread(self, channel: grpc.aio.Channel) -> None:
+        async def end() -> None:
+            for stream in list(self.streams):
+                self.interrupted.add(stream)
+                stream.cancel()
+            await channel.close()
+
+        ending = asyncio.run_coroutine_threadsafe(end(), self.loop)
+        # A loop that is busy is not waited for.
+        concurrent.futures.wait([ending], timeout=_FORK_WAITS)
+
     def fresh_stubs(self) -> Stubs:
         """The stubs, of a new channel if the old one must be replaced."""
         if self._stubs is None:
             return self.stubs
         if self.renewal.due():
-            old = self.channel
-            self._stubs = self._open()
-            if old is not None:
-                self.spawn(old.close(_GRACE))
+            self.reconnect()
         return self.stubs
+
+    def reconnect(self) -> None:
+        """The next call has a new connection. Calls under way keep the old one for a while."""
+        old = self.channel
+        self._stubs = self._open()
+        if old is not None:
+            self.spawn(old.close(_GRACE))
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """A task that is kept until it ends, and whose error is logged."""
@@ -162,8 +198,12 @@ class LoopIo:
         """
         states = list(self._states.values())
         for state in states:
-            state.let_go()
+            state.let_go_before_fork()
         return bool(states)
+
+    def is_interrupted(self, stream: Any) -> bool:
+        """Whether a fork has ended the stream."""
+        return stream is not None and stream in self.state().interrupted
 
     def after_fork(self) -> None:
         """Nothing waits for it."""
@@ -203,6 +243,11 @@ class LoopIo:
     def stubs(self) -> Stubs:
         """The stubs of the running loop."""
         return self.state().fresh_stubs() if self._needs_renewal else self.state().stubs
+
+    def reconnect(self) -> None:
+        """The next call of the running loop has a new connection."""
+        if not self.closed and self.state().channel is not None:
+            self.state().reconnect()
 
     async def connect(self, timeout: float) -> None:
         """Waits until the channel is connected. Raises `Unavailable`."""
@@ -285,9 +330,16 @@ class LoopIo:
         state.spawn(run())
         return True
 
-    async def detached(self, work: Coroutine[Any, Any, None]) -> None:
-        """Runs the work in a task of its own."""
-        self.state().spawn(work)
+    async def detached(self, work: Work) -> None:
+        """Runs the work here, and again if it is cancelled as well.
+
+        A loop that ends cancels all tasks once, and waits for these only.
+        """
+        for _ in range(3):
+            try:
+                return await work()
+            except asyncio.CancelledError:
+                continue
 
     async def close(self, timeout: float) -> None:
         """Ends the channel and the tasks of the running loop, and those of closed loops."""
@@ -316,6 +368,13 @@ class LoopIo:
             with self._lock:
                 self._states.pop(loop, None)
             await state.close()
+
+
+def _running_loop() -> asyncio.AbstractEventLoop | None:
+    try:
+        return asyncio.get_running_loop()
+    except RuntimeError:
+        return None
 
 
 def _cancelling() -> bool:

@@ -8,7 +8,7 @@ import inspect
 import threading
 import time
 import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Hashable, Iterator
+from collections.abc import Awaitable, Callable, Hashable, Iterator
 from typing import Any
 
 import grpc
@@ -26,7 +26,7 @@ from larder_cache._transport.channels import (
     grpc_target,
     prepare_gevent,
 )
-from larder_cache._transport.forks import grpc_forks, on_fork
+from larder_cache._transport.forks import on_fork
 from larder_cache._transport.methods import Method
 from larder_cache._transport.stubs import Stubs, of_channel
 from larder_cache._transport.tokens import Metadata
@@ -40,6 +40,22 @@ _GRACE = 10.0
 _STREAMS_END = 1.0
 # Seconds after which what waits for a fork goes on.
 _FORK_TAKES = 2.0
+
+
+class EndedByFork(grpc.RpcError):
+    """A fork in another thread has ended the call."""
+
+    def code(self) -> grpc.StatusCode:
+        """As if the server was away, so that the call is repeated."""
+        return grpc.StatusCode.UNAVAILABLE
+
+    def details(self) -> str:
+        """For people."""
+        return "a fork of the process ended the call"
+
+    def trailing_metadata(self) -> tuple[()]:
+        """None."""
+        return ()
 
 
 class ThreadIo:
@@ -68,16 +84,16 @@ class ThreadIo:
         self._closed_event = threading.Event()
 
     def before_fork(self) -> bool:
-        """Ends the streams, whose threads gRPC would not fork with, and without its support all.
+        """Ends the streams and the channel, with which a child process could hang.
 
-        The streams begin again in the parent process.
+        The parent process has new ones afterwards. Its calls under way are made again, if they can
+        be.
         """
         self._may_open.clear()
         channel: grpc.Channel | None = None
         with self._lock:
             streams = list(self._streams)
-            if not grpc_forks():
-                channel, self._channel, self._stubs = self._channel, None, None
+            channel, self._channel, self._stubs = self._channel, None, None
         for stream in streams:
             stream.interrupt()
         if channel is not None:
@@ -159,6 +175,12 @@ class ThreadIo:
             closing.start()
         return stubs
 
+    def reconnect(self) -> None:
+        """The next call has a new connection. Calls under way keep the old one for a while."""
+        stubs = self._stubs
+        if stubs is not None and not self.closed:
+            self._open(stubs)
+
     def connect(self, timeout: float) -> None:
         """Waits until the channel is connected. Raises `Unavailable`."""
         self.stubs  # noqa: B018
@@ -192,6 +214,11 @@ class ThreadIo:
                 raise
             # A fork in another thread has closed the channel.
             return await self.invoke(method, request, timeout, metadata)
+        except grpc.RpcError as error:
+            ended = error.code() is grpc.StatusCode.CANCELLED  # type: ignore[attr-defined]
+            if ended and stubs is not self._stubs and not self.closed:
+                raise EndedByFork from error
+            raise
 
     async def sleep(self, seconds: float) -> None:
         """Waits."""
@@ -249,9 +276,9 @@ class ThreadIo:
         with self._lock:
             self._running -= 1
 
-    async def detached(self, work: Coroutine[Any, Any, None]) -> None:
+    async def detached(self, work: Work) -> None:
         """Runs the work here: a thread is not cancelled meanwhile."""
-        await work
+        await work()
 
     def begin_close(self) -> None:
         """No further call begins."""
@@ -276,6 +303,6 @@ class ThreadIo:
                 thread.join(max(0.0, deadline - time.monotonic()))
         for stream in list(self._streams):
             stream.close()
-        stubs, self._stubs = self._stubs, None
+        stubs, self._stubs, self._channel = self._stubs, None, None
         if stubs is not None:
             stubs.close()
