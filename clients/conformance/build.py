@@ -58,7 +58,7 @@ OPERATIONS = {
     "increment": READ | {"delta", "initial", "ttl", "if_present"},
     "patch": READ | {"merge", "json_patch", "if_version", "ttl", "keep_ttl"},
     "get_or_fetch": READ | {"loader", "ttl", "tags", "timeout", "refresh", "max_stale"},
-    "get_or_fetch_many": {"keys", "loader", "ttl", "tags", "timeout"},
+    "get_or_fetch_many": {"keys", "loader", "ttl", "tags", "timeout", "refresh"},
     "invalidate": {"tags", "globs", "keys", "hold_off"},
     "invalidate_namespace": set(),
     "publish_event": {"name", "attributes"},

@@ -8,14 +8,8 @@ set -euo pipefail
 
 here=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")" && pwd)
 protos=$(cd -- "$here/../../proto" && pwd)
-out=$here/src/gen
-if [[ ${1-} == --check ]]; then
-    out=$(mktemp -d)
-    trap 'rm -rf -- "$out"' EXIT
-else
-    rm -rf -- "$out"
-    mkdir -p -- "$out"
-fi
+out=$(mktemp -d)
+trap 'rm -rf -- "$out"' EXIT
 
 options=outputServices=grpc-js,esModuleInterop=true,importSuffix=.js,forceLong=bigint
 options+=,oneof=unions-value,enumsAsLiterals=true,useOptionals=messages,env=both
@@ -29,4 +23,7 @@ options+=,outputJsonMethods=false,removeEnumPrefix=true
 
 if [[ ${1-} == --check ]]; then
     diff -r -- "$here/src/gen" "$out"
+else
+    rm -rf -- "$here/src/gen"
+    cp -r -- "$out" "$here/src/gen"
 fi

@@ -84,6 +84,8 @@ pub struct LeaseOffer {
     pub expires_in: Duration,
     /// The previous value, if the caller may use it when it cannot compute a new one.
     pub stale: Option<Found>,
+    /// Whether the caller may also use it while it computes a new one.
+    pub stale_while_revalidate: bool,
 }
 
 /// Work of a GetOrFetch besides reading.

@@ -48,16 +48,8 @@ impl Cache {
         token: LeaseToken,
         cause: &str,
     ) -> Result<(), Error> {
-        let context = self.context(key.namespace())?;
-        let key = &*context.key(key);
-        match self.store.abandon(key, token, context.config().abandon_backoff, cause).await {
-            Ok(true) => {
-                context.counters.count(Counter::LeasesAbandoned);
-                self.abandon_log.abandoned(key.namespace(), cause);
-            }
-            Ok(false) => {}
-            // The lease expires by itself.
-            Err(error) => context.count_degraded(error.is_degraded()),
+        if self.release(key, token, None, cause).await? {
+            self.abandon_log.abandoned(key.namespace(), cause);
         }
         Ok(())
     }
@@ -68,15 +60,34 @@ impl Cache {
     /// # Errors
     /// [`Error::UnknownNamespace`].
     pub async fn pass_on(&self, key: &EntryKey, token: LeaseToken) -> Result<(), Error> {
+        self.release(key, token, Some(Duration::ZERO), "").await?;
+        Ok(())
+    }
+
+    /// Returns whether the lease was held. `backoff` is the namespace's if it is `None`.
+    async fn release(
+        &self,
+        key: &EntryKey,
+        token: LeaseToken,
+        backoff: Option<Duration>,
+        cause: &str,
+    ) -> Result<bool, Error> {
         let context = self.context(key.namespace())?;
         let key = &*context.key(key);
-        match self.store.abandon(key, token, Duration::ZERO, "").await {
-            Ok(true) => context.counters.count(Counter::LeasesAbandoned),
-            Ok(false) => {}
+        let backoff = backoff.unwrap_or(context.config().abandon_backoff);
+        match self.store.abandon(key, token, backoff, cause).await {
+            Ok(held) => {
+                if held {
+                    context.counters.count(Counter::LeasesAbandoned);
+                }
+                Ok(held)
+            }
             // The lease expires by itself.
-            Err(error) => context.count_degraded(error.is_degraded()),
+            Err(error) => {
+                context.count_degraded(error.is_degraded());
+                Ok(false)
+            }
         }
-        Ok(())
     }
 
     /// The longest that a caller may hold a lease through a stream.

@@ -259,7 +259,8 @@ mod tests {
             let deleted = pb::DeleteResponse { removed, ..pb::DeleteResponse::default() };
             assert_eq!(sent(deleted.clone()).await, deleted);
             let stale = Some(found.clone());
-            let lease = pb::Lease { token: vec![7; 16].into(), expires_in: None, stale };
+            let token = vec![7; 16].into();
+            let lease = pb::Lease { token, expires_in: None, stale, stale_while_revalidate: true };
             for outcome in [Outcome::Found(found), Outcome::Lease(lease)] {
                 let fetched = pb::GetOrFetchResponse {
                     outcome: Some(outcome),

@@ -148,10 +148,16 @@ impl<'a> FetchContext<'a> {
 
     /// Whether an entry may stand in for a value that could not be computed.
     pub(super) fn is_usable_on_error(&self, entry: &Entry) -> bool {
-        match self.context.rules.evaluate(entry, self.cache.store.now(), self.request.max_stale) {
-            Verdict::Stale | Verdict::StaleIfError => true,
-            Verdict::Fresh | Verdict::Negative | Verdict::Expired => false,
-        }
+        matches!(self.verdict(entry), Verdict::Stale | Verdict::StaleIfError)
+    }
+
+    /// Whether an entry may stand in for a value while that is computed.
+    pub(super) fn is_usable_meanwhile(&self, entry: &Entry) -> bool {
+        self.verdict(entry) == Verdict::Stale
+    }
+
+    fn verdict(&self, entry: &Entry) -> Verdict {
+        self.context.rules.evaluate(entry, self.cache.store.now(), self.request.max_stale)
     }
 
     /// A fresh entry that another caller computed while this one waited.

@@ -176,8 +176,11 @@ impl FetchContext<'_> {
         previous: Option<Entry>,
     ) -> GetOrFetchResult {
         let stale = previous.filter(|entry| self.is_usable_on_error(entry));
+        let stale_while_revalidate = self.request.mode != FetchMode::NoCache
+            && stale.as_ref().is_some_and(|entry| self.is_usable_meanwhile(entry));
         let stale = stale.map(|entry| Found::new(entry, Outcome::Stale, self.cache.store.now()));
-        GetOrFetchOutcome::Lease(LeaseOffer { guard, expires_in, stale }).into()
+        let offer = LeaseOffer { guard, expires_in, stale, stale_while_revalidate };
+        GetOrFetchOutcome::Lease(offer).into()
     }
 }
 

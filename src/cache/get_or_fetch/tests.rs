@@ -126,7 +126,12 @@ async fn every_answer_is_counted() {
         GetOrFetchResult { status, ..GetOrFetchOutcome::Found(found).into() }
     };
     let lease = |degraded| {
-        let offer = LeaseOffer { guard: LeaseGuard::detached(), expires_in: SECOND, stale: None };
+        let offer = LeaseOffer {
+            guard: LeaseGuard::detached(),
+            expires_in: SECOND,
+            stale: None,
+            stale_while_revalidate: false,
+        };
         GetOrFetchResult { degraded, ..GetOrFetchOutcome::Lease(offer).into() }
     };
     use Counter::{Degraded, Hits, LeasesGranted, Misses, Stale};

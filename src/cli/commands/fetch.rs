@@ -64,6 +64,7 @@ struct LeaseJson<'a> {
     expires_in: Option<f64>,
     /// The previous value.
     stale: Option<EntryJson<'a>>,
+    stale_while_revalidate: bool,
 }
 
 impl Args {
@@ -185,6 +186,7 @@ impl<'a> LeaseJson<'a> {
             token: BASE64.encode(&lease.token),
             expires_in: seconds(lease.expires_in),
             stale: lease.stale.as_ref().map(|stale| found(Some(stale))),
+            stale_while_revalidate: lease.stale_while_revalidate,
         }
     }
 }

@@ -117,11 +117,12 @@ pub(in crate::rpc) fn projected_reply(
             (Some(x_cache), Outcome::Found(found(entry)))
         }
         GetOrFetchOutcome::Lease(offer) => {
-            let LeaseOffer { guard, expires_in, stale } = offer;
+            let LeaseOffer { guard, expires_in, stale, stale_while_revalidate } = offer;
             let message = pb::Lease {
                 token: guard.token().0.to_vec().into(),
                 expires_in: Some(from_duration(expires_in)),
                 stale: stale.map(found),
+                stale_while_revalidate,
             };
             lease = Some(GrantedLease { guard, expires_in });
             (None, Outcome::Lease(message))

@@ -38,6 +38,8 @@ interface Missing<T, K> {
   /** Why the value is not stored, for a key without a lease. */
   why: WriteResult | undefined;
   stale: Result<T> | undefined;
+  /** Whether the stale value is the answer while the new one is computed. */
+  meanwhile: boolean;
 }
 
 const FILL_BYTES = 3 * 1024 * 1024;
@@ -192,14 +194,15 @@ class FetchMany<T, K extends Key> {
       this.results.set(key, stale ?? missResult(degraded));
     } else {
       const why = degraded ? notStored('DEGRADED', true) : undefined;
-      missing.push({ key, address, lease: held, why, stale });
+      const meanwhile = stale !== undefined && lease.staleWhileRevalidate && !degraded;
+      missing.push({ key, address, lease: held, why, stale, meanwhile });
     }
   }
 
   /** Computes what is missing: stale values in the background, if there is room for that. */
   private async load(missing: Missing<T, K>[]): Promise<void> {
-    const now = missing.filter(({ stale }) => stale === undefined);
-    const later = missing.filter(({ stale }) => stale !== undefined);
+    const now = missing.filter(({ meanwhile }) => !meanwhile);
+    const later = missing.filter(({ meanwhile }) => meanwhile);
     for (const { key, stale } of later) this.results.set(key, stale!);
     if (later.length > 0) {
       const started = this.scope.core.background.start(async (signal) => {
@@ -334,7 +337,7 @@ function unleased<T, K>(
   error?: unknown,
 ): Missing<T, K> {
   const why = notStored(reason, reason === 'UNAVAILABLE', error);
-  return { key, address, lease: undefined, why, stale: undefined };
+  return { key, address, lease: undefined, why, stale: undefined, meanwhile: false };
 }
 
 /** The values of a loader by the keys that it was given. */

@@ -184,7 +184,8 @@ export class Fetch<T> {
       return this.unstored(signal, notStored('DEGRADED', true), undefined, usable);
     }
     const held = new HeldLease(this.scope, this.address, lease);
-    if (usable !== undefined) {
+    // Another stale value is only a substitute if the loader fails.
+    if (usable !== undefined && lease.staleWhileRevalidate) {
       const started = this.scope.core.background.start((ending) => this.refresh(held, ending));
       if (started) return usable;
     }

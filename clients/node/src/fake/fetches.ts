@@ -94,7 +94,11 @@ function leaseOf(
   const { token, expiresIn } = fake.degraded
     ? { token: new Uint8Array(16), expiresIn: 10_000 }
     : fake.leases.grant(request);
-  return { $case: 'lease', value: { token, expiresIn: toWire(expiresIn), stale } };
+  const staleWhileRevalidate = stale !== undefined;
+  return {
+    $case: 'lease',
+    value: { token, expiresIn: toWire(expiresIn), stale, staleWhileRevalidate },
+  };
 }
 
 /** The value of the origin of a namespace, which is a function of the test. */

@@ -192,7 +192,8 @@ class Fetch:
             # No value is computed here: the next caller gets the lease.
             await lease.abandon("no loader", pass_on=True)
             return stale or Miss(None, degraded=answer.degraded)
-        if stale is not None and not lease.degraded:
+        # Another stale value is only a substitute if the loader fails.
+        if stale is not None and granted.stale_while_revalidate and not lease.degraded:
             found = stale
 
             async def refresh() -> None:

@@ -27,7 +27,7 @@ __all__ = ["get_or_fetch_many"]
 class _Missing:
     """A key to compute: its place, its lease if there is one, and its substitute."""
 
-    __slots__ = ("key", "lease", "miss", "ref", "stale")
+    __slots__ = ("key", "lease", "meanwhile", "miss", "ref", "stale")
 
     def __init__(
         self,
@@ -36,12 +36,15 @@ class _Missing:
         lease: Lease | None,
         miss: Result[Any],
         stale: Result[Any] | None = None,
+        meanwhile: bool = False,
     ) -> None:
         self.key = key
         self.ref = ref
         self.lease = lease
         self.miss = miss
         self.stale = stale
+        # Whether the stale value is the answer while the new one is computed.
+        self.meanwhile = meanwhile
 
 
 class _Batch:
@@ -176,7 +179,8 @@ class _Batch:
             answer.degraded,
         )
         stale = handle.result(self.codec, granted.stale) if granted.HasField("stale") else None
-        missing.append(_Missing(key, ref, lease, miss, stale if stale else None))
+        meanwhile = bool(stale) and granted.stale_while_revalidate and not answer.degraded
+        missing.append(_Missing(key, ref, lease, miss, stale if stale else None, meanwhile))
         return None
 
     async def _compute(self, missing: list[_Missing]) -> None:
@@ -190,11 +194,11 @@ class _Batch:
             for lease in leases:
                 await lease.abandon("no loader", pass_on=True)
             return
-        with_stale = [each for each in missing if each.stale is not None and each.lease]
-        if with_stale and self._in_background(with_stale, loader):
-            for each in with_stale:
+        later = [each for each in missing if each.meanwhile]
+        if later and self._in_background(later, loader):
+            for each in later:
                 self.results[each.key] = each.stale or each.miss
-            missing = [each for each in missing if each not in with_stale]
+            missing = [each for each in missing if not each.meanwhile]
         if missing:
             await self._load(missing, loader)
 

@@ -505,14 +505,16 @@ class Found(_message.Message):
     def __init__(self, value: _Optional[_Union[Value, _Mapping]] = ..., entry: _Optional[_Union[EntryInfo, _Mapping]] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., not_modified: bool = ..., parts: _Optional[_Iterable[_Union[JsonPart, _Mapping]]] = ..., not_json: bool = ...) -> None: ...
 
 class Lease(_message.Message):
-    __slots__ = ("token", "expires_in", "stale")
+    __slots__ = ("token", "expires_in", "stale", "stale_while_revalidate")
     TOKEN_FIELD_NUMBER: _ClassVar[int]
     EXPIRES_IN_FIELD_NUMBER: _ClassVar[int]
     STALE_FIELD_NUMBER: _ClassVar[int]
+    STALE_WHILE_REVALIDATE_FIELD_NUMBER: _ClassVar[int]
     token: bytes
     expires_in: _duration_pb2.Duration
     stale: Found
-    def __init__(self, token: _Optional[bytes] = ..., expires_in: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., stale: _Optional[_Union[Found, _Mapping]] = ...) -> None: ...
+    stale_while_revalidate: bool
+    def __init__(self, token: _Optional[bytes] = ..., expires_in: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., stale: _Optional[_Union[Found, _Mapping]] = ..., stale_while_revalidate: bool = ...) -> None: ...
 
 class Contended(_message.Message):
     __slots__ = ("retry_after",)

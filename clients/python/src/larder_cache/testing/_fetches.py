@@ -138,6 +138,7 @@ class Fetches:
         answer.lease.expires_in.CopyFrom(to_proto(self._store.policy(id[0]).lease_ttl))
         if stale is not None:
             self._calls.put_read(answer.lease.stale, options, index, pb.OUTCOME_STALE, stale)
+            answer.lease.stale_while_revalidate = self._refreshing(stale)
         return answer
 
     def _degraded(self, ref: Any, options: Any) -> pb.GetOrFetchResponse:

@@ -58,6 +58,29 @@ async fn the_lease_comes_with_a_value_that_the_caller_accepts_on_error() {
         let offer =
             lease(test.get_or_fetch(&GetOrFetchRequest { max_stale, ..request("k") }).await);
         assert_eq!(offer.stale.is_some(), has_stale, "{max_stale:?}");
+        assert!(!offer.stale_while_revalidate);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_lease_tells_a_value_for_the_meantime_from_a_substitute() {
+    let mut both = stale_while_revalidate();
+    both.lifetime.stale_while_revalidate = 2 * SECOND;
+    both.lifetime.stale_if_error = 60 * SECOND;
+    let demanded = || in_mode(FetchMode::NoCache);
+    let strict = || GetOrFetchRequest { max_stale: Some(SECOND / 2), ..request("k") };
+    for (request, age, stale, meanwhile) in [
+        (request("k"), 2 * SECOND, true, true),
+        (request("k"), 4 * SECOND, true, false),
+        (demanded(), 2 * SECOND, true, false),
+        (strict(), 2 * SECOND, false, false),
+    ] {
+        let test = callers();
+        test.put("k", &both).await;
+        sleep(age).await;
+        let offer = lease(test.get_or_fetch(&request).await);
+        let answer = (offer.stale.is_some(), offer.stale_while_revalidate);
+        assert_eq!(answer, (stale, meanwhile), "{age:?} {:?}", request.mode);
     }
 }
 

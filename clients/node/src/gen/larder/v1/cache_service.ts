@@ -859,7 +859,14 @@ export interface Lease {
    * The previous value, past its TTL but within the staleness windows, as a substitute if the
    * computation fails. Unset if there is none.
    */
-  stale?: Found | undefined;
+  stale?:
+    | Found
+    | undefined;
+  /**
+   * `stale` is within stale_while_revalidate, and the call did not demand a new value: it may be
+   * the answer at once, while the new value is computed in the background.
+   */
+  staleWhileRevalidate: boolean;
 }
 
 /** Contended asks the caller to retry later. */
@@ -4754,7 +4761,7 @@ export const Found: MessageFns<Found> = {
 };
 
 function createBaseLease(): Lease {
-  return { token: new Uint8Array(0), expiresIn: undefined, stale: undefined };
+  return { token: new Uint8Array(0), expiresIn: undefined, stale: undefined, staleWhileRevalidate: false };
 }
 
 export const Lease: MessageFns<Lease> = {
@@ -4767,6 +4774,9 @@ export const Lease: MessageFns<Lease> = {
     }
     if (message.stale !== undefined) {
       Found.encode(message.stale, writer.uint32(26).fork()).join();
+    }
+    if (message.staleWhileRevalidate !== false) {
+      writer.uint32(32).bool(message.staleWhileRevalidate);
     }
     return writer;
   },
@@ -4808,6 +4818,14 @@ export const Lease: MessageFns<Lease> = {
             message.stale = Found.decode(reader, reader.uint32());
             continue;
           }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.staleWhileRevalidate = reader.bool();
+            continue;
+          }
         }
         if ((tag & 7) === 4 || tag === 0) {
           break;
@@ -4830,6 +4848,7 @@ export const Lease: MessageFns<Lease> = {
       ? Duration.fromPartial(object.expiresIn)
       : undefined;
     message.stale = (object.stale !== undefined && object.stale !== null) ? Found.fromPartial(object.stale) : undefined;
+    message.staleWhileRevalidate = object.staleWhileRevalidate ?? false;
     return message;
   },
 };
