@@ -13,22 +13,11 @@ from typing import Any
 
 import pytest
 
-from processes.support import Program, environment_for, hangs, known, needs, request, until
+from processes.support import Program, environment_for, hangs, needs, request, until
 
 WORKERS = 3
 
-_KEPT = known("the channel is kept over the fork, if gRPC supports forks", always=False)
-MODES = [
-    (None, "sync"),
-    (None, "gthread"),
-    pytest.param(None, "gevent", marks=_KEPT),
-    ("0", "sync"),
-    ("0", "gthread"),
-    ("0", "gevent"),
-    pytest.param("1", "sync", marks=_KEPT),
-    pytest.param("1", "gthread", marks=_KEPT),
-    pytest.param("1", "gevent", marks=_KEPT),
-]
+MODES = [(support, kind) for support in (None, "0", "1") for kind in ("sync", "gthread", "gevent")]
 
 
 @contextmanager

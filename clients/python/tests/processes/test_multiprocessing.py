@@ -13,12 +13,6 @@ from larder_cache import AsyncClient, Client
 from processes.support import hangs, known, script
 
 FORK_SUPPORT = [None, "0", "1"]
-# Forks while other threads are in calls.
-UNDER_LOAD = [
-    None,
-    pytest.param("0", marks=known("calls of other threads end with CANCELLED, not repeated")),
-    pytest.param("1", marks=known("the channel is kept: gRPC skips its fork handlers, and hangs")),
-]
 IN_LOOP = known("references to the channel of the loop stay: grpc.aio hangs in the child")
 
 
@@ -44,7 +38,7 @@ def test_other_start_methods(target: str, method: str, kind: str) -> None:
     check(script("multi.py", target, method, kind))
 
 
-@pytest.mark.parametrize("fork_support", UNDER_LOAD)
+@pytest.mark.parametrize("fork_support", FORK_SUPPORT)
 def test_forks_while_threads_are_in_calls(target: str, fork_support: str | None) -> None:
     environment = {"GRPC_ENABLE_FORK_SUPPORT": fork_support}
     facts = script(

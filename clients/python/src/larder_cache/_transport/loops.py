@@ -205,9 +205,6 @@ class LoopIo:
         """Whether a fork has ended the stream."""
         return stream is not None and stream in self.state().interrupted
 
-    def after_fork(self) -> None:
-        """Nothing waits for it."""
-
     def forked(self) -> Any:
         """In a child process: nothing of the parent is used. Returns what must not be freed."""
         kept = list(self._states.values())
