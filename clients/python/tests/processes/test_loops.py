@@ -9,16 +9,10 @@ import pytest
 
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache._gen.cache_service_pb2_grpc import CacheServiceStub
-from processes.support import known, needs, script
-
-LOST_EVENTS = "grpc.aio loses events of a loop when another one has ended without a close"
-KINDS = [
-    pytest.param("asyncio", marks=known(LOST_EVENTS, always=False)),
-    pytest.param("uvloop", marks=known(LOST_EVENTS, always=False)),
-]
+from processes.support import needs, script
 
 
-@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize("kind", ["asyncio", "uvloop"])
 def test_one_client_in_many_loops(target: str, kind: str) -> None:
     needs("uvloop")
     left = script("loops.py", target, kind, limit=30)

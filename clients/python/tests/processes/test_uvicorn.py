@@ -33,7 +33,8 @@ def test_uvicorn(target: str, workers: int, loop: str) -> None:
 
         def started() -> bool:
             assert program.process.poll() is None, program.errors
-            return len(re.findall("startup complete", program.errors)) >= workers
+            complete = len(re.findall("startup complete", program.errors)) >= workers
+            return complete and "running on" in program.errors
 
         until(started, "uvicorn has started", 60)
         found: dict[int, Any] = {}

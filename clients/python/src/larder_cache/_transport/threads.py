@@ -27,7 +27,7 @@ from larder_cache._transport.channels import (
     grpc_target,
     prepare_gevent,
 )
-from larder_cache._transport.methods import Method
+from larder_cache._transport.methods import Method, can_be_made_again
 from larder_cache._transport.stubs import Stubs, of_channel
 from larder_cache._transport.tokens import Metadata
 from larder_cache.errors import ClientClosed, Unavailable
@@ -40,6 +40,8 @@ _GRACE = 10.0
 _CALLS_END = 0.05
 # Seconds for which a fork waits until calls have noticed that it ended them.
 _CALLS_ENDED = 1.0
+# The least time in seconds for a call that is made again.
+_SHORTEST = 0.001
 
 
 class ThreadIo:
@@ -207,6 +209,7 @@ class ThreadIo:
     ) -> Any:
         """One call."""
         me = threading.get_ident()
+        began = time.monotonic()
         stubs = self._enter(me)
         try:
             call = getattr(stubs.cache, method.name)
@@ -218,14 +221,16 @@ class ThreadIo:
             if stubs is self._stubs:
                 raise
             # A fork in another thread has closed the channel before the call began.
-            return await self.invoke(method, request, timeout, metadata)
         except grpc.RpcError as error:
-            ended = error.code() is grpc.StatusCode.CANCELLED
-            if ended and stubs is not self._stubs and not self.closed:
+            is_ended = error.code() is grpc.StatusCode.CANCELLED
+            if not is_ended or stubs is self._stubs or self.closed:
+                raise
+            if not can_be_made_again(method, request):
                 raise forks.EndedByFork from error
-            raise
         finally:
             self._calling.discard(me)
+        left = None if timeout is None else max(timeout - (time.monotonic() - began), _SHORTEST)
+        return await self.invoke(method, request, left, metadata)
 
     def _enter(self, me: int) -> Stubs:
         """The stubs for a call. A fork waits for the calls that have begun, and no other begins."""
