@@ -18,13 +18,15 @@ import grpc
 # Seconds for which calls wait for a fork in another thread.
 TAKES = 5.0
 # Seconds that gRPC has left to end its threads, which takes some 10 ms.
-_THREADS_END = 1.0
-# If the count stays the same for so long, the threads belong to channels of others.
-_STABLE = 0.15
+_THREADS_END = 2.0
+# The same if others have channels, to which the threads may belong.
+_THREADS_OF_OTHERS = 0.15
 _POLL = 0.002
 _TASKS = "/proc/self/task"
 # The threads of gRPC's core, as Linux shortens their names.
 _CORE = ("event_engine", "lifeguard", "grpc_global_tim", "grpc_shutdown")
+# gRPC's objects that keep it running.
+_USERS = ("Channel", "AioChannel", "Server", "AioServer")
 # grpc.aio has one thread, which hands events to all loops. It is named after its function.
 _POLLER = "_poll_wrapper"
 
@@ -170,17 +172,22 @@ def _before() -> None:
 def _await_ends_of_threads() -> None:
     """gRPC ends its threads in the background. It has no call that waits for them."""
     if not os.path.isdir(_TASKS):
-        time.sleep(_THREADS_END / 10)
+        time.sleep(_THREADS_OF_OTHERS)
         return
-    now = time.monotonic()
-    deadline, changed, last = now + _THREADS_END, now, -1
-    while (count := core_threads() + _has_poller()) and now < deadline:
-        if count != last:
-            last, changed = count, now
-        elif now - changed > _STABLE:
+    began = time.monotonic()
+    limit: float | None = None
+    while core_threads() or _has_poller():
+        took = time.monotonic() - began
+        if limit is None and took > _THREADS_OF_OTHERS:
+            limit = 0 if _is_used_by_others() else _THREADS_END
+        if limit is not None and took > limit:
             return
         time.sleep(_POLL)
-        now = time.monotonic()
+
+
+def _is_used_by_others() -> bool:
+    users = (type(each) for each in gc.get_objects())
+    return any(each.__name__ in _USERS and "cygrpc" in each.__module__ for each in users)
 
 
 def _in_parent() -> None:

@@ -48,6 +48,7 @@ def fork() -> int:
     return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
+PARENT = os.getpid()
 wrong: list[str] = []
 calls = 0
 
@@ -58,7 +59,7 @@ async def reading(number: int) -> None:
     turn = 0
     while True:
         turn += 1
-        key = f"t{number}-{turn % 20}"
+        key = f"{PARENT}-{number}-{turn % 20}"
 
         async def load(key: str = key) -> str:
             await asyncio.sleep(0.01)
