@@ -73,8 +73,7 @@ def test_naive_channel(target: str) -> None:
         request = pb.GetRequest(namespace="lost", key="k")
         stub.Get(request, timeout=5)
         proxy.lose_connections()
-        began = time.monotonic()
-        while time.monotonic() - began < LIMIT:
+        for _ in range(6):
             try:
                 stub.Get(request, timeout=0.5)
                 return

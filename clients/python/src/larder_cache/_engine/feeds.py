@@ -143,9 +143,9 @@ class _Watchdog:
     `asyncio.wait_for` would do, but before Python 3.12 it can swallow the cancellation of the task.
     """
 
-    def __init__(self, call: Any, seconds: float) -> None:
+    def __init__(self, stream: Any, seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._call = call
+        self._stream = stream
         self.has_fired = False
         self._due = self._loop.time() + seconds
         self._handle = self._loop.call_at(self._due, self._check)
@@ -163,12 +163,12 @@ class _Watchdog:
             self._handle = self._loop.call_at(self._due, self._check)
             return
         self.has_fired = True
-        self._call.cancel()
+        self._stream.end()
 
     def stop(self) -> None:
         """The stream has ended."""
         self._handle.cancel()
-        self._call = None
+        self._stream = None
 
 
 async def read_asyncio(feed: Feed) -> AsyncIterator[Event | Heartbeat]:
@@ -177,15 +177,14 @@ async def read_asyncio(feed: Feed) -> AsyncIterator[Event | Heartbeat]:
     io: Any = engine.io
     while not io.closed:
         error: LarderError | None = None
-        call: Any = None
+        stream: Any = None
         watchdog: _Watchdog | None = None
         try:
             metadata = await engine.metadatas.current()
-            call = io.stubs.cache.Watch(feed.request(), metadata=metadata)
-            io.state().streams.add(call)
-            watchdog = _Watchdog(call, feed.silence)
+            stream = await io.watch(feed.request(), metadata)
+            watchdog = _Watchdog(stream, feed.silence)
             while True:
-                message = await call.read()
+                message = await stream.read()
                 if not isinstance(message, pb.WatchResponse):
                     # gRPC's mark of the end.
                     break
@@ -197,16 +196,17 @@ async def read_asyncio(feed: Feed) -> AsyncIterator[Event | Heartbeat]:
         except asyncio.CancelledError:
             # The end of the client, a fork and silence cancel the call; that of the task is another
             # matter.
-            is_own = io.closed or io.is_interrupted(call) or (watchdog and watchdog.has_fired)
+            is_own = io.closed or (watchdog and watchdog.has_fired)
+            is_own = is_own or (stream is not None and stream.was_interrupted)
             if not is_own or io.cancelling():
                 raise
         finally:
             if watchdog is not None:
                 watchdog.stop()
-            if call is not None:
-                call.cancel()
-            # A call that an exception keeps alive would keep its connection.
-            call = None
+            if stream is not None:
+                stream.end()
+            # A stream that an exception keeps alive would keep its connection.
+            stream = None
         if io.closed:
             return
         pause = feed.ended(error)

@@ -44,9 +44,6 @@ class Session:
         """Nothing has to end."""
         return False
 
-    def after_fork(self) -> None:
-        """Nothing waits for it."""
-
     def forked(self) -> Any:
         """In a child process."""
         self._start()
