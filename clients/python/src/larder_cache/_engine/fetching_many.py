@@ -312,9 +312,7 @@ class _Batch:
             for (each, value, _, tags, _), stored in zip(chunk, outcomes):
                 results[each.key] = computed(value, stored, tags, False)
 
-    async def _store_singly(
-        self, chunk: list[Any], error: LarderError
-    ) -> list[Stored | NotStored]:
+    async def _store_singly(self, chunk: list[Any], error: LarderError) -> list[Stored | NotStored]:
         """Stores the values of a batch that is refused, as one may be too large for all."""
         outcomes: list[Stored | NotStored] = []
         if not error.outage:
