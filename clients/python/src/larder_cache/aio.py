@@ -167,7 +167,7 @@ class AsyncClient:
         self, name: str, attributes: Mapping[str, str] | None = None
     ) -> Invalidated:
         """Invalidates what the rules of the server select for an event."""
-        return await operations.publish_event(self._engine, name, attributes or {})
+        return await operations.publish_event(self._engine, name, attributes)
 
     async def stats(self, namespaces: Iterable[str] = ()) -> pb.StatsResponse:
         """The statistics of the fleet: of the namespaces, or of all."""

@@ -163,7 +163,7 @@ class Client:
 
     def publish_event(self, name: str, attributes: Mapping[str, str] | None = None) -> Invalidated:
         """Invalidates what the rules of the server select for an event."""
-        return drive(operations.publish_event(self._engine, name, attributes or {}))
+        return drive(operations.publish_event(self._engine, name, attributes))
 
     def stats(self, namespaces: Iterable[str] = ()) -> pb.StatsResponse:
         """The statistics of the fleet: of the namespaces, or of all."""

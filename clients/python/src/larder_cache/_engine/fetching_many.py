@@ -11,14 +11,13 @@ from larder_cache._engine.chunks import BATCH, chunks
 from larder_cache._engine.computing import Lease, computed, store, unpack
 from larder_cache._engine.fetching import budget_of, proto_seconds
 from larder_cache._engine.handle import Handle
-from larder_cache._engine.reads import key_refs
+from larder_cache._engine.reads import key_refs, unique
 from larder_cache._engine.writes import stored_of, wrote
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache._transport.methods import BATCH_GET_OR_FETCH, BATCH_SET
 from larder_cache.codecs import Codec
 from larder_cache.durations import Duration, Forever, to_proto, to_seconds
 from larder_cache.errors import DecodeError, EncodeError, LarderError, Unavailable, make_error
-from larder_cache.names import Key
 from larder_cache.results import Miss, NotStored, Result, Stale, Stored
 
 __all__ = ["get_or_fetch_many"]
@@ -351,11 +350,13 @@ async def get_or_fetch_many(
     type: Any,
 ) -> dict[Any, Result[Any]]:
     """Reads many entries, and computes the missing ones with one call of the loader."""
-    if isinstance(keys, (str, Key)):
-        raise TypeError(f"keys must be several keys, not the one key {keys!r}")
     if loader is not None and not callable(loader):
         raise TypeError(f"loader must be callable, not {loader!r}")
-    asked = list(dict.fromkeys(keys))
+    asked = unique(keys)
+    # All arguments are checked before the first call.
+    key_refs(handle, asked)
+    if max_stale is not None:
+        to_proto(max_stale, "max_stale")
     results: dict[Any, Result[Any]] = {}
     codec = handle.codec_for(type)
     duration, all_tags = handle.ttl_for(ttl), handle.tags_for(tags)

@@ -36,8 +36,9 @@ class FakeLarder:
     `policy` has the settings of all namespaces, and `namespaces` those of single ones; `origins`
     are the origins of namespaces, functions of key and params; None is the absence of a value.
     `events` maps the name of an event to a rule as in the configuration of the server, such as
-    `{"namespace": "users", "tags": ["user:{id}"]}`, to several, or to a function from its attributes
-    to targets. The fake has no jitter of TTLs, no limits on memory and no statistics of events.
+    `{"namespace": "users", "tags": ["user:{id}"]}`, to several, or to a function from its
+    attributes to targets. The fake has no jitter of TTLs, no limits on memory and no statistics of
+    events.
     """
 
     def __init__(
