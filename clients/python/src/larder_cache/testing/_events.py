@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any, Union
 
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache.testing._errors import invalid
 
 Rule = Callable[[dict[str, str]], "Iterable[pb.Target]"]
-Rules = Union[Rule, Mapping[str, Any], "Iterable[Mapping[str, Any]]"]
+Rules = Union[Rule, Mapping[str, Any], "Sequence[Mapping[str, Any]]"]
 
 _KINDS = ("pattern", "key", "tags")
 _SETTINGS = {"namespace", "params", "when", *_KINDS}
