@@ -342,3 +342,15 @@ def test_close_closes_the_connection(on_server: Setup) -> None:
     during = until(stable_sockets)
     client.close()
     until(lambda: sockets() < during, 5)
+
+
+def test_near_caches_have_a_bound(on_fake: Setup, caplog: pytest.LogCaptureFixture) -> None:
+    from larder_cache._engine.near import MAX_NEARS
+
+    client = on_fake.client()
+    for number in range(MAX_NEARS + 2):
+        client.namespace(f"near-{number}", near_cache=True)
+    beyond = client.namespace(f"near-{MAX_NEARS}", near_cache=True)
+    beyond.set("k", 1)
+    assert [beyond.get("k").tier for _ in range(3)] == ["store"] * 3
+    assert caplog.text.count("no near cache") == 1

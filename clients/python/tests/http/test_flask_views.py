@@ -361,3 +361,14 @@ def test_a_cache_that_is_away_is_no_outage_of_the_site(space):
         one, two = site.get(), site.get()
         assert states(one, two) == ["MISS", "MISS"] and one.status_code == 200
         assert "ETag" not in one.headers and "Cache-Control" not in one.headers
+
+
+def test_an_answer_that_cannot_be_stored_is_still_sent(site, caplog):
+    # After a 404 the key does without a lease for a while, and its answer is stored by itself.
+    answers = [flask.Response("none", 404), "x" * (2 << 20), "x" * (5 << 20), "small"]
+    site.view(answer=lambda: answers[min(len(site.calls), len(answers)) - 1])
+    found = [site.get() for _ in range(5)]
+    assert [answer.status_code for answer in found] == [404, 200, 200, 200, 200]
+    assert [len(answer.data) for answer in found] == [4, 2 << 20, 5 << 20, 5, 5]
+    assert states(*found)[1:] == ["MISS", "MISS", "MISS", "HIT"]
+    assert caplog.text.count("cannot be stored") == caplog.text.count("VALUE_TOO_LARGE") == 1

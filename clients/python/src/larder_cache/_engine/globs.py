@@ -30,6 +30,9 @@ def matcher(glob: str) -> Callable[[str], bool]:
                 raise GlobError("a pattern must not end with a backslash")
             parts.append(re.escape(glob[position]))
             position += 1
+        elif character == "*" and parts[-1:] == [".*"]:
+            # Several in a row are one.
+            continue
         elif character in "*?":
             wildcards += 1
             parts.append(".*" if character == "*" else ".")

@@ -1,4 +1,4 @@
-"""A warning for values that no codec can store: the cache would never have them."""
+"""A warning for values that cannot be stored: the cache would never have them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ log = logging.getLogger("larder_cache")
 
 
 class UnstoredLog:
-    """Logs the first value of a function that could not be encoded."""
+    """Logs the first value of a function that could not be stored."""
 
     __slots__ = ("_is_logged", "_name")
 
@@ -25,5 +25,10 @@ class UnstoredLog:
         if self._is_logged or not isinstance(stored, NotStored):
             return
         if stored.reason == "NOT_ENCODABLE":
+            self.refused(stored.error)
+
+    def refused(self, error: Exception | None) -> None:
+        """A value that could not be stored."""
+        if not self._is_logged:
             self._is_logged = True
-            log.warning("a value of %s cannot be stored: %s", self._name, stored.error)
+            log.warning("a value of %s cannot be stored: %s", self._name, error)

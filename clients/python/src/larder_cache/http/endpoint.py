@@ -15,7 +15,8 @@ from larder_cache.decorators._drive import drive, settle
 from larder_cache.decorators.calls import CallKey
 from larder_cache.decorators.options import Moment
 from larder_cache.decorators.unstored import UnstoredLog
-from larder_cache.results import Loaded, Result, Stale
+from larder_cache.errors import LarderError
+from larder_cache.results import Loaded, NotStored, Result, Stale, Stored
 
 from .caching_rules import (
     Headers,
@@ -204,16 +205,26 @@ class Endpoint:
             loaded = await self.options.rules.loaded(moment, result, captured.content)
             if loaded.store:
                 self._uncacheable.discard(key)
-                stored = await settle(
-                    self.handle(visit).set(
-                        key.key,
-                        loaded.value,
-                        params=key.params,
-                        ttl=loaded.ttl,
-                        tags=loaded.tags,
-                    )
-                )
+                stored = await self._stored(visit, key, loaded)
         return visit.finish(result, self._headers(key, "MISS", captured.headers, stored=stored))
+
+    async def _stored(self, visit: Visit, key: CallKey, loaded: Loaded[Any]) -> Stored | NotStored:
+        """Stores an answer. One that cannot be stored, as it may be too large, is still sent."""
+        try:
+            stored: Stored | NotStored = await settle(
+                self.handle(visit).set(
+                    key.key,
+                    loaded.value,
+                    params=key.params,
+                    ttl=loaded.ttl,
+                    tags=loaded.tags,
+                )
+            )
+        except LarderError as error:
+            self._uncacheable.add(key)
+            self._unstored.refused(error)
+            return NotStored("NOT_STORED", error.outage, error)
+        return stored
 
     async def _bypass(self, visit: Visit) -> Any:
         return visit.finish(await visit.run(), {"X-Cache": "BYPASS"})

@@ -57,6 +57,7 @@ class EndpointKeys:
     def _add_arguments(self, params: dict[str, str], visit: Visit) -> str:
         options = self._options
         shown: frozenset[str] = frozenset()
+        unclear: frozenset[str] = frozenset()
         key = options.name
         if options.template is not None:
             key, unclear = options.template.render(visit.arguments, self.refuse)
@@ -64,6 +65,11 @@ class EndpointKeys:
         for name, value in visit.key_arguments(options.query_params).items():
             if name not in shown and name not in options.ignore:
                 params[name] = self._text(name, value)
+        if options.template is not None:
+            # Also arguments that are left out otherwise: two requests must not share an entry.
+            for name in sorted(unclear - params.keys()):
+                fields = options.template.fields_of(name, visit.arguments)
+                params.update((field, self._text(name, value)) for field, value in fields.items())
         return key
 
     def _add_query(
