@@ -1,6 +1,7 @@
 import { GrpcTransport } from '../transport/grpc.js';
 import type { Transport } from '../transport/transport.js';
 import { Caller, type Logger } from './caller.js';
+import { checkTags, listOf } from './checks.js';
 import { autoCodec, type Codec } from './codecs.js';
 import { Counters, type Counts } from './counters.js';
 import { type Duration, milliseconds, positive } from './durations.js';
@@ -15,7 +16,7 @@ import { shared, sleep } from './timers.js';
 import { OpenTelemetry } from './telemetry.js';
 import { encodeNamespace } from './names.js';
 import { Namespace } from './namespace.js';
-import { type ClientOptions, grpcTransport, limits, type OnError } from './options.js';
+import { type ClientOptions, grpcTransport, headers, limits, type OnError } from './options.js';
 import type { CallOptions, Core, Scope } from './scope.js';
 
 /** Defaults of a handle. */
@@ -68,12 +69,13 @@ export class Client implements AsyncDisposable {
     this.onError = options.onError ?? 'open';
     this.prefix = options.namespacePrefix ?? '';
     const bounds = limits(options);
+    const common = headers(options);
     this.transport = options.transport ?? grpcTransport(options);
     const logger = options.logger === undefined ? CONSOLE : (options.logger ?? undefined);
     const counters = new Counters();
     const telemetry = options.telemetry === false ? undefined : new OpenTelemetry(counters);
     this.core = {
-      caller: new Caller(this.transport, logger, telemetry),
+      caller: new Caller(this.transport, logger, telemetry, common),
       counters,
       limits: bounds,
       flights: new Flights(),
@@ -102,14 +104,15 @@ export class Client implements AsyncDisposable {
     if (typeof name !== 'string' || name === '') {
       throw new TypeError('namespace: expected a name that is not empty');
     }
-    if (typeof options.tags === 'string') throw new TypeError('tags: expected a list of text');
+    const tags = [...new Set(listOf(options.tags, 'tags'))];
+    checkTags(tags);
     const namespace = encodeNamespace(this.prefix + name);
     const scope: Scope<T> = {
       core: this.core,
       namespace,
       codec: options.codec ?? autoCodec,
       ttl: options.ttl === undefined ? undefined : milliseconds(options.ttl, 'ttl'),
-      tags: [...new Set(options.tags ?? [])],
+      tags,
       raise: (options.onError ?? this.onError) === 'raise',
       count: this.core.counters.of(namespace),
       near: undefined,
@@ -123,7 +126,7 @@ export class Client implements AsyncDisposable {
   }
 
   /** Invalidates what the rules of the server select for an event, in all namespaces. */
-  publishEvent(
+  async publishEvent(
     name: string,
     attributes: Readonly<Record<string, string>> = {},
     options?: CallOptions,
@@ -134,8 +137,8 @@ export class Client implements AsyncDisposable {
   }
 
   /** Statistics of these namespaces, or of all. */
-  stats(namespaces: Iterable<string> = [], options?: CallOptions): Promise<Stats> {
-    const names = [...namespaces].map((name) => encodeNamespace(this.prefix + name));
+  async stats(namespaces: Iterable<string> = [], options?: CallOptions): Promise<Stats> {
+    const names = listOf(namespaces, 'namespaces').map((name) => encodeNamespace(this.prefix + name));
     return stats(this.core, this.spec(options), names);
   }
 

@@ -1,3 +1,4 @@
+import { InvalidArgument } from './errors.js';
 import { globMatcher } from './globs.js';
 import type { Core, Scope } from './scope.js';
 import { follow, type Signal } from './watching.js';
@@ -110,8 +111,8 @@ export class Feed {
   }
 
   patternInvalidated(glob: string): void {
-    const matches = globMatcher(glob);
-    for (const listener of this.listeners) listener.matching((key) => matches?.(key) ?? true);
+    const matches = matcherOf(glob);
+    for (const listener of this.listeners) listener.matching(matches);
   }
 
   /** Reads that are under way are not kept. */
@@ -121,6 +122,16 @@ export class Feed {
 
   clear(): void {
     for (const listener of this.listeners) listener.clear();
+  }
+}
+
+/** The matcher of a pattern of the server. One that only a later release knows concerns all keys. */
+function matcherOf(glob: string): (key: string) => boolean {
+  try {
+    return globMatcher(glob);
+  } catch (error) {
+    if (!(error instanceof InvalidArgument)) throw error;
+    return () => true;
   }
 }
 

@@ -5,6 +5,7 @@ import {
   type Value,
 } from '../gen/larder/v1/cache_service.js';
 import { methods } from '../transport/methods.js';
+import { listOf } from './checks.js';
 import { type Codec, fromValue } from './codecs.js';
 import { type Duration, positive, spanToWire, toWire } from './durations.js';
 import { entryId, type Params } from './names.js';
@@ -189,7 +190,7 @@ export async function getMany<T, K extends Key>(
   const results = new Map<K, Result<T>>();
   const near = nearOf(scope, options);
   const wanted: [K, Address][] = [];
-  for (const key of keys) {
+  for (const key of listOf(keys, 'keys')) {
     const address = addressOf(key);
     const held = near?.get(entryId(address.key, address.params));
     // A key without a result keeps its place in the order of the map.

@@ -1,9 +1,8 @@
+import { checkTags } from '../core/checks.js';
 import { fromWire, toWire } from '../core/durations.js';
-import { larderError } from '../core/errors.js';
+import { invalid, larderError } from '../core/errors.js';
 import * as wire from '../gen/larder/v1/cache_service.js';
-import {
-  checkKey, checkTags, checkValue, invalid, positiveField, storeUnavailable,
-} from './checks.js';
+import { checkKey, checkValue, positiveField, storeUnavailable } from './checks.js';
 import type { FakeLarder } from './larder.js';
 import { RENEW_LOST, SET_LOST } from './leases.js';
 import { type Json, jsonPatch, mergePatch, NotApplicable } from './patches.js';

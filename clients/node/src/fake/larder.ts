@@ -8,7 +8,7 @@ import * as entries from './entries.js';
 import { batchGetOrFetch, getOrFetch } from './fetches.js';
 import { FakeLeases, type Lost } from './leases.js';
 import * as namespaces from './namespaces.js';
-import { type FakeNamespace, FakeStore, type Place } from './store.js';
+import { type FakeNamespace, FakeStore, type Place, versioned } from './store.js';
 import { FakeWatches } from './watches.js';
 
 /** Options of a fake. */
@@ -250,7 +250,8 @@ class FakeTransport implements Transport {
   async unary<Q, R>(method: Method<Q, R>, request: Q, attempt: Attempt): Promise<R> {
     return this.within(attempt, async (bounded) => {
       await this.fake.enter(method.name, request, bounded);
-      return this.fake.handle(method.name, request, bounded.signal) as R;
+      const named = versioned(request, attempt.headers?.['larder-schema-version']);
+      return this.fake.handle(method.name, named, bounded.signal) as R;
     });
   }
 

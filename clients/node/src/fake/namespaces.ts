@@ -1,8 +1,9 @@
+import { checkEvent, checkTags } from '../core/checks.js';
 import { fromWire } from '../core/durations.js';
+import { invalid } from '../core/errors.js';
+import { globMatcher } from '../core/globs.js';
 import * as wire from '../gen/larder/v1/cache_service.js';
-import {
-  checkGlob, checkKey, checkNamespace, checkTags, invalid, storeUnavailable,
-} from './checks.js';
+import { checkKey, checkNamespace, storeUnavailable } from './checks.js';
 import { remove } from './entries.js';
 import type { FakeLarder } from './larder.js';
 import { idOf } from './store.js';
@@ -54,13 +55,13 @@ function check({ target }: wire.Target, field: string): void {
       break;
     case 'pattern':
       checkNamespace(target.value.namespace, `${field}pattern.`);
-      checkGlob(target.value.glob, `${field}pattern.glob`);
+      globMatcher(target.value.glob, `${field}pattern.glob`);
       break;
     case 'key':
       checkKey(target.value, `${field}key.`);
       break;
     case 'event':
-      if (target.value.name === '') throw invalid(`${field}event.name`, 'must be set');
+      checkEvent(target.value.name, target.value.attributes, `${field}event.`);
       break;
     default:
       throw invalid(field.slice(0, -1), 'must be set');
@@ -93,7 +94,7 @@ function apply(
     }
     case 'pattern': {
       const { namespace, glob } = target.value;
-      const matches = checkGlob(glob, 'glob');
+      const matches = globMatcher(glob);
       for (const entry of [...fake.store.of(namespace)]) {
         if (matches(entry.key)) fake.store.entries.delete(idOf(entry));
       }
@@ -136,13 +137,16 @@ const LARGEST_PAGE = 1000;
 
 function matching(fake: FakeLarder, namespace: string, glob: string): wire.ListedKey[] {
   checkNamespace(namespace);
-  const matches = glob === '' ? () => true : checkGlob(glob, 'glob');
+  const matches = glob === '' ? () => true : globMatcher(glob);
   if (fake.degraded) throw storeUnavailable();
   const keys = [...fake.store.of(namespace)].filter(({ key }) => matches(key));
   // The fake has no digests: a text of the params takes their place.
   return keys.map((entry) => ({
     key: entry.key,
-    paramsDigest: Object.keys(entry.params).length === 0 ? '' : idOf(entry),
+    paramsDigest:
+      Object.keys(entry.params).length === 0 && entry.schemaVersion === undefined
+        ? ''
+        : idOf(entry),
   }));
 }
 

@@ -37,6 +37,7 @@ export interface FakeEntry {
   readonly namespace: string;
   readonly key: string;
   readonly params: Readonly<Record<string, string>>;
+  readonly schemaVersion: string | undefined;
   /** Undefined: the cached absence of a value. */
   value: Value | undefined;
   version: string;
@@ -51,13 +52,29 @@ export interface Place {
   namespace: string;
   key: string;
   params: Readonly<Record<string, string>>;
+  /** Version of the client whose entry it is; undefined: none. */
+  schemaVersion?: string | undefined;
 }
 
 /** One text per entry. */
-export function idOf({ namespace, key, params }: Place): string {
+export function idOf({ namespace, key, params, schemaVersion = '' }: Place): string {
   // Params without members and the shared object without members are equal.
   const named = Object.keys(params).length === 0 ? `=${key}` : entryId(key, { ...params });
-  return `${namespace} ${named}`;
+  return `${namespace} ${schemaVersion} ${named}`;
+}
+
+/** A request whose entries are those of a schema version. */
+export function versioned(request: any, schemaVersion: string | undefined): any {
+  if (schemaVersion === undefined || request === undefined) return request;
+  const own = (place: object) => ({ ...place, schemaVersion });
+  const copy = own(request) as Record<string, any>;
+  for (const name of ['keys', 'items']) {
+    if (Array.isArray(copy[name])) copy[name] = copy[name].map(own);
+  }
+  copy.targets &&= copy.targets.map(({ target }: any) => ({
+    target: target?.$case === 'key' ? { ...target, value: own(target.value) } : target,
+  }));
+  return copy;
 }
 
 /** The entries of the fake, and its clock. */
@@ -105,6 +122,7 @@ export class FakeStore {
       namespace: place.namespace,
       key: place.key,
       params: { ...place.params },
+      schemaVersion: place.schemaVersion,
       value: copy(value),
       version: randomBytes(8).toString('hex'),
       tags: [...new Set(tags)].sort(),

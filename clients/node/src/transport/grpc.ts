@@ -25,7 +25,6 @@ export interface GrpcOptions {
   target: Target;
   authorization: Authorization | undefined;
   certificates: Certificates | undefined;
-  schemaVersion: string | undefined;
   /** Milliseconds between two pings while calls run; undefined: no pings. */
   keepalive: number | undefined;
   /** Milliseconds for the answer to a ping. */
@@ -68,14 +67,12 @@ export class GrpcTransport implements Transport {
   private feeds: ChannelInterface | undefined;
   private readonly drained = new Set<{ channel: ChannelInterface; timer: NodeJS.Timeout }>();
   private lastCall = { steady: 0, wall: 0 };
+  /** Of calls without headers. */
   private readonly metadata = new Metadata();
   readonly renewsToken: boolean;
 
   constructor(private readonly options: GrpcOptions) {
     this.renewsToken = options.authorization?.renews ?? false;
-    if (options.schemaVersion !== undefined) {
-      this.metadata.set('larder-schema-version', options.schemaVersion);
-    }
   }
 
   private channelOptions(): ChannelOptions {
