@@ -1,4 +1,4 @@
-import { describe, expect, test } from 'vitest';
+import { describe, expect, onTestFinished, test } from 'vitest';
 import { type Change, Client, type Namespace, type NamespaceOptions } from '../src/index.js';
 import { globMatcher } from '../src/core/globs.js';
 import { LarderServer } from '../src/testing.js';
@@ -213,6 +213,64 @@ describe('watch', () => {
   });
 });
 
+describe('silence', () => {
+  /** A near cache with a value, and a watch, on a server of their own. */
+  async function silenced() {
+    const server = await LarderServer.start();
+    const client = new Client({ target: server.target, preset: 'local', logger: null });
+    const cache = client.namespace('n', { nearCache: true });
+    const events: Change[] = [];
+    const ended = (async () => {
+      for await (const event of cache.watch()) events.push(event);
+    })();
+    onTestFinished(async () => {
+      await client.close();
+      await ended;
+      await server.stop();
+    });
+    await until(() => events.length, 'ready');
+    await cache.set('k', 1);
+    await stays(() => kept(cache, 'k'));
+    const types = () => events.map(({ type }) => type).join(' ');
+    return { server, client, cache, events, types };
+  }
+
+  test('of a server empties the near cache and is a reset, without any read', async () => {
+    const { server, cache, events, types } = await silenced();
+    const near = cache.scope.near!;
+    expect(near.size).toBe(1);
+    await server.pause();
+    await until(() => near.size === 0, 'the near cache is empty', 15_000);
+    await until(() => events.length === 2, 'the reset', 15_000);
+    expect(events[1]).toEqual({ type: 'reset', cause: 'DISCONNECTED' });
+    await server.resume();
+    await until(() => types() === 'ready reset ready', 'ready again');
+    await until(() => kept(cache, 'k'), 'the value is kept again');
+    // One reset is enough.
+    expect(types()).toBe('ready reset ready');
+  }, 40_000);
+
+  test('of a server that is gone is a reset', async () => {
+    const { server, client, cache, types } = await silenced();
+    const near = cache.scope.near!;
+    await server.stop();
+    await until(() => types() === 'ready reset', 'the reset', 15_000);
+    expect(near.size).toBe(0);
+    // Nothing is tried any more after close.
+    await client.close();
+    expect(types()).toBe('ready reset');
+  }, 40_000);
+
+  test('a clock that is set does not end the feed for good', async () => {
+    const { cache } = await silenced();
+    const real = Date.now;
+    onTestFinished(() => { Date.now = real; });
+    Date.now = () => real() + 86_400_000;
+    expect(await kept(cache, 'k')).toBe(false);
+    await until(() => kept(cache, 'k'), 'the feed is made anew', 15_000);
+  }, 40_000);
+});
+
 test.each([
   ['*', 'any/thing', true],
   ['a*c', 'abbc', true],
@@ -226,4 +284,21 @@ test.each([
   ['a\\*', 'ab', false],
   ['a.b', 'axb', false],
   ['(a|b)', 'a', false],
-])('glob %s and %s', (glob, key, matches) => expect(globMatcher(glob)!(key)).toBe(matches));
+  ['[]x]', ']', true],
+  ['[a\\]]', ']', true],
+  ['[a-]', '-', true],
+  ['?', '\u{1f600}', true],
+  ['*a*b*', 'xxaxxbxx', true],
+  ['*a*b', 'xxaxxbxx', false],
+])('glob %s and %s', (glob, key, matches) => expect(globMatcher(glob)(key)).toBe(matches));
+
+test.each(['', '[b-a]', 'a[', 'a\\', '[]', 'x'.repeat(1025), '?a'.repeat(33)])(
+  'glob %j is refused', (glob) => expect(() => globMatcher(glob)).toThrow('glob '),
+);
+
+test('a pattern with many wildcards takes no long time', () => {
+  const matches = globMatcher('*a'.repeat(31) + '*b');
+  const started = performance.now();
+  for (let round = 0; round < 20; round += 1) expect(matches('a'.repeat(1000))).toBe(false);
+  expect(performance.now() - started).toBeLessThan(2000);
+});

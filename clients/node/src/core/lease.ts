@@ -206,9 +206,11 @@ export function unfilled(scope: Scope<any>, error: unknown): WriteResult {
     return notStored('UNAVAILABLE', true, error);
   }
   // Large values may come again and again: the counter and the result have them.
-  if (error.reason !== 'VALUE_TOO_LARGE') scope.core.logger?.warn(
-    `larder: a computed value of ${scope.namespace} is not stored: ${error.message}`,
-    { code: error.code, reason: error.reason, namespace: scope.namespace },
-  );
+  if (error.reason !== 'VALUE_TOO_LARGE') {
+    scope.core.logger?.warn(
+      `larder: a computed value of ${scope.namespace} is not stored: ${error.message}`,
+      { code: error.code, reason: error.reason, namespace: scope.namespace },
+    );
+  }
   return notStored('NOT_STORED', false, error);
 }

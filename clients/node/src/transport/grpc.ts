@@ -16,6 +16,7 @@ import { AdminServiceClient } from '../gen/larder/v1/admin_service.js';
 import { CacheServiceClient } from '../gen/larder/v1/cache_service.js';
 import { VERSION } from '../core/version.js';
 import type { Authorization, Certificates } from './credentials.js';
+import { closeChannel, release } from './internals.js';
 import type { Method } from './methods.js';
 import type { Target } from './targets.js';
 import type { Attempt, Transport } from './transport.js';
@@ -136,7 +137,7 @@ export class GrpcTransport implements Transport {
     this.replace();
     this.link = { channel, answered: false, unanswered: 0 };
     // The streams of near caches keep their connection, and have a new one after that.
-    this.feeds?.close();
+    if (this.feeds !== undefined) closeChannel(this.feeds);
     this.feeds = undefined;
   }
 
@@ -148,14 +149,14 @@ export class GrpcTransport implements Transport {
       channel,
       timer: setTimeout(() => {
         this.drained.delete(old);
-        channel.close();
+        closeChannel(channel);
       }, DRAINED_MS).unref(),
     };
     this.drained.add(old);
     if (this.drained.size > 8) {
       const [oldest] = this.drained;
       clearTimeout(oldest!.timer);
-      oldest!.channel.close();
+      closeChannel(oldest!.channel);
       this.drained.delete(oldest!);
     }
   }
@@ -358,6 +359,9 @@ export class GrpcTransport implements Transport {
     const { channel } = this.current();
     const deadline = Date.now() + timeout;
     for (;;) {
+      if (this.closed) {
+        throw larderError('CANCELLED', 'the client is closed', { reason: 'CLIENT_CLOSED' });
+      }
       const state = channel.getConnectivityState(true);
       if (state === connectivityState.READY) return;
       await new Promise<void>((resolve, reject) => {
@@ -371,30 +375,14 @@ export class GrpcTransport implements Transport {
 
   close(): void {
     this.closed = true;
-    this.link?.channel.close();
-    this.feeds?.close();
+    if (this.link !== undefined) closeChannel(this.link.channel);
+    if (this.feeds !== undefined) closeChannel(this.feeds);
     for (const { channel, timer } of this.drained) {
       clearTimeout(timer);
-      channel.close();
+      closeChannel(channel);
     }
     this.drained.clear();
     this.link = undefined;
     this.feeds = undefined;
-  }
-}
-
-/**
- * Lets the process end while the call runs. grpc-js has no function for that, so the session is
- * looked for in the layers of the call; without it the process runs until `close`.
- */
-function release(call: unknown): void {
-  let layer = call as Record<string, any> | null | undefined;
-  for (let depth = 0; depth < 8 && layer != null; depth += 1) {
-    const session = layer.transport?.session;
-    if (typeof session?.unref === 'function') {
-      session.unref();
-      return;
-    }
-    layer = layer.child ?? layer.underlyingCalls?.[0]?.call;
   }
 }
