@@ -17,7 +17,7 @@ function each(
     for (const value of bad) {
       const shown = typeof value === 'string' && value.length > 20
         ? `${value.slice(0, 5)}... (${value.length})`
-        : inspect(value).slice(0, 60);
+        : inspect(value, { breakLength: Infinity }).slice(0, 60);
       rows.push([`${name}: ${what} ${shown}`, (cache, client) => call(cache, value, client)]);
     }
   }

@@ -8,6 +8,7 @@ import * as entries from './entries.js';
 import { batchGetOrFetch, getOrFetch } from './fetches.js';
 import { FakeLeases, type Lost } from './leases.js';
 import * as namespaces from './namespaces.js';
+import type { FakeEvent } from './rules.js';
 import { type FakeNamespace, FakeStore, type Place, versioned } from './store.js';
 import { FakeWatches } from './watches.js';
 
@@ -15,8 +16,8 @@ import { FakeWatches } from './watches.js';
 export interface FakeLarderOptions {
   /** Settings by namespace, as the server's configuration has them. */
   namespaces?: Record<string, FakeNamespace>;
-  /** Targets of the events of the business, by the name of the event. */
-  events?: Record<string, (attributes: Readonly<Record<string, string>>) => wire.Target[]>;
+  /** Rules of the events of the business, by the name of the event. */
+  events?: Record<string, FakeEvent>;
 }
 
 /** A failure to switch on. */

@@ -6,6 +6,7 @@ import * as wire from '../gen/larder/v1/cache_service.js';
 import { checkKey, checkNamespace, storeUnavailable } from './checks.js';
 import { remove } from './entries.js';
 import type { FakeLarder } from './larder.js';
+import { targetsOf } from './rules.js';
 import { idOf } from './store.js';
 
 /** Makes entries unreachable. */
@@ -19,14 +20,15 @@ export function invalidate(
   }
   if (fake.degraded) throw storeUnavailable();
   const holdOff = fromWire(request.holdOff);
+  // An attribute that is missing fails the request before anything is invalidated.
+  const selected = request.targets.map(({ target }) => selectedBy(fake, target));
   const results: wire.TargetResult[] = [];
   const events: wire.EventResult[] = [];
-  for (const { target } of request.targets) {
-    if (target?.$case === 'event') {
-      const { name, attributes } = target.value;
-      const selected = fake.events[name]?.(attributes) ?? [];
-      const applied = selected.map((each) => {
-        return { target: each, result: apply(fake, each, holdOff) };
+  for (const [index, { target }] of request.targets.entries()) {
+    const targets = selected[index];
+    if (targets !== undefined) {
+      const applied = targets.map((each) => {
+        return { target: each, result: applyRule(fake, each, holdOff) };
       });
       events.push({ targets: applied });
       results.push(resultOf(applied.some(({ result }) => result.existed), false));
@@ -35,6 +37,14 @@ export function invalidate(
     }
   }
   return { results, events, durability: wire.Durability.APPLIED };
+}
+
+/** The targets of an event; undefined if it is none. */
+function selectedBy(fake: FakeLarder, target: wire.Target['target']): wire.Target[] | undefined {
+  if (target?.$case !== 'event') return undefined;
+  const { name, attributes } = target.value;
+  const rules = Object.hasOwn(fake.events, name) ? fake.events[name] : undefined;
+  return rules === undefined ? [] : targetsOf(rules, attributes);
 }
 
 function resultOf(existed: boolean, namespaceInvalidated: boolean): wire.TargetResult {
@@ -66,6 +76,23 @@ function check({ target }: wire.Target, field: string): void {
     default:
       throw invalid(field.slice(0, -1), 'must be set');
   }
+}
+
+/** As {@link apply}; a key of a rule concerns its entries with all params and schema versions. */
+function applyRule(
+  fake: FakeLarder,
+  rule: wire.Target,
+  holdOff: number | undefined,
+): wire.TargetResult {
+  if (rule.target?.$case !== 'key') return apply(fake, rule, holdOff);
+  const { namespace, key } = rule.target.value;
+  const named = [...fake.store.of(namespace)].filter((entry) => entry.key === key);
+  for (const entry of named) fake.store.entries.delete(idOf(entry));
+  fake.leases.voidWhere(namespace, (each) => each === key);
+  fake.leases.holdOff(holdOff, (place) => place.namespace === namespace && place.key === key);
+  const value = { namespace, keys: [{ key, paramsDigest: '' }] };
+  fake.announce(namespace, { $case: 'keysChanged', value });
+  return resultOf(named.length > 0, false);
 }
 
 function apply(

@@ -9,7 +9,9 @@ export interface FakeNamespace {
   /** 7 d. */
   maxTtl?: number;
   /** How long a value is served past its TTL: 0. */
-  stale?: number;
+  staleWhileRevalidate?: number;
+  /** After that, how long it takes the place of a value whose computation fails: 0. */
+  staleIfError?: number;
   /** 10 s. */
   leaseTtl?: number;
   /** 5 s. */
@@ -25,7 +27,8 @@ export interface FakeNamespace {
 export const DEFAULTS: Required<Omit<FakeNamespace, 'origin'>> = {
   ttl: 30 * 60_000,
   maxTtl: 7 * 86_400_000,
-  stale: 0,
+  staleWhileRevalidate: 0,
+  staleIfError: 0,
   leaseTtl: 10_000,
   leaseWait: 5000,
   backoff: 1000,
@@ -97,7 +100,18 @@ export class FakeStore {
     return { ...DEFAULTS, ...this.namespaces[namespace] };
   }
 
-  /** The entry, if it is within its TTL or its stale window. */
+  /** How long an entry is kept past its TTL. */
+  staleness(namespace: string): number {
+    const { staleWhileRevalidate, staleIfError } = this.settings(namespace);
+    return staleWhileRevalidate + staleIfError;
+  }
+
+  /** Whether a stale entry is served, rather than only in place of a failure. */
+  served({ namespace, freshUntil }: FakeEntry): boolean {
+    return this.now() - freshUntil < this.settings(namespace).staleWhileRevalidate;
+  }
+
+  /** The entry, if it is within its TTL or one of its stale windows. */
   find(place: Place): { entry: FakeEntry; fresh: boolean } | undefined {
     const id = idOf(place);
     const entry = this.entries.get(id);
@@ -115,7 +129,7 @@ export class FakeStore {
   }
 
   put(place: Place, value: Value | undefined, ttl: number | undefined, tags: string[]): FakeEntry {
-    const { ttl: standard, maxTtl, stale } = this.settings(place.namespace);
+    const { ttl: standard, maxTtl } = this.settings(place.namespace);
     const writtenAt = this.now();
     const freshUntil = writtenAt + Math.min(ttl ?? standard, maxTtl);
     const entry: FakeEntry = {
@@ -128,7 +142,7 @@ export class FakeStore {
       tags: [...new Set(tags)].sort(),
       writtenAt,
       freshUntil,
-      staleUntil: freshUntil + stale,
+      staleUntil: freshUntil + this.staleness(place.namespace),
     };
     this.entries.set(idOf(place), entry);
     return entry;
