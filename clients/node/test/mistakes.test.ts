@@ -153,7 +153,9 @@ each('ttl with keepTtl', ['1m'], {
   patch: (cache, ttl) => change!(cache, { ttl, keepTtl: true }),
 });
 const globs = ['[z-', '[b-a]', 'a\\', 'x'.repeat(1025), '?a'.repeat(33)];
-each('glob', ['', 7, ...globs], { invalidate: (cache, glob) => cache.invalidate({ globs: [glob] }) });
+each('glob', ['', 7, ...globs], {
+  invalidate: (cache, glob) => cache.invalidate({ globs: [glob] }),
+});
 each('glob', [7, ...globs], {
   listKeys: (cache, glob) => cache.listKeys({ glob }).next(),
   countKeys: (cache, glob) => cache.countKeys({ glob }),

@@ -176,7 +176,8 @@ export async function patch(
   if (keepTtl && options?.ttl !== undefined) {
     throw new TypeError('ttl, keepTtl: at most one can be set');
   }
-  if (typeof change !== 'object' || change === null || 'merge' in change === 'jsonPatch' in change) {
+  const named = typeof change === 'object' && change !== null;
+  if (!named || 'merge' in change === 'jsonPatch' in change) {
     throw new TypeError('patch: expected either merge or jsonPatch');
   }
   if ('jsonPatch' in change) checkJsonPatch(change.jsonPatch);

@@ -29,7 +29,8 @@ export interface NamespaceOptions<T> {
   tags?: readonly string[];
   /**
    * Keep values in this process, coherent by Watch. Objects that are read are frozen then, because
-   * readers share them. Keep the handle: each has a near cache of its own.
+   * readers share them. Keep the handle: each has a near cache of its own, which ends with it. At
+   * most 1,000 namespaces of a client have near caches; handles of further ones have none.
    */
   nearCache?: boolean | NearCacheOptions;
   /** `raise`: outages are thrown by all calls; the client's choice if unset. */
@@ -120,7 +121,8 @@ export class Client implements AsyncDisposable {
     const { nearCache } = options;
     if (nearCache !== undefined && nearCache !== false) {
       const bounds = nearCache === true ? {} : nearCache;
-      scope.near = new NearCache(this.core.feeds.open(scope), bounds);
+      const feed = this.core.feeds.open(scope);
+      if (feed !== undefined) scope.near = new NearCache(feed, bounds);
     }
     return new Namespace(name, scope);
   }
@@ -138,7 +140,9 @@ export class Client implements AsyncDisposable {
 
   /** Statistics of these namespaces, or of all. */
   async stats(namespaces: Iterable<string> = [], options?: CallOptions): Promise<Stats> {
-    const names = listOf(namespaces, 'namespaces').map((name) => encodeNamespace(this.prefix + name));
+    const names = listOf(namespaces, 'namespaces').map((name) => {
+      return encodeNamespace(this.prefix + name);
+    });
     return stats(this.core, this.spec(options), names);
   }
 

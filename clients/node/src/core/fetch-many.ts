@@ -125,28 +125,33 @@ class FetchMany<T, K extends Key> {
       }
       return { missing, contended, retryAfter: 0 };
     }
-    for (const [index, [key, address]] of part.entries()) {
-      const result = answers[index]?.result;
-      if (result?.$case === 'error') {
-        const { reason, message, retryAfter: after } = result.value;
-        const error = larderError('UNAVAILABLE', message, { reason, retryAfter: fromWire(after) });
-        if (!failsOpen(this.scope, error)) throw error;
-        this.away(key, address, error, missing);
-        continue;
+    try {
+      for (const [index, [key, address]] of part.entries()) {
+        const result = answers[index]?.result;
+        if (result?.$case === 'error') {
+          const { reason, message, retryAfter: after } = result.value;
+          const error = larderError('UNAVAILABLE', message, { reason, retryAfter: fromWire(after) });
+          if (!failsOpen(this.scope, error)) throw error;
+          this.away(key, address, error, missing);
+          continue;
+        }
+        const answer = result?.value;
+        if (answer?.outcome?.$case === 'found') {
+          this.found(key, address, answer, missing);
+          continue;
+        }
+        if (first) this.scope.count.misses += 1;
+        if (answer?.outcome?.$case === 'lease') {
+          this.leased(key, address, answer.outcome.value, answer.degraded, missing);
+        } else {
+          contended.push([key, address]);
+          const delay = retryDelay(answer?.outcome) ?? Number.POSITIVE_INFINITY;
+          retryAfter = Math.min(retryAfter, delay);
+        }
       }
-      const answer = result?.value;
-      if (answer?.outcome?.$case === 'found') {
-        this.found(key, address, answer, missing);
-        continue;
-      }
-      if (first) this.scope.count.misses += 1;
-      if (answer?.outcome?.$case === 'lease') {
-        this.leased(key, address, answer.outcome.value, answer.degraded, missing);
-      } else {
-        contended.push([key, address]);
-        const delay = retryDelay(answer?.outcome) ?? Number.POSITIVE_INFINITY;
-        retryAfter = Math.min(retryAfter, delay);
-      }
+    } catch (error) {
+      for (const { lease } of missing) lease?.abandon();
+      throw error;
     }
     return { missing, contended, retryAfter };
   }

@@ -88,7 +88,8 @@ function parse(glob: string, field: string): Token[] {
       if (start === ']' && ranges.length > 0) return { negated, ranges };
       if (start === '\\') start = escaped();
       let end = start;
-      if (characters[at] === '-' && characters[at + 1] !== undefined && characters[at + 1] !== ']') {
+      const last = characters[at + 1];
+      if (characters[at] === '-' && last !== undefined && last !== ']') {
         at += 1;
         end = characters[at++]!;
         if (end === '\\') end = escaped();

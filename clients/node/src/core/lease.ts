@@ -84,12 +84,18 @@ export class HeldLease {
         { namespace: this.scope.namespace, ...this.address, leaseToken: this.lease.token },
         this.spec(),
       );
+      if (this.released) return;
       this.lost = LOST[answer.result];
       if (this.lost !== undefined) return;
       next = fromWire(answer.expiresIn) ?? expiresIn;
     } catch (error) {
       // The lease may still be held: the next renewal, or the fill, finds out.
-      if (!(error instanceof LarderError)) throw error;
+      if (!(error instanceof LarderError)) {
+        // Nothing waits for a renewal.
+        this.scope.core.logger?.warn(`larder: a lease is not renewed: ${String(error)}`);
+        return;
+      }
+      if (error.reason === 'CLIENT_CLOSED') return;
     }
     this.schedule(next);
   }

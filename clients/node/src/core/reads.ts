@@ -44,11 +44,11 @@ export interface GetOptions<T> extends ReadOptions<T> {
 const READ = { idempotent: true, open: true } as const;
 
 /** The fields that all requests of reads have. */
-export function readFields(options: ReadOptions<any> | undefined, consistent = false) {
+export function readFields(options: ReadOptions<any> | undefined) {
   return {
     maxStale: spanToWire(options?.maxStale, 'maxStale'),
     consistency:
-      consistent || options?.consistent === true ? Consistency.STORE : Consistency.UNSPECIFIED,
+      options?.consistent === true ? Consistency.STORE : (Consistency.UNSPECIFIED as Consistency),
     touch:
       options?.touch === undefined ? undefined : toWire(positive(options.touch, 'touch')),
   };
@@ -106,12 +106,14 @@ export async function get<T>(
   const id = near === undefined ? '' : entryId(address.key, address.params);
   const held = near?.get(id);
   if (held !== undefined) return nearHit(scope, held);
+  const fields = readFields(options);
   const pending = near?.begin(address.key);
+  if (pending !== undefined) fields.consistency = Consistency.STORE;
   const request = {
     namespace: scope.namespace,
     key: address.key,
     params: address.params,
-    ...readFields(options, pending !== undefined),
+    ...fields,
     ifVersionNot: '',
     omitValue: false,
     jsonPointers: [],
@@ -211,10 +213,12 @@ async function getPart<T, K>(
   near: NearCache<any> | undefined,
 ): Promise<void> {
   const codec = options?.codec ?? scope.codec;
+  const fields = readFields(options);
   const pending = near && part.map(([, address]) => near.begin(address.key));
+  if (pending?.[0] !== undefined) fields.consistency = Consistency.STORE;
   const request = {
     keys: part.map(([, address]) => ({ namespace: scope.namespace, ...address })),
-    ...readFields(options, pending?.[0] !== undefined),
+    ...fields,
     ifVersionsNot: [],
     omitValue: false,
     jsonPointers: [],

@@ -139,6 +139,8 @@ export async function* follow(
   const last = new LastMessage();
   const { transport } = scope.core.caller;
   let backoff = FIRST_BACKOFF_MS;
+  // Whether the token was refused, so that another was asked for.
+  let refused = false;
   // Whether what the reader holds is valid, unless the silence lasts too long.
   let valid = false;
   const remaining = () => (valid ? Math.max(0, state.silence - last.age) : Infinity);
@@ -164,6 +166,7 @@ export async function* follow(
         if (remaining() === 0) throw SILENT;
         const read = state.read(message);
         if (read.type === 'ready') backoff = FIRST_BACKOFF_MS;
+        refused = false;
         if (read.type === 'ready' || read.type === 'reset') valid = read.type === 'ready';
         yield read;
         // While the reader is busy the stream is not expected to deliver.
@@ -172,7 +175,9 @@ export async function* follow(
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (error !== SILENT && !(error instanceof LarderError && isOutage(error))) throw error;
+      const renews: boolean = isRefusal(error) && transport.renewsToken && !refused;
+      if (error !== SILENT && !isOutage(error) && !renews) throw error;
+      refused = renews;
     } finally {
       clearTimeout(timer);
       signal.removeEventListener('abort', stop);
@@ -196,6 +201,10 @@ export async function* follow(
 }
 
 const SILENT = new Error('the stream is silent');
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof LarderError && error.code === 'UNAUTHENTICATED';
+}
 
 /** The changes in a namespace: see `Namespace.watch`. */
 export async function* watch(

@@ -242,9 +242,12 @@ export class GrpcTransport implements Transport {
     return Date.now() + (isConnected ? timeout : timeout + this.options.connectTimeout);
   }
 
-  private failure(link: Link, end: StatusObject): Error {
+  /** The error of a call; feeds have no link. */
+  private failure(link: Link | undefined, end: StatusObject): Error {
     const { maxIdle } = this.options;
-    if (end.code === status.DEADLINE_EXCEEDED && this.link === link) {
+    if (link === undefined) {
+      // The connection of feeds is given up by their silence.
+    } else if (end.code === status.DEADLINE_EXCEEDED && this.link === link) {
       // A connection can look alive and be dead, after a freeze, a failover or by a NAT: the next
       // call takes another.
       link.unanswered += 1;
@@ -339,9 +342,7 @@ export class GrpcTransport implements Transport {
     if (broken !== undefined) {
       throw larderError('INTERNAL', 'an answer that cannot be read', { cause: broken });
     }
-    throw link === undefined
-      ? fromServiceError(end as unknown as ServiceError)
-      : this.failure(link, end);
+    throw this.failure(link, end);
   }
 
   /** The generated stubs, on the connections of this client. */
