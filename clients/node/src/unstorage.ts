@@ -1,4 +1,4 @@
-import { type ClientSource, connectionOf, prefixGlob } from './adapters/support.js';
+import { type ClientSource, connectionOf, prefixGlob, warn } from './adapters/support.js';
 import { type Duration, FOREVER, type Namespace } from './index.js';
 
 /** Options of {@link larderStorage}. */
@@ -34,7 +34,8 @@ interface Item {
  */
 export function larderStorage(options: LarderStorageOptions = {}) {
   const connection = connectionOf(options);
-  const handle = connection.client.namespace<unknown>(options.namespace ?? 'unstorage');
+  const name = options.namespace ?? 'unstorage';
+  const handle = connection.client.namespace<unknown>(name, { onError: 'open' });
   const base = options.base ? `${options.base.replace(/:+$/, '')}:` : '';
   const watches = new Set<AbortController>();
   const settings = (call: LarderStorageCall | undefined) => ({
@@ -132,8 +133,13 @@ export function larderStorage(options: LarderStorageOptions = {}) {
       const ending = new AbortController();
       watches.add(ending);
       const changes = handle.watch({ keys: true, signal: ending.signal });
-      // From the first event on, no change is missed.
-      await changes.next();
+      try {
+        // From the first event on, no change is missed.
+        await changes.next();
+      } catch (error) {
+        watches.delete(ending);
+        throw error;
+      }
       void (async () => {
         for await (const change of changes) {
           if (change.type !== 'keys') continue;
@@ -168,10 +174,6 @@ export function larderStorage(options: LarderStorageOptions = {}) {
 function lifetime(ttl: Duration | undefined): Duration {
   if (ttl === undefined || ttl === null || ttl === 0) return FOREVER;
   return typeof ttl === 'number' ? ttl * 1000 : ttl;
-}
-
-function warn(error: unknown): void {
-  process.emitWarning(error instanceof Error ? error : String(error), 'LarderWarning');
 }
 
 function asText(value: unknown): unknown {

@@ -11,7 +11,10 @@ lease_ttl = "1s"
 stale_while_revalidate = "1m"
 stale_if_error = "1m"
 `;
-const FAKE = { short: { leaseTtl: 1000 }, stale: { stale: 120_000 } };
+const FAKE = {
+  short: { leaseTtl: 1000 },
+  stale: { staleWhileRevalidate: 60_000, staleIfError: 60_000 },
+};
 
 describe.each(BACKENDS)('on the %s', (kind) => {
   const used = useBackend(kind, { config: SERVER }, { namespaces: FAKE });

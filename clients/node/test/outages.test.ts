@@ -9,7 +9,7 @@ import { until } from './support.js';
 const NOBODY = '127.0.0.1:1';
 
 function clientOf(options: ClientOptions): Client {
-  const client = new Client({ logger: null, ...options });
+  const client = new Client({ logger: null, preset: 'local', ...options });
   onTestFinished(() => client.close());
   return client;
 }
@@ -87,9 +87,13 @@ describe('without a server', () => {
       const { error } = await cache.get('k');
       return (error as { reason?: string }).reason === 'BREAKER_OPEN';
     }, 'the breaker is open');
-    const started = performance.now();
-    for (let call = 0; call < 100; call += 1) await cache.get('k');
-    expect(performance.now() - started).toBeLessThan(400);
+    let spared = 0;
+    for (let call = 0; call < 100; call += 1) {
+      const { error } = await cache.get('k');
+      if ((error as { reason?: string }).reason === 'BREAKER_OPEN') spared += 1;
+    }
+    // One call tries the server now and then.
+    expect(spared).toBeGreaterThan(80);
     // Calls that throw are tried all the same.
     await expect(cache.delete('k')).rejects.toMatchObject({ reason: '' });
     expect(lines).toHaveLength(1);
@@ -110,12 +114,12 @@ describe('a server that is silent', () => {
     onTestFinished(() => server.stop());
     const client = clientOf({ target: server.target, callTimeout: 100 });
     const cache = client.namespace('n');
-    await cache.set('k', 1);
-    server.signal('SIGSTOP');
+    await until(async () => (await cache.set('k', 1)).stored, 'the value is stored');
+    await server.pause();
     const started = performance.now();
     expect(await cache.get('k')).toMatchObject({ error: { code: 'DEADLINE_EXCEEDED' } });
-    expect(performance.now() - started).toBeLessThan(1000);
-    server.signal('SIGCONT');
+    expect(performance.now() - started).toBeLessThan(3000);
+    await server.resume();
     await until(async () => (await cache.get('k')).found, 'the server is found');
   });
 
@@ -125,10 +129,10 @@ describe('a server that is silent', () => {
     const client = clientOf({ target: server.target, preset: 'lambda', callTimeout: 100 });
     const cache = client.namespace('n');
     const before = client.stubs.cache.getChannel();
-    await cache.set('k', 1);
-    server.signal('SIGSTOP');
+    await until(async () => (await cache.set('k', 1)).stored, 'the value is stored');
+    await server.pause();
     await cache.get('k');
-    server.signal('SIGCONT');
+    await server.resume();
     await until(async () => (await cache.get('k')).found, 'the server is found');
     expect(client.stubs.cache.getChannel()).not.toBe(before);
     const idle = clientOf({ target: server.target, maxIdle: 20 });

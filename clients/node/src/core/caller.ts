@@ -42,6 +42,7 @@ export class Caller {
     readonly transport: Transport,
     private readonly logger: Logger | undefined,
     private readonly telemetry: Telemetry | undefined,
+    private readonly headers: Readonly<Record<string, string>> | undefined,
   ) {}
 
   unary<Q, R>(method: Method<Q, R>, request: Q, spec: CallSpec): Promise<R> {
@@ -97,11 +98,13 @@ export class Caller {
     }
     const started = performance.now();
     const span = this.telemetry?.start(name, spec.namespace);
+    const headers =
+      this.headers === undefined ? span?.headers : { ...this.headers, ...span?.headers };
     for (let attempts = 1; ; attempts += 1) {
       try {
         const timeout =
           attempts === 1 ? spec.timeout : spec.timeout - (performance.now() - started);
-        const answer = await call({ timeout, signal: spec.signal, headers: span?.headers });
+        const answer = await call({ timeout, signal: spec.signal, headers });
         this.succeeded();
         span?.end(undefined);
         return answer;

@@ -99,6 +99,14 @@ export function larderError(code: Code, message: string, facts?: ErrorFacts): La
   return new (CLASSES[code] ?? LarderError)(code, message, facts);
 }
 
+/** The error of the server for an argument that it does not accept. */
+export function invalid(field: string, why: string): LarderError {
+  return larderError('INVALID_ARGUMENT', `${field} ${why}`, {
+    reason: 'INVALID_ARGUMENT',
+    metadata: { field },
+  });
+}
+
 /** The error of a call of grpc-js. */
 export function fromServiceError(error: ServiceError): LarderError {
   const code = (status[error.code] ?? 'UNKNOWN') as Code;

@@ -93,6 +93,10 @@ export class Flights {
         flight.callers -= 1;
         if (flight.callers === 0) this.end(flight, signal.reason);
       };
+      if (signal.aborted) {
+        onAbort();
+        return;
+      }
       signal.addEventListener('abort', onAbort, { once: true });
       flight.promise
         .then(resolve, reject)
@@ -108,7 +112,7 @@ export class Flights {
     const done = () => {
       if (this.flights.get(id) === flight) this.flights.delete(id);
     };
-    // A computation without callers may fail without anybody to see it.
+    // A computation without callers may fail without a caller to see it.
     promise.then(done, done);
     return flight;
   }

@@ -51,7 +51,13 @@ export async function getOrFetch(
       fake.store.now() - found.entry.freshUntil < maxStale
         ? foundOf(fake, found)
         : undefined;
-    if (request.onlyIfCached) return answerOf(fake, { $case: 'notCached', value: {} });
+    const served = stale !== undefined && fake.store.served(found!.entry);
+    if (request.onlyIfCached) {
+      const cached: Answer['outcome'] = served
+        ? { $case: 'found', value: stale }
+        : { $case: 'notCached', value: {} };
+      return answerOf(fake, cached);
+    }
     if (settings.origin !== undefined) return originAnswer(fake, request, stale);
     const backoff = fake.leases.backoff(request);
     if (backoff !== undefined) {
@@ -65,7 +71,7 @@ export async function getOrFetch(
       counted.leasesGranted += 1n;
       return answerOf(fake, leaseOf(fake, request, stale));
     }
-    if (stale !== undefined) {
+    if (served) {
       counted.stale += 1n;
       const fetchStatus = wire.FetchStatus.REFRESHING;
       return answerOf(fake, { $case: 'found', value: stale }, { fetchStatus });

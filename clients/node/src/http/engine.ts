@@ -1,4 +1,4 @@
-import { type Connection, connectionOf } from '../adapters/support.js';
+import { type Connection, connectionOf, warn } from '../adapters/support.js';
 import { milliseconds } from '../core/durations.js';
 import { type Duration, FOREVER, loaded, type Namespace, type Result } from '../index.js';
 import { capture, type CaptureRules, type Ending } from './capture.js';
@@ -39,7 +39,8 @@ export class HttpCache<Request> {
   constructor(options: HttpCacheOptions<Request>) {
     this.#options = options;
     this.#connection = connectionOf(options);
-    this.handle = this.#connection.client.namespace<Stored>(options.namespace ?? 'http', { codec });
+    const name = options.namespace ?? 'http';
+    this.handle = this.#connection.client.namespace<Stored>(name, { codec, onError: 'open' });
   }
 
   /** Invalidates all answers of a path, with every query and for every user. */
@@ -240,8 +241,14 @@ export class HttpCache<Request> {
     const capturing: CaptureRules = {
       limit: rules.maxBody ?? DEFAULT_MAX_BODY,
       wants: (head) => {
-        const ttl = this.#freshFor(lookup, head);
-        return ttl !== undefined && ttl > 0;
+        try {
+          const ttl = this.#freshFor(lookup, head);
+          return ttl !== undefined && ttl > 0;
+        } catch (error) {
+          // The rules of the program must not break its answer.
+          this.#report(error);
+          return false;
+        }
       },
       onHead: (sent) => {
         sent.setHeader('x-cache', 'MISS');
@@ -266,7 +273,7 @@ export class HttpCache<Request> {
     if (SAFE.has(method) || (method === 'POST' && rules.post)) return;
     response.once('finish', () => {
       if (response.statusCode >= 400) return;
-      this.purge(url).catch((error) => this.#report(error));
+      this.purge(url).catch((error: unknown) => this.#report(error));
     });
   }
 
@@ -288,8 +295,13 @@ export class HttpCache<Request> {
   }
 
   #report(error: unknown): void {
-    if (this.#options.onError !== undefined) return this.#options.onError(error);
-    process.emitWarning(error instanceof Error ? error : String(error), 'LarderWarning');
+    const { onError } = this.#options;
+    if (onError === undefined) return warn(error);
+    try {
+      onError(error);
+    } catch (failure) {
+      warn(failure);
+    }
   }
 }
 

@@ -87,8 +87,20 @@ export function bodyDigest(body: unknown): string {
   return hash.digest('hex');
 }
 
-/** Members in the order of their names, so that their order makes no difference. */
-function sorted(_name: string, value: unknown): unknown {
+/**
+ * Members in the order of their names, so that their order makes no difference.
+ *
+ * @throws TypeError for what JSON would change: different bodies would be one key
+ */
+function sorted(name: string, value: unknown): unknown {
+  if (typeof value === 'number' && !Number.isFinite(value)) {
+    throw new TypeError(`post: ${value} cannot be a part of a key`);
+  }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  const prototype = Object.getPrototypeOf(value) as object | null;
+  if (prototype !== null && Object.getPrototypeOf(prototype) !== null) {
+    const where = name === '' ? 'the body' : name;
+    throw new TypeError(`post: ${where} is a ${value.constructor?.name}, which has no JSON`);
+  }
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
 }

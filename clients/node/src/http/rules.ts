@@ -35,9 +35,11 @@ export function freshFor(
   if (!rules.statuses.includes(status) || headers['set-cookie'] !== undefined) return undefined;
   if (varyNames(headers).includes('*')) return undefined;
   const { authorization } = request;
+  // Node adds Date when it sends the head; without it, Expires would count from 1970.
+  const dated = { date: new Date().toUTCString(), ...headers };
   const policy = new AgedPolicy(
     { method: 'GET', headers: authorization === undefined ? {} : { authorization } },
-    { status, headers },
+    { status, headers: dated },
     { shared: rules.shared, cacheHeuristic: 0 },
   );
   if (!policy.storable()) return undefined;

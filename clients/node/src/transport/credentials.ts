@@ -64,9 +64,12 @@ export class Authorization {
   }
 
   private async ask(): Promise<string> {
-    let answer: string | Token;
+    let token: Token;
+    let header: string;
     try {
-      answer = await this.provider!();
+      const answer = await this.provider!();
+      token = typeof answer === 'string' ? { token: answer } : answer;
+      header = bearer(token?.token);
     } catch (cause) {
       if (isOutage(cause)) throw cause;
       const why = cause instanceof Error ? cause.message : String(cause);
@@ -75,14 +78,14 @@ export class Authorization {
         cause,
       });
     }
-    const token = typeof answer === 'string' ? { token: answer } : answer;
     let lifetime = token.expiresIn ?? DEFAULT_LIFETIME_MS;
     if (token.expiresAt !== undefined) lifetime = Number(token.expiresAt) - Date.now();
-    this.header = bearer(token.token);
+    if (Number.isNaN(lifetime)) lifetime = DEFAULT_LIFETIME_MS;
+    this.header = header;
     // A token of a short life is used for nine tenths of it.
     const margin = Math.min(RENEWED_BEFORE_MS, lifetime / 10);
     this.goodUntil = performance.now() + lifetime - margin;
-    return this.header;
+    return header;
   }
 }
 

@@ -16,6 +16,7 @@ import { AdminServiceClient } from '../gen/larder/v1/admin_service.js';
 import { CacheServiceClient } from '../gen/larder/v1/cache_service.js';
 import { VERSION } from '../core/version.js';
 import type { Authorization, Certificates } from './credentials.js';
+import { closeChannel, release } from './internals.js';
 import type { Method } from './methods.js';
 import type { Target } from './targets.js';
 import type { Attempt, Transport } from './transport.js';
@@ -25,7 +26,6 @@ export interface GrpcOptions {
   target: Target;
   authorization: Authorization | undefined;
   certificates: Certificates | undefined;
-  schemaVersion: string | undefined;
   /** Milliseconds between two pings while calls run; undefined: no pings. */
   keepalive: number | undefined;
   /** Milliseconds for the answer to a ping. */
@@ -68,14 +68,12 @@ export class GrpcTransport implements Transport {
   private feeds: ChannelInterface | undefined;
   private readonly drained = new Set<{ channel: ChannelInterface; timer: NodeJS.Timeout }>();
   private lastCall = { steady: 0, wall: 0 };
+  /** Of calls without headers. */
   private readonly metadata = new Metadata();
   readonly renewsToken: boolean;
 
   constructor(private readonly options: GrpcOptions) {
     this.renewsToken = options.authorization?.renews ?? false;
-    if (options.schemaVersion !== undefined) {
-      this.metadata.set('larder-schema-version', options.schemaVersion);
-    }
   }
 
   private channelOptions(): ChannelOptions {
@@ -139,7 +137,7 @@ export class GrpcTransport implements Transport {
     this.replace();
     this.link = { channel, answered: false, unanswered: 0 };
     // The streams of near caches keep their connection, and have a new one after that.
-    this.feeds?.close();
+    if (this.feeds !== undefined) closeChannel(this.feeds);
     this.feeds = undefined;
   }
 
@@ -151,14 +149,14 @@ export class GrpcTransport implements Transport {
       channel,
       timer: setTimeout(() => {
         this.drained.delete(old);
-        channel.close();
+        closeChannel(channel);
       }, DRAINED_MS).unref(),
     };
     this.drained.add(old);
     if (this.drained.size > 8) {
       const [oldest] = this.drained;
       clearTimeout(oldest!.timer);
-      oldest!.channel.close();
+      closeChannel(oldest!.channel);
       this.drained.delete(oldest!);
     }
   }
@@ -244,9 +242,12 @@ export class GrpcTransport implements Transport {
     return Date.now() + (isConnected ? timeout : timeout + this.options.connectTimeout);
   }
 
-  private failure(link: Link, end: StatusObject): Error {
+  /** The error of a call; feeds have no link. */
+  private failure(link: Link | undefined, end: StatusObject): Error {
     const { maxIdle } = this.options;
-    if (end.code === status.DEADLINE_EXCEEDED && this.link === link) {
+    if (link === undefined) {
+      // The connection of feeds is given up by their silence.
+    } else if (end.code === status.DEADLINE_EXCEEDED && this.link === link) {
       // A connection can look alive and be dead, after a freeze, a failover or by a NAT: the next
       // call takes another.
       link.unanswered += 1;
@@ -341,9 +342,7 @@ export class GrpcTransport implements Transport {
     if (broken !== undefined) {
       throw larderError('INTERNAL', 'an answer that cannot be read', { cause: broken });
     }
-    throw link === undefined
-      ? fromServiceError(end as unknown as ServiceError)
-      : this.failure(link, end);
+    throw this.failure(link, end);
   }
 
   /** The generated stubs, on the connections of this client. */
@@ -361,6 +360,9 @@ export class GrpcTransport implements Transport {
     const { channel } = this.current();
     const deadline = Date.now() + timeout;
     for (;;) {
+      if (this.closed) {
+        throw larderError('CANCELLED', 'the client is closed', { reason: 'CLIENT_CLOSED' });
+      }
       const state = channel.getConnectivityState(true);
       if (state === connectivityState.READY) return;
       await new Promise<void>((resolve, reject) => {
@@ -374,30 +376,14 @@ export class GrpcTransport implements Transport {
 
   close(): void {
     this.closed = true;
-    this.link?.channel.close();
-    this.feeds?.close();
+    if (this.link !== undefined) closeChannel(this.link.channel);
+    if (this.feeds !== undefined) closeChannel(this.feeds);
     for (const { channel, timer } of this.drained) {
       clearTimeout(timer);
-      channel.close();
+      closeChannel(channel);
     }
     this.drained.clear();
     this.link = undefined;
     this.feeds = undefined;
-  }
-}
-
-/**
- * Lets the process end while the call runs. grpc-js has no function for that, so the session is
- * looked for in the layers of the call; without it the process runs until `close`.
- */
-function release(call: unknown): void {
-  let layer = call as Record<string, any> | null | undefined;
-  for (let depth = 0; depth < 8 && layer != null; depth += 1) {
-    const session = layer.transport?.session;
-    if (typeof session?.unref === 'function') {
-      session.unref();
-      return;
-    }
-    layer = layer.child ?? layer.underlyingCalls?.[0]?.call;
   }
 }

@@ -5,7 +5,7 @@ export interface Attempt {
   /** Milliseconds for the answer; undefined: no limit. */
   timeout: number | undefined;
   signal: AbortSignal | undefined;
-  /** Headers of this attempt, such as the trace context. */
+  /** Headers of this attempt: the schema version, and the trace context. */
   headers: Readonly<Record<string, string>> | undefined;
 }
 
