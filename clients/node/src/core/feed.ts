@@ -230,7 +230,8 @@ export class Feeds {
     if (known !== undefined) return known;
     if (this.feeds.size >= MAX_FEEDS) {
       if (!this.warned) {
-        core.logger?.warn(`larder: no near cache of ${namespace}: ${MAX_FEEDS} namespaces have one`);
+        const why = `${MAX_FEEDS} namespaces have one`;
+        core.logger?.warn(`larder: no near cache of ${namespace}: ${why}`);
       }
       this.warned = true;
       return undefined;
