@@ -149,7 +149,7 @@ export function larderStorage(options: LarderStorageOptions = {}) {
             if (!key.startsWith(base)) continue;
             const event = await present.has(key).then(
               (found) => (found ? 'update' : 'remove'),
-              // What is there is not known now.
+              // Nothing is certain during an outage.
               () => undefined,
             );
             if (event === undefined) continue;

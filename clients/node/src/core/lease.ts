@@ -27,8 +27,8 @@ const MAX_REASON_BYTES = 256;
 const MIN_RENEWAL_MS = 10;
 
 /**
- * Checks how a value is to be cached, before it is known whether it can be: a mistake is the same
- * error with and without a server.
+ * Checks how a value is to be cached, also if it cannot be: a mistake is the same error with and
+ * without a server.
  *
  * @throws TypeError or InvalidArgument for a TTL or tags that no server takes
  */
@@ -124,7 +124,7 @@ export class HeldLease {
     try {
       encoded = toValue((options?.codec ?? this.scope.codec).encode(value.value));
     } catch (error) {
-      // Whatever the codec throws, the value is the caller's.
+      // The value is the caller's, also after an error of the codec.
       return { done: notStored('NOT_ENCODABLE', false, error), then: 'abandon' };
     }
     return {

@@ -242,7 +242,7 @@ test('watch names what other processes write and remove', async () => {
   await other.dispose();
 });
 
-test('watch does not name items as removed while it cannot be known', async () => {
+test('watch does not name items as removed during an outage', async () => {
   const fake = new FakeLarder();
   const client = new Client({ transport: fake.transport, logger: null });
   const items = createStorage({ driver: larderStorage({ client }) });
