@@ -36,6 +36,8 @@ export function larderStorage(options: LarderStorageOptions = {}) {
   const connection = connectionOf(options);
   const name = options.namespace ?? 'unstorage';
   const handle = connection.client.namespace<unknown>(name, { onError: 'open' });
+  /** At an outage it throws, rather than that an item seems to be gone. */
+  const present = connection.client.namespace<unknown>(name, { onError: 'raise' });
   const base = options.base ? `${options.base.replace(/:+$/, '')}:` : '';
   const watches = new Set<AbortController>();
   const settings = (call: LarderStorageCall | undefined) => ({
@@ -145,7 +147,12 @@ export function larderStorage(options: LarderStorageOptions = {}) {
           if (change.type !== 'keys') continue;
           for (const { key } of change.keys) {
             if (!key.startsWith(base)) continue;
-            const event = (await handle.has(key)) ? 'update' : 'remove';
+            const event = await present.has(key).then(
+              (found) => (found ? 'update' : 'remove'),
+              // Nothing is certain during an outage.
+              () => undefined,
+            );
+            if (event === undefined) continue;
             // An error of the callback does not end the watch.
             await Promise.resolve<'update' | 'remove'>(event)
               .then((name) => callback(name, key.slice(base.length)))

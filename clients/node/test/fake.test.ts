@@ -129,7 +129,7 @@ test('rules of events are data', async () => {
   await cache.set('k-9-{x}', 1, { params: { lang: 'de' } });
   await client.publishEvent('moved', { 'after.id': '', 'before.id': '9' });
   expect((await cache.get('k-9-{x}', { params: { lang: 'de' } })).found).toBe(false);
-  // What is missing fails the event before anything is invalidated.
+  // A missing attribute fails the event before anything is invalidated.
   for (const attributes of [{}, { id: '' }] as Record<string, string>[]) {
     await expect(client.publishEvent('changed', attributes)).rejects.toMatchObject({
       code: 'INVALID_ARGUMENT', metadata: { field: 'attributes.id' },

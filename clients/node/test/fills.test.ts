@@ -54,6 +54,23 @@ describe.each(['open', 'raise'] as const)('onError: %s', (onError) => {
   });
 });
 
+test('a codec that throws leaves the value', async () => {
+  const { cache } = start('open');
+  const codec = {
+    encode: () => { throw new RangeError('of the codec'); },
+    decode: () => 0,
+  };
+  const stored = { stored: false, reason: 'NOT_ENCODABLE', error: new RangeError('of the codec') };
+  expect(await cache.getOrFetch('k', () => 1, { codec })).toMatchObject({ value: 1, stored });
+  const many = await cache.getOrFetchMany(['a', 'b'], () => ({ a: 1, b: 2 }), { codec });
+  expect(many.get('b')).toMatchObject({ value: 2, stored });
+  // The leases are given up, so that the next call computes at once.
+  expect(await cache.getOrFetch('k', () => 3, { timeout: 0 })).toMatchObject({
+    stored: { stored: true },
+  });
+  await expect(cache.set('k', 1, { codec })).rejects.toThrow('of the codec');
+});
+
 test('a computed value has all its tags', async () => {
   const { cache } = start('open');
   const load = () => loaded(1, { tags: ['z', 'b'] });

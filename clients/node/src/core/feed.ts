@@ -226,11 +226,12 @@ export class Feeds {
   /** The feed of a namespace, which is opened at the first call. Undefined: there are too many. */
   open(scope: Scope<any>): Feed | undefined {
     const { namespace, core } = scope;
-    const known = this.feeds.get(namespace);
-    if (known !== undefined) return known;
+    const open = this.feeds.get(namespace);
+    if (open !== undefined) return open;
     if (this.feeds.size >= MAX_FEEDS) {
       if (!this.warned) {
-        core.logger?.warn(`larder: no near cache of ${namespace}: ${MAX_FEEDS} namespaces have one`);
+        const why = `${MAX_FEEDS} namespaces have one`;
+        core.logger?.warn(`larder: no near cache of ${namespace}: ${why}`);
       }
       this.warned = true;
       return undefined;

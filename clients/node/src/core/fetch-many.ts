@@ -132,7 +132,8 @@ class FetchMany<T, K extends Key> {
         const result = answers[index]?.result;
         if (result?.$case === 'error') {
           const { reason, message, retryAfter: after } = result.value;
-          const error = larderError('UNAVAILABLE', message, { reason, retryAfter: fromWire(after) });
+          const facts = { reason, retryAfter: fromWire(after) };
+          const error = larderError('UNAVAILABLE', message, facts);
           if (!failsOpen(this.scope, error)) throw error;
           this.away(key, address, error, missing);
           continue;

@@ -3,12 +3,13 @@ import {
   RenewResult,
   type SetRequest,
   type SetResponse,
+  type Value,
 } from '../gen/larder/v1/cache_service.js';
 import { methods } from '../transport/methods.js';
 import { listOf } from './checks.js';
 import { toValue } from './codecs.js';
 import { fromWire, milliseconds, timerDelay, toWire } from './durations.js';
-import { EncodeError, isOutage, LarderError } from './errors.js';
+import { isOutage, LarderError } from './errors.js';
 import { changing } from './feed.js';
 import type { Loaded, LoadedOptions } from './loaders.js';
 import { compareUtf8 } from './names.js';
@@ -26,8 +27,8 @@ const MAX_REASON_BYTES = 256;
 const MIN_RENEWAL_MS = 10;
 
 /**
- * Checks how a value is to be cached, before it is known whether it can be: a mistake is the same
- * error with and without a server.
+ * Checks how a value is to be cached, also if it cannot be: a mistake is the same error with and
+ * without a server.
  *
  * @throws TypeError or InvalidArgument for a TTL or tags that no server takes
  */
@@ -119,23 +120,24 @@ export class HeldLease {
     const ttl = given === undefined ? this.scope.ttl : milliseconds(given, 'ttl');
     if (ttl !== undefined && ttl <= 0) return { done: notStored('EXPIRED'), then: 'delete' };
     if (this.lost !== undefined) return { done: notStored(this.lost), then: 'nothing' };
+    let encoded: Value;
     try {
-      const encoded = (options?.codec ?? this.scope.codec).encode(value.value);
-      return {
-        request: {
-          namespace: this.scope.namespace,
-          ...this.address,
-          value: toValue(encoded),
-          ttl: ttl === undefined ? undefined : toWire(ttl),
-          tags: valueTags(this.scope, options, value.options),
-          condition: undefined,
-          leaseToken: this.lease.token,
-        },
-      };
+      encoded = toValue((options?.codec ?? this.scope.codec).encode(value.value));
     } catch (error) {
-      if (!(error instanceof EncodeError)) throw error;
+      // The value is the caller's, also after an error of the codec.
       return { done: notStored('NOT_ENCODABLE', false, error), then: 'abandon' };
     }
+    return {
+      request: {
+        namespace: this.scope.namespace,
+        ...this.address,
+        value: encoded,
+        ttl: ttl === undefined ? undefined : toWire(ttl),
+        tags: valueTags(this.scope, options, value.options),
+        condition: undefined,
+        leaseToken: this.lease.token,
+      },
+    };
   }
 
   /** Gives the lease up. Without a `reason`, the next caller receives it at once. */
@@ -212,7 +214,7 @@ export function unfilled(scope: Scope<any>, error: unknown): WriteResult {
     return notStored('UNAVAILABLE', true, error);
   }
   // Large values may come again and again: the counter and the result have them.
-  if (error.reason !== 'VALUE_TOO_LARGE') {
+  if (error.reason !== 'VALUE_TOO_LARGE' && error.reason !== 'CLIENT_CLOSED') {
     scope.core.logger?.warn(
       `larder: a computed value of ${scope.namespace} is not stored: ${error.message}`,
       { code: error.code, reason: error.reason, namespace: scope.namespace },

@@ -1,4 +1,4 @@
-/** What grpc-js has no functions for. Each goes on without effect if its internals change. */
+/** Uses of internals of grpc-js. Each has no effect if they change. */
 import type { ChannelInterface } from '@grpc/grpc-js';
 
 interface Subchannel {
