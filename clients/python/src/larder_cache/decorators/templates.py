@@ -14,7 +14,9 @@ _STEP = re.compile(r"\.([A-Za-z_]\w*)|\[([^\[\]]+)\]")
 _SPECIAL = re.compile(r"[*?\[\]\\]")
 _ROOT = re.compile(r"[A-Za-z_]\w*")
 # The text of values that are no text: an equal text must not share their key.
-_LOOKS_TYPED = re.compile(r"null|true|false|-?\d+(?:\.\d+)?e[+-]?\d+|-?\d+\.\d+|[\[{].*", re.DOTALL)
+_LOOKS_TYPED = re.compile(
+    r"null|true|false|-?\d+(?:\.\d+)?e[+-]?\d+|-?\d+\.\d+|[\[{].*", re.ASCII | re.DOTALL
+)
 
 
 class Template:
