@@ -160,10 +160,10 @@ def _before() -> None:
     state.lock.acquire(timeout=TAKES)
     state.over.clear()
     let_go = [thing.before_fork() for thing in list(_all)]
-    if any(let_go):
+    # Channels that were closed a moment ago may still be ending.
+    if any(let_go) or core_threads() or _has_poller():
         # A channel of asyncio ends when its last reference does.
         gc.collect()
-    if any(let_go) or _has_poller():
         _await_ends_of_threads()
     state.core_left = core_threads() > 0
     state.poller_left = _has_poller()
