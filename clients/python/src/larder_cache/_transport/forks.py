@@ -14,6 +14,7 @@ import weakref
 from typing import Any, Protocol
 
 import grpc
+from grpc._cython import cygrpc  # type: ignore[attr-defined]
 
 # Seconds for which calls wait for a fork in another thread.
 TAKES = 5.0
@@ -154,16 +155,22 @@ def _has_poller() -> bool:
     return any(_POLLER in thread.name for thread in threading.enumerate())
 
 
+def _is_running() -> bool:
+    """Whether gRPC has threads. Those for gevent wait for its greenlets, which end after them."""
+    greenlets = getattr(cygrpc, "g_gevent_pool", None)
+    return core_threads() > 0 or _has_poller() or bool(greenlets is not None and len(greenlets))
+
+
 def _before() -> None:
     state = _state
     # Another thread that forks is waited for, but not for ever.
     state.lock.acquire(timeout=TAKES)
     state.over.clear()
     let_go = [thing.before_fork() for thing in list(_all)]
-    if any(let_go):
+    # Channels that were closed a moment ago may still be ending.
+    if any(let_go) or _is_running():
         # A channel of asyncio ends when its last reference does.
         gc.collect()
-    if any(let_go) or _has_poller():
         _await_ends_of_threads()
     state.core_left = core_threads() > 0
     state.poller_left = _has_poller()
@@ -176,7 +183,7 @@ def _await_ends_of_threads() -> None:
         return
     began = time.monotonic()
     limit: float | None = None
-    while core_threads() or _has_poller():
+    while _is_running():
         took = time.monotonic() - began
         if limit is None and took > _THREADS_OF_OTHERS:
             limit = 0 if _is_used_by_others() else _THREADS_END

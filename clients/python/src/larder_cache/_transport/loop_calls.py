@@ -177,7 +177,9 @@ class LoopStream:
         calls.active.add(call)
 
     async def read(self) -> Any:
-        """The next message."""
+        """The next message. Raises `EndedByFork` if a fork has ended the stream."""
+        if self.was_interrupted:
+            raise EndedByFork
         message = await self._calls.inner(self._call.read())
         if not self._has_begun:
             self._has_begun = True

@@ -25,7 +25,7 @@ logger = logging.getLogger("larder_cache")
 # Seconds that calls on a channel have left when it is replaced.
 _GRACE = 10.0
 # Seconds that short calls have left before a fork in another thread ends them.
-_CALLS_END = 0.05
+_CALLS_END = 0.2
 # Seconds for which a fork waits for a loop of another thread.
 _FORK_WAITS = 1.0
 # Seconds between two looks at whether a fork is over.

@@ -32,6 +32,11 @@ _LOCK_WAITS = 1.0
 _SHORTEST = 0.001
 
 
+# Errors of a call that a fork has ended: parts of it are gone.
+_ENDED = (RuntimeError, AttributeError)
+_ENDS = (grpc.aio.UsageError, asyncio.CancelledError, *_ENDED)
+
+
 class LoopIo:
     """Calls of the running loop, over a channel of that loop."""
 
@@ -137,7 +142,7 @@ class LoopIo:
             )
             calls.active.add(answer)
             return await (calls.all_of(answer) if method.streams else answer)
-        except (grpc.aio.UsageError, asyncio.CancelledError, RuntimeError, EndedByFork) as error:
+        except (*_ENDS, EndedByFork) as error:
             if calls.was_ended(answer) and not _cancelling():
                 taken = calls.answer_of(answer)
                 if taken is not None:
@@ -146,7 +151,7 @@ class LoopIo:
             else:
                 if isinstance(error, asyncio.CancelledError):
                     calls.note_cancelled()
-                if self.closed and not isinstance(error, RuntimeError) and not _cancelling():
+                if self.closed and not isinstance(error, _ENDED) and not _cancelling():
                     raise ClientClosed("the client is closed") from error
                 raise
         finally:

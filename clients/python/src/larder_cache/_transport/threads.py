@@ -37,7 +37,7 @@ from larder_cache.results import Result
 # Seconds that calls on a channel have left when it is replaced.
 _GRACE = 10.0
 # Seconds that short calls have left before a fork ends them.
-_CALLS_END = 0.05
+_CALLS_END = 0.2
 # Seconds for which a fork waits until calls have noticed that it ended them.
 _CALLS_ENDED = 1.0
 # The least time in seconds for a call that is made again.

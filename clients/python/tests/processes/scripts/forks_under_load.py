@@ -63,7 +63,9 @@ def main() -> None:
                 os._exit(code)
         codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     before = sum(calls)
-    time.sleep(0.5)
+    deadline = time.monotonic() + 30
+    while sum(calls) <= before and time.monotonic() < deadline:
+        time.sleep(0.01)
     after = sum(calls)
     stopping.set()
     for thread in threads:
