@@ -18,6 +18,10 @@ const (
 
 // writeOf is the result of a write that the server has answered.
 func writeOf(answer *larderpb.SetResponse) Write {
+	if answer == nil {
+		// An answer that ends early has no results for the rest.
+		return Write{Reason: NotStored}
+	}
 	switch {
 	case answer.Result == larderpb.SetResult_SET_RESULT_STORED:
 		return Write{Stored: true, Version: answer.Version, TTL: asDuration(answer.Ttl)}
