@@ -2,6 +2,7 @@ package larder
 
 import (
 	"context"
+	"larder.test/clients/go/internal/globs"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -151,7 +152,7 @@ func (f *feed) apply(e effect) {
 		})
 	}
 	for _, glob := range e.globs {
-		matches, ok := globMatcher(glob)
+		matches, ok := globs.Matcher(glob)
 		f.each(func(store *nearStore) {
 			store.matching(func(key string, _ []string) bool { return !ok || matches(key) })
 		})
@@ -259,7 +260,7 @@ func (e effect) matcher() func(key string) bool {
 	}
 	var patterns []func(string) bool
 	for _, glob := range e.globs {
-		matches, ok := globMatcher(glob)
+		matches, ok := globs.Matcher(glob)
 		if !ok {
 			return func(string) bool { return true }
 		}

@@ -106,3 +106,19 @@ func TestSkips(t *testing.T) {
 		}
 	}
 }
+
+// TestFake runs the cases on the fake.
+func TestFake(t *testing.T) {
+	suite, skips := load(t)
+	for i := range suite.Cases {
+		test := &suite.Cases[i]
+		if !applies(test, clientFeatures, FakeFeatures) {
+			continue
+		}
+		t.Run(test.ID, func(t *testing.T) {
+			server := NewFakeServer(suite.Configuration)
+			defer server.Close()
+			check(t, "fake", test, server, skips)
+		})
+	}
+}

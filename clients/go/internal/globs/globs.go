@@ -1,13 +1,14 @@
-package larder
+// Package globs matches keys as the server does.
+package globs
 
 import (
 	"regexp"
 	"strings"
 )
 
-// globMatcher matches as the server does: `*`, `?`, `[a-z]`, `[^a-z]`, `[!a-z]` and `\`, over the
+// Matcher matches as the server does: `*`, `?`, `[a-z]`, `[^a-z]`, `[!a-z]` and `\`, over the
 // whole key. It is not ok if the pattern is not valid.
-func globMatcher(glob string) (matches func(string) bool, ok bool) {
+func Matcher(glob string) (matches func(string) bool, ok bool) {
 	var source strings.Builder
 	source.WriteString(`(?s)\A`)
 	characters := []rune(glob)
