@@ -99,7 +99,7 @@ func walk(value reflect.Value, path []string) error {
 	case reflect.Interface, reflect.Pointer:
 		return walk(value.Elem(), path)
 	case reflect.Slice, reflect.Array:
-		if value.Kind() == reflect.Slice && value.Type().Elem() == byteSlice {
+		if value.Kind() == reflect.Slice && value.Type().Elem() == byteSlice && !value.IsNil() {
 			return refuse(path, "bytes within another value: use text, or another codec")
 		}
 		for i := range value.Len() {
