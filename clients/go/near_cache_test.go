@@ -181,7 +181,7 @@ func TestNoReadIsOlderThanAnOwnWrite(t *testing.T) {
 			}
 		})
 	}
-	for i := int64(1); i <= 300; i++ {
+	for i := int64(1); i <= 100; i++ {
 		must[larder.Write](t)(cache.Set(ctx, "k", i))
 		written.Store(i)
 	}
