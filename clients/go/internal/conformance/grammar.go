@@ -67,7 +67,7 @@ func numbered(prefix string, count int64) []any {
 }
 
 // opaque cannot be part of a key.
-type opaque struct{ connection chan int }
+type opaque struct{ _ chan int }
 
 // ownForm has a canonical form of its own.
 type ownForm struct{ form any }
