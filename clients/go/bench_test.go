@@ -96,7 +96,9 @@ func BenchmarkNearHitOfSharedBytes(b *testing.B) {
 	get(b, benchmark(b, []byte(text1KiB), larder.NearCache{Shared: true}))
 }
 
-func BenchmarkNearHitOfARecord(b *testing.B) { get(b, benchmark(b, record1KiB, larder.NearCache{})) }
+func BenchmarkNearHitOfARecord(b *testing.B) {
+	get(b, benchmark(b, record1KiB, larder.NearCache{}))
+}
 
 func BenchmarkNearHitOfASharedRecord(b *testing.B) {
 	get(b, benchmark(b, record1KiB, larder.NearCache{Shared: true}))

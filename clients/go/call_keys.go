@@ -97,10 +97,12 @@ func (k *CallKeys) parse(template string) error {
 }
 
 // Key is the entry of a call with these arguments, in their order; the last may be left out if they
-// have defaults. The error is a [*KeyError] that names the argument, if one cannot be part of a key.
+// have defaults. The error is a [*KeyError] that names the argument, if one cannot be part of a
+// key.
 func (k *CallKeys) Key(args ...any) (CallKey, error) {
 	if len(args) > len(k.args) {
-		return CallKey{}, wrong("args", "%s has %d arguments, got %d", k.name, len(k.args), len(args))
+		return CallKey{}, wrong("args", "expected %d of %s, got %d", len(k.args), k.name,
+			len(args))
 	}
 	named := make(map[string]any, len(k.args))
 	for name, value := range k.defaults {

@@ -74,7 +74,9 @@ func unary[Q, R any](
 	ctx context.Context, c *caller, spec callSpec, call method[Q, R], request *Q,
 ) (*R, error) {
 	var answer *R
-	err := c.run(ctx, spec, func(ctx context.Context, used *link, trailer *metadata.MD) (err error) {
+	err := c.run(ctx, spec, func(
+		ctx context.Context, used *link, trailer *metadata.MD,
+	) (err error) {
 		answer, err = call(used.stub, ctx, request, grpc.Trailer(trailer))
 		return err
 	})

@@ -24,7 +24,9 @@ type KeyError struct {
 }
 
 // Error names the argument.
-func (e *KeyError) Error() string { return fmt.Sprintf("larder: the argument %s: %s", e.Path, e.Why) }
+func (e *KeyError) Error() string {
+	return fmt.Sprintf("larder: the argument %s: %s", e.Path, e.Why)
+}
 
 // Keyer is a value with a canonical form of its own, such as that of its id.
 type Keyer interface {
@@ -38,9 +40,10 @@ var reservedTags = []string{
 	"$bytes", "$datetime", "$date", "$time", "$uuid", "$decimal", "$set",
 }
 
-// Canonical is canonical JSON, equal for equal values in all languages: no white space, names sorted
-// by their UTF-8, numbers and text as in RFC 8785; types that JSON lacks are objects with one tag.
-// A map to struct{} is a set. The path names the value in the error, which is a [*KeyError].
+// Canonical is canonical JSON, equal for equal values in all languages: no white space, names
+// sorted by their UTF-8, numbers and text as in RFC 8785; types that JSON lacks are objects with
+// one tag. A map to struct{} is a set. The path names the value in the error, which is a
+// [*KeyError].
 func Canonical(value any, path string) (string, error) {
 	form, err := canonical(reflect.ValueOf(value), path, 0)
 	return string(form), err
@@ -201,8 +204,8 @@ func canonicalStruct(value reflect.Value, path string, depth int) ([]byte, error
 		members[name] = value.Field(i)
 	}
 	if len(names) == 0 {
-		return nil, notCanonical(path, "a %v has no exported field: leave the argument out, or give "+
-			"the type a method LarderKey", value.Type())
+		return nil, notCanonical(path, "a %v has no exported field: leave the argument out, or "+
+			"give the type a method LarderKey", value.Type())
 	}
 	return canonicalObject(names, members, path, depth)
 }

@@ -31,7 +31,9 @@ type certificates struct {
 	checkedAt time.Time
 }
 
-func newCertificates(files tlsFiles, serverName string, every time.Duration) (*certificates, error) {
+func newCertificates(
+	files tlsFiles, serverName string, every time.Duration,
+) (*certificates, error) {
 	if (files.cert == "") != (files.key == "") {
 		return nil, wrong("Certificate", "certFile and keyFile: both or none")
 	}

@@ -158,8 +158,8 @@ func (n *Namespace) MergePatch(
 	return n.patch(ctx, key, request, options)
 }
 
-// JSONPatch changes a part of a JSON value, atomically, by the operations of a patch (RFC 6902): all
-// of them, or none.
+// JSONPatch changes a part of a JSON value, atomically, by the operations of a patch (RFC 6902):
+// all of them, or none.
 func (n *Namespace) JSONPatch(
 	ctx context.Context, key string, operations []PatchOperation, options ...PatchOption,
 ) (Patched, error) {

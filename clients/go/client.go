@@ -29,8 +29,9 @@ type Client struct {
 	closing sync.Once
 }
 
-// New makes a client of `host:port`, `dns:///host:port`, `unix:path`, or several addresses separated
-// by commas. An empty target is LARDER_ENDPOINT, else 127.0.0.1:50051. It does not connect.
+// New makes a client of `host:port`, `dns:///host:port`, `unix:path`, or several addresses
+// separated by commas. An empty target is LARDER_ENDPOINT, else 127.0.0.1:50051. It does not
+// connect.
 func New(target string, options ...Option) (*Client, error) {
 	s, bounds, err := setting(target, options)
 	if err != nil {
@@ -167,8 +168,8 @@ func (c *Client) Close() error {
 	return nil
 }
 
-// Namespace is a logical cache with its own defaults. Handles are cheap; all of one client share its
-// connections. It is safe for concurrent use.
+// Namespace is a logical cache with its own defaults. Handles are cheap; all of one client share
+// its connections. It is safe for concurrent use.
 type Namespace struct {
 	name string
 	scope

@@ -62,7 +62,9 @@ type connections struct {
 }
 
 func newConnections(s *settings, bounds limits) (*connections, error) {
-	c := &connections{settings: s, limits: bounds, base: metadata.MD{}, retired: map[*link]struct{}{}}
+	c := &connections{
+		settings: s, limits: bounds, base: metadata.MD{}, retired: map[*link]struct{}{},
+	}
 	var err error
 	if c.endpoint, err = parseTarget(s.target); err != nil {
 		return nil, err

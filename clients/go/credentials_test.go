@@ -193,13 +193,20 @@ func (a *authority) sign(t *testing.T, file, name string) {
 	a.write(t, file+".key", "EC PRIVATE KEY", must[[]byte](t)(x509.MarshalECPrivateKey(key)))
 }
 
+// pair is the certificate of the server with its key.
+func (a *authority) pair(t *testing.T) tls.Certificate {
+	t.Helper()
+	certFile, keyFile := a.file("server.pem"), a.file("server.key")
+	return must[tls.Certificate](t)(tls.LoadX509KeyPair(certFile, keyFile))
+}
+
 func TestCertificatesAreReadAgainWhenTheyChange(t *testing.T) {
 	a := newAuthority(t)
 	a.sign(t, "server", "localhost")
 	a.sign(t, "client", "first")
 	pool := x509.NewCertPool()
 	pool.AddCert(a.certificate)
-	pair := must[tls.Certificate](t)(tls.LoadX509KeyPair(a.file("server.pem"), a.file("server.key")))
+	pair := a.pair(t)
 	g := &gateway{}
 	address := g.serve(t, grpc.Creds(credentials.NewTLS(&tls.Config{
 		Certificates: []tls.Certificate{pair}, ClientCAs: pool,
@@ -234,7 +241,7 @@ func TestCertificatesAreReadAgainWhenTheyChange(t *testing.T) {
 func TestACertificateOfAnotherNameIsRefused(t *testing.T) {
 	a := newAuthority(t)
 	a.sign(t, "server", "localhost")
-	pair := must[tls.Certificate](t)(tls.LoadX509KeyPair(a.file("server.pem"), a.file("server.key")))
+	pair := a.pair(t)
 	g := &gateway{}
 	address := g.serve(t, grpc.Creds(credentials.NewServerTLSFromCert(&pair)))
 	client := must[*larder.Client](t)(larder.New(address, larder.WithCAFile(a.file("ca.pem")),
@@ -249,7 +256,7 @@ func TestACertificateOfAnotherNameIsRefused(t *testing.T) {
 func TestTheEnvironment(t *testing.T) {
 	a := newAuthority(t)
 	a.sign(t, "server", "localhost")
-	pair := must[tls.Certificate](t)(tls.LoadX509KeyPair(a.file("server.pem"), a.file("server.key")))
+	pair := a.pair(t)
 	g := &gateway{}
 	_, port, _ := net.SplitHostPort(g.serve(t, grpc.Creds(credentials.NewServerTLSFromCert(&pair))))
 	t.Setenv("LARDER_ENDPOINT", "localhost:"+port)

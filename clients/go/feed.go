@@ -17,7 +17,8 @@ type effect struct {
 	all   bool
 }
 
-// feed is the changes of a namespace for its near caches, from Watch and from writes of this client.
+// feed is the changes of a namespace for its near caches, from Watch and from writes of this
+// client.
 type feed struct {
 	scope *scope
 	base  time.Time

@@ -23,9 +23,9 @@ type fetch[T any] struct {
 	o      *callOptions
 }
 
-// GetOrFetch reads a value; one that is missing is computed. Of all calls in all processes that need
-// the value at the same time, one runs its loader, and the others receive its result. Without a
-// loader (nil), the origin that the server has for the namespace is asked.
+// GetOrFetch reads a value; one that is missing is computed. Of all calls in all processes that
+// need the value at the same time, one runs its loader, and the others receive its result. Without
+// a loader (nil), the origin that the server has for the namespace is asked.
 //
 // An error of the loader is returned as it is. A cache that is away, slow or full is none: the
 // loader runs, and nothing is stored. The end of ctx ends the call, and the loader with it unless

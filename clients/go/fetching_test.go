@@ -64,6 +64,37 @@ func TestALoaderThatEndsItsGoroutineIsAnError(t *testing.T) {
 	}
 }
 
+// TestWhatJoinedAReadAsksAgain: a value that was read before an invalidation is no answer to a call
+// that began after it, and only a fill says that there was none.
+func TestWhatJoinedAReadAsksAgain(t *testing.T) {
+	fake, client := lardertest.Start(t, lardertest.Config{})
+	cache, ctx := newCache[string](t, client), context.Background()
+	must[larder.Write](t)(cache.Set(ctx, "k", "v"))
+	load := func(context.Context) (string, error) { return "", errors.New("there is a value") }
+	fake.Delay(100 * time.Millisecond)
+	var all sync.WaitGroup
+	var joined atomic.Int32
+	call := func() {
+		result, err := cache.GetOrFetch(ctx, "k", load)
+		if err != nil || result.Value != "v" {
+			t.Error(result, err)
+		}
+		if result.Joined {
+			joined.Add(1)
+		}
+	}
+	all.Go(call)
+	eventually(t, "the first call", func() bool { return len(fake.Calls("GetOrFetch")) == 1 })
+	for range 10 {
+		all.Go(call)
+	}
+	all.Wait()
+	// The ten ask again, together: one of them by itself.
+	if calls := len(fake.Calls("GetOrFetch")); calls != 2 || joined.Load() != 9 {
+		t.Error(calls, "calls,", joined.Load(), "joined")
+	}
+}
+
 type contextKey struct{}
 
 func TestTheContextOfALoader(t *testing.T) {
@@ -78,7 +109,8 @@ func TestTheContextOfALoader(t *testing.T) {
 		}
 		return ctx.Value(contextKey{}).(string), nil
 	}
-	if result := must[larder.Result[string]](t)(cache.GetOrFetch(ctx, "k", load)); result.Value != "trace" {
+	result := must[larder.Result[string]](t)(cache.GetOrFetch(ctx, "k", load))
+	if result.Value != "trace" {
 		t.Fatal(result)
 	}
 }
@@ -207,7 +239,8 @@ func TestAnInvalidationEndsTheJoining(t *testing.T) {
 	<-begun
 	must[larder.Deletion](t)(cache.Delete(ctx, "k"))
 	// What began after the deletion must not have the value from before it.
-	if result := must[larder.Result[int32]](t)(cache.GetOrFetch(ctx, "k", load)); result.Value != 2 {
+	second := must[larder.Result[int32]](t)(cache.GetOrFetch(ctx, "k", load))
+	if result := second; result.Value != 2 {
 		t.Fatal(result)
 	}
 	close(release)
@@ -230,7 +263,8 @@ func TestFetchWithoutAValue(t *testing.T) {
 	if !errors.Is(err, larder.ErrNoValue) {
 		t.Fatal(err)
 	}
-	result := must[larder.Result[string]](t)(larder.Of[string](namespace).Get(context.Background(), "k"))
+	view := larder.Of[string](namespace)
+	result := must[larder.Result[string]](t)(view.Get(context.Background(), "k"))
 	if result.Outcome != larder.Negative {
 		t.Fatal(result)
 	}
@@ -238,7 +272,8 @@ func TestFetchWithoutAValue(t *testing.T) {
 
 func TestConcurrentCallsOfManyKeys(t *testing.T) {
 	server := lardertest.RunServer(t, lardertest.ServerOptions{})
-	client := must[*larder.Client](t)(larder.New(server.Target, larder.WithPreset(larder.PresetLocal)))
+	client := must[*larder.Client](t)(
+		larder.New(server.Target, larder.WithPreset(larder.PresetLocal)))
 	defer func() { _ = client.Close() }()
 	cache := newCache[string](t, client, larder.NearCache{MaxEntries: 8})
 	var all sync.WaitGroup
@@ -254,7 +289,8 @@ func TestConcurrentCallsOfManyKeys(t *testing.T) {
 					return
 				}
 				if i%10 == 0 {
-					if _, err := cache.Invalidate(ctx, larder.Targets{Keys: []string{key}}); err != nil {
+					targets := larder.Targets{Keys: []string{key}}
+					if _, err := cache.Invalidate(ctx, targets); err != nil {
 						t.Error(err)
 					}
 				}

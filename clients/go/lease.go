@@ -195,8 +195,8 @@ func (s *scope) filled(answer *larderpb.SetResponse) Write {
 	return write
 }
 
-// unfilled is the result of a fill that has failed, and the error if that is a mistake. A value over
-// the limit is none here: the loader's value is still the caller's.
+// unfilled is the result of a fill that has failed, and the error if that is a mistake. A value
+// over the limit is none here: the loader's value is still the caller's.
 func (s *scope) unfilled(err error) (Write, error) {
 	tooLarge := errors.Is(err, ErrValueTooLarge)
 	if !tooLarge && (s.raise || !isOutage(err)) {

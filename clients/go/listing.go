@@ -37,8 +37,8 @@ func listOptions(options []ListOption) (*callOptions, error) {
 	return o, o.check()
 }
 
-// ListKeys are the keys of the namespace, in no order, with those of all params. A page is asked for
-// when it is needed. After an error there are no more keys.
+// ListKeys are the keys of the namespace, in no order, with those of all params. A page is asked
+// for when it is needed. After an error there are no more keys.
 func (n *Namespace) ListKeys(
 	ctx context.Context, options ...ListOption,
 ) iter.Seq2[ListedKey, error] {

@@ -9,8 +9,8 @@ import (
 )
 
 // Loader computes a missing value. Its context has the values of the call that began the
-// computation, and ends when nothing waits for the value any more: pass it on. A loader must not ask
-// for the key that it computes: it would wait for itself.
+// computation, and ends when nothing waits for the value any more: pass it on. A loader must not
+// ask for the key that it computes: it would wait for itself.
 type Loader[T any] func(ctx context.Context) (T, error)
 
 // LoaderOf is a loader whose value says how it is cached: see [NewLoaded].

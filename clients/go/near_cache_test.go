@@ -42,7 +42,8 @@ func TestTheLeastRecentlyUsedEntriesGoFirst(t *testing.T) {
 			t.Error(key, result.Tier)
 		}
 	}
-	if result := must[larder.Result[string]](t)(cache.Get(ctx, "b")); result.Tier != larder.TierStore {
+	result := must[larder.Result[string]](t)(cache.Get(ctx, "b"))
+	if result.Tier != larder.TierStore {
 		t.Error("b", result.Tier)
 	}
 	if entries, _ := larder.NearSize(cache.Namespace); entries != 3 {
@@ -52,7 +53,8 @@ func TestTheLeastRecentlyUsedEntriesGoFirst(t *testing.T) {
 
 func TestTheNearCacheIsBoundedByBytes(t *testing.T) {
 	_, client := lardertest.Start(t, lardertest.Config{})
-	cache, ctx := newCache[string](t, client, larder.NearCache{MaxBytes: 5000}), context.Background()
+	cache := newCache[string](t, client, larder.NearCache{MaxBytes: 5000})
+	ctx := context.Background()
 	for i := range 20 {
 		key := fmt.Sprint(i)
 		must[larder.Write](t)(cache.Set(ctx, key, strings.Repeat("x", 1000)))
@@ -96,7 +98,8 @@ func TestAResetEmptiesTheNearCache(t *testing.T) {
 
 func TestASilentFeedIsNotUsed(t *testing.T) {
 	server := lardertest.RunServer(t, lardertest.ServerOptions{
-		Config: "[defaults]\nttl_jitter = 0.0\n[watch]\nheartbeat = \"200ms\"\nmax_delay = \"300ms\"\n",
+		Config: "[defaults]\nttl_jitter = 0.0\n" +
+			"[watch]\nheartbeat = \"200ms\"\nmax_delay = \"300ms\"\n",
 	})
 	client := must[*larder.Client](t)(larder.New(server.Target,
 		larder.WithCallTimeout(100*time.Millisecond)))
@@ -156,7 +159,8 @@ func TestValuesOfTheNearCacheCannotBeChanged(t *testing.T) {
 // TestNoReadIsOlderThanAnOwnWrite races reads with writes of the same client.
 func TestNoReadIsOlderThanAnOwnWrite(t *testing.T) {
 	server := lardertest.RunServer(t, lardertest.ServerOptions{})
-	client := must[*larder.Client](t)(larder.New(server.Target, larder.WithPreset(larder.PresetLocal)))
+	client := must[*larder.Client](t)(
+		larder.New(server.Target, larder.WithPreset(larder.PresetLocal)))
 	defer func() { _ = client.Close() }()
 	cache, ctx := newCache[int64](t, client, larder.NearCache{}), context.Background()
 	must[larder.Write](t)(cache.Set(ctx, "k", 0))
@@ -175,7 +179,7 @@ func TestNoReadIsOlderThanAnOwnWrite(t *testing.T) {
 				least := written.Load()
 				result, err := cache.Get(ctx, "k")
 				if err != nil || result.Value < least {
-					t.Errorf("%d after %d was written (%v, %v)", result.Value, least, result.Tier, err)
+					t.Errorf("%d after %d (%v, %v)", result.Value, least, result.Tier, err)
 					return
 				}
 			}

@@ -110,8 +110,8 @@ func WithServerName(name string) Option { return func(s *settings) { s.serverNam
 // WithPlaintextToken permits to send the token over plain text to another machine.
 func WithPlaintextToken() Option { return func(s *settings) { s.allowPlaintext = true } }
 
-// WithSchemaVersion is the version of what the program caches, 1 to 64 of `A-Za-z0-9._-`: clients of
-// two releases do not read each other's entries.
+// WithSchemaVersion is the version of what the program caches, 1 to 64 of `A-Za-z0-9._-`: clients
+// of two releases do not read each other's entries.
 func WithSchemaVersion(version string) Option {
 	return func(s *settings) { s.schemaVersion = version }
 }

@@ -37,8 +37,10 @@ type answered struct {
 	degraded bool
 }
 
-// readResult is the result of a read, with its counters. decoded is what a near cache may keep.
-func readResult[T any](s *scope, codec Codec[T], read answered) (result Result[T], encoded Encoded) {
+// readResult is the result of a read, with its counters. encoded is what a near cache may keep.
+func readResult[T any](
+	s *scope, codec Codec[T], read answered,
+) (result Result[T], encoded Encoded) {
 	result.Degraded = read.degraded
 	switch read.outcome {
 	case larderpb.Outcome_OUTCOME_HIT, larderpb.Outcome_OUTCOME_STALE:

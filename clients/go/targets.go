@@ -58,7 +58,8 @@ func parseTarget(target string) (endpoint, error) {
 	case len(addresses) == 1:
 		return endpoint{uri: "dns:///" + addresses[0], loopback: loopback}, nil
 	}
-	return endpoint{uri: listScheme + ":///" + strings.Join(addresses, ","), loopback: loopback}, nil
+	uri := listScheme + ":///" + strings.Join(addresses, ",")
+	return endpoint{uri: uri, loopback: loopback}, nil
 }
 
 func isLoopback(host string) bool {

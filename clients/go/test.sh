@@ -5,8 +5,8 @@
 #   clients/go/test.sh vet       one of them
 #   clients/go/test.sh --setup   only installs what they need
 #
-# LARDER_BIN is the server, and LARDER_CLIENT_CONTROL the control program of the conformance cases. The
-# exit code is 69 without go. LARDER_GO_RACE=false leaves out the race detector.
+# LARDER_BIN is the server, and LARDER_CLIENT_CONTROL the control program of the conformance cases.
+# The exit code is 69 without go. LARDER_GO_RACE=false leaves out the race detector.
 # shellcheck source=clients/checks.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../checks.sh"
 

@@ -89,11 +89,13 @@ func TestWhatIsReadOfOtherLanguages(t *testing.T) {
 		t.Error(count, err)
 	}
 	for kind, text := range map[larder.Kind]string{larder.KindText: "a", larder.KindJSON: "{"} {
-		if _, err := larder.Auto[nested]().Decode(larder.Encoded{Kind: kind, Text: text}); err == nil {
+		encoded := larder.Encoded{Kind: kind, Text: text}
+		if _, err := larder.Auto[nested]().Decode(encoded); err == nil {
 			t.Error(kind, "is no error")
 		}
 	}
-	if _, err := larder.Auto[any]().Decode(larder.Encoded{Kind: larder.KindJSON, Text: "1 2"}); err == nil {
+	two := larder.Encoded{Kind: larder.KindJSON, Text: "1 2"}
+	if _, err := larder.Auto[any]().Decode(two); err == nil {
 		t.Error("two documents are no error")
 	}
 	text, err := larder.Bytes().Decode(larder.Encoded{Kind: larder.KindJSON, Text: "[1]"})
@@ -107,13 +109,16 @@ func TestACodecOfAView(t *testing.T) {
 	ctx := context.Background()
 	namespace := must[*larder.Namespace](t)(client.Namespace("test"))
 	raw := larder.With(namespace, larder.Raw())
-	must[larder.Write](t)(raw.Set(ctx, "k", larder.Encoded{Kind: larder.KindJSON, Text: `{"a": 1}`}))
-	if result := must[larder.Result[larder.Encoded]](t)(raw.Get(ctx, "k")); result.Value.Text != `{"a": 1}` {
-		t.Fatal(result)
+	document := larder.Encoded{Kind: larder.KindJSON, Text: `{"a": 1}`}
+	must[larder.Write](t)(raw.Set(ctx, "k", document))
+	read := must[larder.Result[larder.Encoded]](t)(raw.Get(ctx, "k"))
+	if read.Value.Text != document.Text {
+		t.Fatal(read)
 	}
 	numbers := larder.Of[map[string]int](namespace)
-	if result := must[larder.Result[map[string]int]](t)(numbers.Get(ctx, "k")); result.Value["a"] != 1 {
-		t.Fatal(result)
+	parsed := must[larder.Result[map[string]int]](t)(numbers.Get(ctx, "k"))
+	if parsed.Value["a"] != 1 {
+		t.Fatal(parsed)
 	}
 	text := larder.Of[string](namespace)
 	result := must[larder.Result[string]](t)(text.Get(ctx, "k"))

@@ -212,7 +212,9 @@ func find(value any, path []string) (any, error) {
 }
 
 // edit replaces the container of the last step of a path.
-func edit(root any, path []string, change func(container any, step string) (any, error)) (any, error) {
+func edit(
+	root any, path []string, change func(container any, step string) (any, error),
+) (any, error) {
 	if len(path) == 1 {
 		return change(root, path[0])
 	}

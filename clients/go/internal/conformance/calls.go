@@ -99,7 +99,9 @@ func keysOf(args Fields, name string) []string {
 
 // calls are the operations of the cases.
 var calls = map[string]call{
-	"get": func(ctx context.Context, on *larder.Cache[any], args Fields, o allOptions) (any, error) {
+	"get": func(
+		ctx context.Context, on *larder.Cache[any], args Fields, o allOptions,
+	) (any, error) {
 		result, err := on.Get(ctx, keyOf(args), pick[larder.GetOption](o)...)
 		return resultAsData(result), err
 	},
@@ -120,7 +122,9 @@ var calls = map[string]call{
 		found, err := on.Has(ctx, keyOf(args), pick[larder.GetOption](o)...)
 		return Fields{"value": found}, err
 	},
-	"set": func(ctx context.Context, on *larder.Cache[any], args Fields, o allOptions) (any, error) {
+	"set": func(
+		ctx context.Context, on *larder.Cache[any], args Fields, o allOptions,
+	) (any, error) {
 		if _, ok := args["key"].(string); !ok {
 			return nil, errors.New("key is no string: it cannot be compiled")
 		}

@@ -85,8 +85,9 @@ func (r *Run) once(step Fields) error {
 func (r *Run) act(step Fields) error {
 	for kind, do := range map[string]func(Fields) error{
 		"open": r.openGate, "loading": r.loading, "loads": r.loads, "watched": r.watched,
-		"calls": r.calls, "counters": r.counters, "advance": r.advance, "connections": r.connections,
-		"fault": r.fault, "script": r.script, "server": r.server, "cancel": r.cancel,
+		"calls": r.calls, "counters": r.counters, "advance": r.advance,
+		"connections": r.connections,
+		"fault":       r.fault, "script": r.script, "server": r.server, "cancel": r.cancel,
 	} {
 		if _, ok := step[kind]; ok && step["do"] == nil {
 			return do(step)
