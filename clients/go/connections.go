@@ -245,6 +245,9 @@ func (c *connections) attempt(
 	}
 	failure := fromStatus(err, trailer)
 	c.note(used, failure.Code)
+	if failure.Code == codes.DeadlineExceeded {
+		awaitDeadline(parent)
+	}
 	switch {
 	case parent.Err() != nil:
 		return ended(parent)
@@ -252,6 +255,16 @@ func (c *connections) attempt(
 		return closedError()
 	}
 	return failure
+}
+
+// sameDeadline is how much sooner than the caller's context the server may see its deadline.
+const sameDeadline = 20 * time.Millisecond
+
+// awaitDeadline lets a context end whose deadline the server has seen first.
+func awaitDeadline(ctx context.Context) {
+	if deadline, ok := ctx.Deadline(); ok && time.Until(deadline) < sameDeadline {
+		<-ctx.Done()
+	}
 }
 
 // heard notes an answer.
