@@ -14,8 +14,43 @@ type background struct {
 	cancels map[int]context.CancelCauseFunc
 	last    int
 	closed  bool
-	// parting counts calls for which Close waits.
-	parting sync.WaitGroup
+	// parting counts what Close waits for, and idle is closed when there is nothing more.
+	parting int
+	idle    chan struct{}
+}
+
+func newBackground(limit int) *background {
+	return &background{
+		limit: limit, cancels: map[int]context.CancelCauseFunc{}, idle: make(chan struct{}),
+	}
+}
+
+// begin lets Close wait for what begins. It is false if Close waits no more.
+func (b *background) begin() bool {
+	if b.closed && b.parting == 0 {
+		return false
+	}
+	b.parting++
+	return true
+}
+
+func (b *background) done() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.parting--
+	if b.closed && b.parting == 0 {
+		close(b.idle)
+	}
+}
+
+// track lets Close wait until the function that is returned is called.
+func (b *background) track() func() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if !b.begin() {
+		return nothing
+	}
+	return b.done
 }
 
 // start runs work, unless as much as is permitted runs. The context has the values of parent.
@@ -29,9 +64,9 @@ func (b *background) start(parent context.Context, work func(context.Context)) b
 	b.last++
 	id := b.last
 	b.cancels[id] = cancel
-	b.parting.Add(1)
+	b.begin()
 	go func() {
-		defer b.parting.Done()
+		defer b.done()
 		defer func() {
 			b.mu.Lock()
 			delete(b.cancels, id)
@@ -43,13 +78,15 @@ func (b *background) start(parent context.Context, work func(context.Context)) b
 	return true
 }
 
-// part makes a call for which nothing waits but Close.
+// part makes a call for which nothing waits but Close. After that it is left out.
 func (b *background) part(parent context.Context, call func(context.Context)) {
 	b.mu.Lock()
-	b.parting.Add(1)
-	b.mu.Unlock()
+	defer b.mu.Unlock()
+	if !b.begin() {
+		return
+	}
 	go func() {
-		defer b.parting.Done()
+		defer b.done()
 		call(context.WithoutCancel(parent))
 	}()
 }
@@ -61,8 +98,11 @@ func (b *background) close(cause error) {
 	for _, cancel := range b.cancels {
 		cancel(cause)
 	}
+	if b.parting == 0 {
+		close(b.idle)
+	}
 	b.mu.Unlock()
-	b.parting.Wait()
+	<-b.idle
 }
 
 // running is what runs until it is done, its caller leaves, or the client closes.

@@ -48,9 +48,7 @@ func New(target string, options ...Option) (*Client, error) {
 				connections: connections, logger: s.logger, observer: s.observer,
 			},
 			counters: &counters{}, limits: bounds, logger: s.logger,
-			background: &background{
-				limit: s.background, cancels: map[int]context.CancelCauseFunc{},
-			},
+			background: newBackground(s.background),
 		},
 	}
 	if observer, ok := s.observer.(CountersObserver); ok {

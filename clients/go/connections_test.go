@@ -173,6 +173,31 @@ func TestCloseGivesLeasesUp(t *testing.T) {
 	}
 }
 
+func TestCloseGivesTheLeasesOfABatchUp(t *testing.T) {
+	fake, client := lardertest.Start(t, lardertest.Config{})
+	cache := newCache[string](t, client)
+	begun, block := make(chan struct{}), make(chan struct{})
+	defer close(block)
+	failed := make(chan error, 1)
+	go func() {
+		_, err := cache.GetOrFetchMany(context.Background(), []string{"a", "b"},
+			func(context.Context, []string) (map[string]string, error) {
+				close(begun)
+				<-block
+				return nil, nil
+			})
+		failed <- err
+	}()
+	<-begun
+	_ = client.Close()
+	if err := <-failed; !errors.Is(err, larder.ErrClosed) {
+		t.Error(err)
+	}
+	if calls := fake.Calls("Abandon"); len(calls) != 2 {
+		t.Fatal(calls)
+	}
+}
+
 func TestTargets(t *testing.T) {
 	for target, want := range map[string]string{
 		"localhost:1":          "dns:///localhost:1 true",

@@ -41,6 +41,8 @@ func (c *Cache[T]) GetOrFetchManyLoaded(
 		return nil, err
 	}
 	defer end()
+	// Close waits for the leases that this call gives up.
+	defer c.core.background.track()()
 	budget := c.core.limits.wait
 	if o.wait != nil {
 		budget = *o.wait
