@@ -12,7 +12,8 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../checks.sh"
 
 readonly here=$clients/go
 # The modules: the core, and those with further dependencies.
-readonly MODULES=". larderotel"
+readonly ADAPTERS="adapters/scsstore adapters/autocertcache adapters/httpcache adapters/fiberstorage"
+readonly MODULES=". larderotel $ADAPTERS"
 readonly STATICCHECK=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export LARDER_BIN=${LARDER_BIN:-$repository/target/debug/larder}
@@ -29,10 +30,11 @@ setup() {
     fi
 }
 
-# run_tests PACKAGE...: fails also if no test was run.
+# run_tests MODULE PACKAGE...: fails also if no test was run.
 run_tests() {
-    local log=$work/go-${1//[^a-z]/} code=0
-    (cd "$here" && go test -count=1 -timeout=10m "${race[@]}" -json "$@") >"$log" || code=$?
+    local module=$here/$1 log=$work/go-${1//[^a-z]/}-${2//[^a-z]/} code=0
+    shift
+    (cd "$module" && go test -count=1 -timeout=10m "${race[@]}" -json "$@") >"$log" || code=$?
     if ((code != 0)); then
         sed -nE 's/.*"Action":"output".*"Output":"(.*)"\}$/\1/p' "$log" |
             sed 's/\\n$//; s/\\t/    /g; s/\\"/"/g' | tail -n 150
@@ -45,11 +47,16 @@ run_tests() {
     ((passed > 0))
 }
 
-check_unit() { run_tests . ./lardertest ./internal/globs; }
+check_unit() { run_tests . . ./lardertest ./internal/globs; }
 
-check_conformance() { run_tests ./internal/conformance; }
+check_conformance() { run_tests . ./internal/conformance; }
 
-check_otel() { (cd "$here/larderotel" && go test -count=1 -timeout=5m ./...) && echo "1 passed"; }
+check_otel() { run_tests larderotel ./...; }
+
+check_adapters() {
+    local module
+    for module in $ADAPTERS; do run_tests "$module" ./... || return; done
+}
 
 check_vet() {
     local unformatted
@@ -74,7 +81,7 @@ case ${1-} in
 --setup) setup ;;
 '')
     setup >&2
-    run_lanes go "vet generated unit conformance otel"
+    run_lanes go "vet generated unit conformance otel adapters"
     ;;
 *)
     setup >&2
