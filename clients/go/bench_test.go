@@ -57,7 +57,7 @@ type bench[T any] struct {
 	target string
 }
 
-// cpuTime is that of this process: on a machine with other work, the time of a read says little.
+// cpuTime is that of this process: on a machine with other work, the time of a read means little.
 func cpuTime(b *testing.B) time.Duration {
 	var used syscall.Rusage
 	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &used); err != nil {

@@ -56,7 +56,7 @@ func (b *breaker) failure(trial bool) {
 	}
 }
 
-// cancelled is the end of a call that says nothing about the server: its caller has left.
+// cancelled is the end of a call that proves nothing about the server: its caller has left.
 func (b *breaker) cancelled(trial bool) {
 	if !trial {
 		return

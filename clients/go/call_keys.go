@@ -19,7 +19,7 @@ type CallKeys struct {
 	fields   []string
 }
 
-// CallKeyOptions say how calls of a function are named.
+// CallKeyOptions are how calls of a function are named.
 type CallKeyOptions struct {
 	// Name of the function, which is the key unless there is a template.
 	Name string

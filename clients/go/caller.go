@@ -60,7 +60,7 @@ type caller struct {
 	state       atomic.Int32
 
 	mu sync.Mutex
-	// outageSince is the begin of the outage; zero: there is none. away says the same.
+	// outageSince is the begin of the outage; zero: there is none. away mirrors it.
 	outageSince time.Time
 	away        atomic.Bool
 }

@@ -19,7 +19,7 @@ import (
 type KeyError struct {
 	// Path leads to it, such as `filter.owner`.
 	Path string
-	// Why says what is wrong.
+	// Why is the reason.
 	Why string
 }
 

@@ -185,7 +185,7 @@ type Cache[T any] struct {
 	codec Codec[T]
 	// codecID is equal for views that read values in the same way.
 	codecID any
-	// shares: those who read a value of the near cache may have the same one.
+	// shares: readers of a value of the near cache may have the same one.
 	shares bool
 }
 

@@ -95,7 +95,7 @@ func (c *connections) dialOptions(secure credentials.TransportCredentials) []grp
 		grpc.WithUserAgent("larder-go/" + Version),
 		grpc.WithDefaultServiceConfig(roundRobin),
 		grpc.WithDisableServiceConfig(),
-		// A method is retried or not by its arguments, which a service config cannot say.
+		// A method is retried or not by its arguments, which a service config cannot express.
 		grpc.WithDisableRetry(),
 		grpc.WithResolvers(listResolver{}),
 		grpc.WithDefaultCallOptions(grpc.MaxCallRecvMsgSize(maxReceived)),
@@ -278,7 +278,7 @@ func (l *link) heard() {
 func (c *connections) note(used *link, code codes.Code) {
 	switch code {
 	case codes.Canceled:
-		// Its caller has left: that says nothing.
+		// Its caller has left: that proves nothing.
 	case codes.DeadlineExceeded:
 		count := used.unanswered.Add(1)
 		if c.limits.maxIdle == 0 && count < deadAfter {

@@ -113,7 +113,7 @@ var ErrNoValue = errors.New("larder: there is no value")
 type ArgumentError struct {
 	// Argument is its name.
 	Argument string
-	// Why says what is wrong with it.
+	// Why is the reason.
 	Why string
 }
 
@@ -128,7 +128,7 @@ func wrong(argument, format string, values ...any) error {
 type EncodeError struct {
 	// Path is the place in the value, such as `value.total[1]`.
 	Path string
-	// Err says why.
+	// Err is the reason.
 	Err error
 }
 

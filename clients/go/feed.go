@@ -111,7 +111,7 @@ func (f *feed) take(signal watchSignal) bool {
 		f.epoch.Add(1)
 		f.ready.Store(true)
 	case signalBroken:
-		// What is there is valid again if the stream can be continued.
+		// The entries are valid again if the stream can be continued.
 		f.ready.Store(false)
 		f.epoch.Add(1)
 	case signalChange:
@@ -253,8 +253,7 @@ func (c *core) removingAll() func() {
 	return forget
 }
 
-// matcher reports which keys an effect may concern. The tags of a value that is being computed are
-// not known.
+// matcher reports which keys an effect may concern. A value that is being computed has no tags yet.
 func (e effect) matcher() func(key string) bool {
 	if e.all || len(e.tags) > 0 {
 		return func(string) bool { return true }

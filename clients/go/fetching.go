@@ -52,7 +52,7 @@ func Fetch[T any](
 	return result.Value, err
 }
 
-// GetOrFetchLoaded is GetOrFetch with a loader whose value says how it is cached.
+// GetOrFetchLoaded is GetOrFetch with a loader whose value decides how it is cached.
 func (c *Cache[T]) GetOrFetchLoaded(
 	ctx context.Context, key string, loader LoaderOf[T], options ...FetchOption,
 ) (Result[T], error) {

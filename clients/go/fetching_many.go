@@ -18,7 +18,7 @@ func (c *Cache[T]) GetOrFetchMany(
 	return c.GetOrFetchManyLoaded(ctx, keys, loader.plain(), options...)
 }
 
-// GetOrFetchManyLoaded is GetOrFetchMany with values that say how they are cached.
+// GetOrFetchManyLoaded is GetOrFetchMany with values that decide how they are cached.
 func (c *Cache[T]) GetOrFetchManyLoaded(
 	ctx context.Context, keys []string, loader ManyLoaderOf[T], options ...FetchManyOption,
 ) (map[string]Result[T], error) {

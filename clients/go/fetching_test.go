@@ -65,7 +65,7 @@ func TestALoaderThatEndsItsGoroutineIsAnError(t *testing.T) {
 }
 
 // TestWhatJoinedAReadAsksAgain: a value that was read before an invalidation is no answer to a call
-// that began after it, and only a fill says that there was none.
+// that began after it, and only a fill proves that there was none.
 func TestWhatJoinedAReadAsksAgain(t *testing.T) {
 	fake, client := lardertest.Start(t, lardertest.Config{})
 	cache, ctx := newCache[string](t, client), context.Background()
@@ -238,7 +238,7 @@ func TestAnInvalidationEndsTheJoining(t *testing.T) {
 	}()
 	<-begun
 	must[larder.Deletion](t)(cache.Delete(ctx, "k"))
-	// What began after the deletion must not have the value from before it.
+	// A call that began after the deletion must not have the value from before it.
 	second := must[larder.Result[int32]](t)(cache.GetOrFetch(ctx, "k", load))
 	if result := second; result.Value != 2 {
 		t.Fatal(result)

@@ -10,7 +10,7 @@ import (
 type flightID struct {
 	namespace string
 	entry     entryID
-	// kind tells calls apart that read differently.
+	// kind separates calls that read differently.
 	kind struct {
 		loader, consistent, maxStaleSet bool
 		maxStale, sliding               time.Duration
@@ -28,7 +28,7 @@ type flightResult struct {
 	err      error
 	panicked *PanicError
 	// lasting: it is an answer to calls that began after the computation. A value that was read or
-	// computed before an invalidation is none, and only a stored fill says that there was none.
+	// computed before an invalidation is none, and only a stored fill proves that there was none.
 	lasting bool
 }
 

@@ -12,7 +12,7 @@ import (
 
 const (
 	maxReasonBytes = 256
-	// shortestRenewal is the time between two renewals, whatever the server says.
+	// shortestRenewal is the time between two renewals, whatever the server answers.
 	shortestRenewal = 10 * time.Millisecond
 )
 

@@ -13,13 +13,13 @@ import (
 // ask for the key that it computes: it would wait for itself.
 type Loader[T any] func(ctx context.Context) (T, error)
 
-// LoaderOf is a loader whose value says how it is cached: see [NewLoaded].
+// LoaderOf is a loader whose value decides how it is cached: see [NewLoaded].
 type LoaderOf[T any] func(ctx context.Context) (Loaded[T], error)
 
 // ManyLoader computes several missing values. A key without a value stays a miss.
 type ManyLoader[T any] func(ctx context.Context, keys []string) (map[string]T, error)
 
-// ManyLoaderOf is as [ManyLoader], with values that say how they are cached.
+// ManyLoaderOf is as [ManyLoader], with values that decide how they are cached.
 type ManyLoaderOf[T any] func(ctx context.Context, keys []string) (map[string]Loaded[T], error)
 
 // Loaded is a computed value with how it is cached.

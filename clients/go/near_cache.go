@@ -12,7 +12,7 @@ type NearCache struct {
 	MaxBytes int
 	// MaxEntries is 10,000 if it is 0.
 	MaxEntries int
-	// Shared: those who read a value share it and must not change it. Otherwise a value that can be
+	// Shared: readers of a value share it and must not change it. Otherwise a value that can be
 	// changed, such as one with a pointer, a slice or a map, is decoded for each read.
 	Shared bool
 }
@@ -217,7 +217,7 @@ func (s *nearStore) keyChanged(key string) {
 func (s *nearStore) matching(concerns func(key string, tags []string) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	// The tags of a value that is on its way are not known.
+	// The tags of a value that is on its way are not there yet.
 	for read := range s.pending {
 		read.dirty = true
 	}

@@ -342,7 +342,7 @@ func nearPut[T any](c *Cache[T], pending *pendingRead, result Result[T], encoded
 		value := result.Value
 		entry.decoded = &value
 	}
-	// What the program does with the bytes that it has read must not change the entry.
+	// A program that changes the bytes that it has read must not change the entry.
 	entry.encoded = encoded.clone()
 	entry.bytes = nearEntryBytes + encoded.size() + len(pending.id.key) + len(pending.id.params)
 	c.near.keep(pending, entry)

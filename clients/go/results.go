@@ -155,7 +155,7 @@ type Invalidation struct {
 	Queued bool
 	// NamespaceInvalidated: the whole namespace is, because it has too many tags or patterns.
 	NamespaceInvalidated bool
-	// Existed says for each of the keys, in their order, whether there was an entry.
+	// Existed has for each of the keys, in their order, whether there was an entry.
 	Existed []bool
 }
 
@@ -186,7 +186,7 @@ func asDuration(d *durationpb.Duration) time.Duration {
 	return d.AsDuration()
 }
 
-// describe fills in what the server says about an entry.
+// describe fills in the facts of the server about an entry.
 func describe[T any](result *Result[T], entry *larderpb.EntryInfo) {
 	if entry == nil {
 		return

@@ -12,7 +12,9 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../checks.sh"
 
 readonly here=$clients/go
 # The modules: the core, and those with further dependencies.
-readonly ADAPTERS="adapters/scsstore adapters/autocertcache adapters/httpcache adapters/fiberstorage"
+ADAPTERS="adapters/scsstore adapters/autocertcache adapters/httpcache"
+ADAPTERS+=" adapters/fiberstorage"
+readonly ADAPTERS
 readonly MODULES=". larderotel $ADAPTERS"
 readonly STATICCHECK=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 

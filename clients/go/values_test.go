@@ -139,7 +139,7 @@ func TestCallKeys(t *testing.T) {
 		want string
 	}{
 		{[]any{"a", 1}, "{u}:a:1 map[]"},
-		// What is not clear in the text of the key is a param, too.
+		// An argument that is not clear in the text of the key is a param, too.
 		{[]any{"a:b", 1}, `{u}:a:b:1 map[x:"a:b"]`},
 		{[]any{"true", nil}, `{u}:true:null map[x:"true"]`},
 		{[]any{time.Unix(0, 0), 1.0}, `{u}:{"$datetime":"1970-01-01T00:00:00+00:00"}:1 ` +

@@ -128,7 +128,7 @@ func (w *watchState) read(message *larderpb.WatchResponse) watchSignal {
 	case *larderpb.WatchResponse_Reset_:
 		return changed(Change{Kind: ChangeReset, Cause: resetCause(event.Reset_.Reason)})
 	}
-	// An event of a later release: what it invalidates is not known.
+	// An event of a later release: what it invalidates is not clear.
 	return changed(Change{Kind: ChangeReset, Cause: "UNKNOWN"})
 }
 

@@ -240,7 +240,7 @@ func (f *Fake) enter(ctx context.Context, method string, request any) error {
 	if code == codes.OK {
 		code = codes.Unavailable
 	}
-	return failure(code, chosen.Reason, "the fake fails as it was told", nil, 0)
+	return failure(code, chosen.Reason, "the fake fails on purpose", nil, 0)
 }
 
 const path = "/larder.v1.CacheService/"

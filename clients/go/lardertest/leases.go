@@ -53,7 +53,7 @@ type holdOff struct {
 	concerns func(at place, tags []string) bool
 }
 
-// remembered is the number of ended leases whose reason is known.
+// remembered is the number of ended leases whose reason is kept.
 const remembered = 10_000
 
 // leases of the fake. The lock of the fake guards them.

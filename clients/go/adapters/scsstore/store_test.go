@@ -16,7 +16,7 @@ import (
 
 func newStore(t *testing.T) (*lardertest.Fake, *scsstore.Store) {
 	t.Helper()
-	fake, client := lardertest.Start(t, lardertest.Config{}, larder.WithPreset(larder.PresetService))
+	fake, client := lardertest.Start(t, lardertest.Config{})
 	store, err := scsstore.New(client, "sessions")
 	if err != nil {
 		t.Fatal(err)
