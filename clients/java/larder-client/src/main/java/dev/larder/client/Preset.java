@@ -15,11 +15,11 @@ public enum Preset {
   /** For functions that are frozen between calls: no pings, idle connections are replaced. */
   LAMBDA(1000, 1000, 1000, null, 240_000);
 
-  final Duration call;
-  final Duration connect;
-  final Duration waitMargin;
-  final Duration keepalive;
-  final Duration maxIdle;
+  private final Duration call;
+  private final Duration connect;
+  private final Duration waitMargin;
+  private final Duration keepalive;
+  private final Duration maxIdle;
 
   Preset(int call, int connect, int waitMargin, Integer keepalive, Integer maxIdle) {
     this.call = Duration.ofMillis(call);
@@ -27,6 +27,31 @@ public enum Preset {
     this.waitMargin = Duration.ofMillis(waitMargin);
     this.keepalive = keepalive == null ? null : Duration.ofMillis(keepalive);
     this.maxIdle = maxIdle == null ? null : Duration.ofMillis(maxIdle);
+  }
+
+  /** Time limit of a call. */
+  public Duration callTimeout() {
+    return call;
+  }
+
+  /** Time limit of a connection, and what the first call has in addition. */
+  public Duration connectTimeout() {
+    return connect;
+  }
+
+  /** What {@code getOrFetch} has in addition to its wait. */
+  public Duration waitMargin() {
+    return waitMargin;
+  }
+
+  /** Time between pings while calls run; null: none. */
+  public Duration keepalive() {
+    return keepalive;
+  }
+
+  /** Idle time after which a connection is replaced; null: none. */
+  public Duration maxIdle() {
+    return maxIdle;
   }
 
   /**
