@@ -188,6 +188,14 @@ public final class AsyncNamespace<V> {
         call -> operations.getOrFetchManyAsync(call, keys, loader, options));
   }
 
+  /** Reads several values; those that are missing are computed by the origin of the server. */
+  public <K> CompletableFuture<Map<K, Result<V>>> getOrFetchMany(
+      Iterable<K> keys, FetchOptions options) {
+    return Views.async(
+        operations.call(null),
+        call -> operations.getOrFetchManyAsync(call, keys, null, options));
+  }
+
   /** Makes entries unreachable by tag, by pattern and by key. */
   public CompletableFuture<Invalidated> invalidate(Targets targets) {
     return Views.async(operations.call(null),

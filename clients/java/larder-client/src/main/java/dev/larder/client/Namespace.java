@@ -229,6 +229,12 @@ public final class Namespace<V> {
         operations, call -> operations.getOrFetchMany(call, keys, loader::load, options));
   }
 
+  /** Reads several values; those that are missing are computed by the origin of the server. */
+  public <K> Map<K, Result<V>> getOrFetchMany(Iterable<K> keys, FetchOptions options) {
+    return Views.await(
+        operations.call(null), call -> operations.getOrFetchMany(call, keys, null, options));
+  }
+
   /**
    * Makes entries unreachable by tag, by pattern and by key.
    *

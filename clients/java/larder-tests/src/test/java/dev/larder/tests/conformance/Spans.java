@@ -1,0 +1,37 @@
+package dev.larder.tests.conformance;
+
+import io.opentelemetry.api.trace.Span;
+import io.opentelemetry.api.trace.propagation.W3CTraceContextPropagator;
+import io.opentelemetry.context.Scope;
+import io.opentelemetry.context.propagation.ContextPropagators;
+import io.opentelemetry.sdk.OpenTelemetrySdk;
+import io.opentelemetry.sdk.trace.SdkTracerProvider;
+import java.util.Map;
+
+/** Spans of the program around calls. */
+final class Spans {
+  private static final OpenTelemetrySdk SDK =
+      OpenTelemetrySdk.builder()
+          .setTracerProvider(SdkTracerProvider.builder().build())
+          .setPropagators(ContextPropagators.create(W3CTraceContextPropagator.getInstance()))
+          .buildAndRegisterGlobal();
+
+  private Spans() {}
+
+  /** Makes a call, in a span if the step wants one; its name is bound to the trace id. */
+  static <R> R in(
+      Map<String, Object> step, Map<String, Object> bound, Loaders.Waiting<R> call)
+      throws Exception {
+    String name = (String) step.get("traced");
+    if (name == null) {
+      return call.call();
+    }
+    Span span = SDK.getTracer("conformance").spanBuilder("case").startSpan();
+    try (Scope scope = span.makeCurrent()) {
+      bound.put(name, span.getSpanContext().getTraceId());
+      return call.call();
+    } finally {
+      span.end();
+    }
+  }
+}
