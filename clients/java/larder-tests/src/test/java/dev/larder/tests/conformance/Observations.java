@@ -34,7 +34,7 @@ final class Observations {
     } else if (step.containsKey("loads")) {
       loads(step);
     } else if (step.containsKey("calls")) {
-      calls(Grammar.map(step.get("calls")));
+      calls(step);
     } else if (step.containsKey("watched")) {
       watched(step);
     } else if (step.containsKey("counters")) {
@@ -74,11 +74,14 @@ final class Observations {
                 Grammar.match(keys, loaders.get(name).keys, "keys of " + name, bound));
   }
 
-  private void calls(Map<String, Object> expected) {
+  private void calls(Map<String, Object> step) {
+    Map<String, Object> expected = Grammar.map(step.get("calls"));
     Map<String, Object> arguments =
         expected.containsKey("method") ? Map.of("method", expected.get("method")) : Map.of();
     Map<String, Object> found = Grammar.map(place.command("calls", arguments));
     List<Object> calls = Grammar.list(found.get("calls"));
+    Grammar.map(step.get("bind"))
+        .forEach((name, field) -> bound.put(name, found.get((String) field)));
     if (expected.containsKey("count")) {
       Grammar.match(expected.get("count"), found.get("count"), "calls", bound);
     }
