@@ -88,7 +88,10 @@ public final class FakeLarder {
         });
   }
 
-  /** Targets in a namespace that an event of the business invalidates. */
+  /**
+   * Targets in a namespace that an event of the business invalidates. An IllegalArgumentException of
+   * the function is INVALID_ARGUMENT.
+   */
   public FakeLarder event(
       String name, String namespace, Function<Map<String, String>, Targets> targets) {
     return locked(
@@ -240,7 +243,12 @@ public final class FakeLarder {
     if (event == null) {
       return List.of();
     }
-    Targets selected = event.targets().apply(target.getAttributesMap());
+    Targets selected;
+    try {
+      selected = event.targets().apply(target.getAttributesMap());
+    } catch (IllegalArgumentException error) {
+      throw FakeChecks.invalid("event.attributes", error.getMessage());
+    }
     List<Target> all = new ArrayList<>();
     if (!selected.tags().isEmpty()) {
       TagTarget.Builder tags = TagTarget.newBuilder().setNamespace(event.namespace());

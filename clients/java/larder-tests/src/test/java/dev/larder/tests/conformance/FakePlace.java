@@ -39,8 +39,15 @@ final class FakePlace implements Place {
             fake.namespace(name, settings(all));
           }
         });
-    fake.event("user_changed", "events", user -> Targets.tags("user-" + user.get("user")));
-    fake.event("user_moved", "events", user -> Targets.globs(user.get("user") + ":*"));
+    fake.event("user_changed", "events", event -> Targets.tags("user-" + user(event)));
+    fake.event("user_moved", "events", event -> Targets.globs(user(event) + ":*"));
+  }
+
+  private static String user(Map<String, String> attributes) {
+    if (!attributes.containsKey("user")) {
+      throw new IllegalArgumentException("user: is needed");
+    }
+    return attributes.get("user");
   }
 
   private static FakeNamespace settings(Map<String, Object> given) {

@@ -50,7 +50,8 @@ final class Spans {
       return call.call();
     }
     Span span = SDK.getTracer("conformance").spanBuilder("case").startSpan();
-    try (@SuppressWarnings("try") Scope scope = span.makeCurrent()) {
+    try (Scope scope = span.makeCurrent()) {
+      assert scope != null;
       bound.put(name, span.getSpanContext().getTraceId());
       return call.call();
     } finally {
