@@ -5,8 +5,8 @@
 #   clients/java/test.sh conformance    one of them
 #   clients/java/test.sh --setup        only builds and installs what they need
 #
-# LARDER_BIN is the server, and LARDER_CLIENT_CONTROL the control program of the conformance cases. The
-# exit code is 69 without a JDK and Maven.
+# LARDER_BIN is the server, and LARDER_CLIENT_CONTROL the control program of the conformance cases.
+# The exit code is 69 without a JDK and Maven.
 # shellcheck source=clients/checks.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../checks.sh"
 
@@ -55,7 +55,9 @@ setup() {
     once "$INSTALLED/java" "${inputs[@]}" -- install_all
 }
 
-check_unit() { counted surefire:test -pl larder-client,larder-tests -Dtest='!Conformance*,!Matrix*'; }
+check_unit() {
+    counted surefire:test -pl larder-client,larder-tests -Dtest='!Conformance*,!Matrix*'
+}
 
 check_conformance() { counted surefire:test -pl larder-tests -Dtest='ConformanceTest'; }
 

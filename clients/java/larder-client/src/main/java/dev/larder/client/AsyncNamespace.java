@@ -10,8 +10,8 @@ import java.util.concurrent.CompletableFuture;
 
 /**
  * The calls of a {@link Namespace} with futures. To cancel a future cancels its call. Futures are
- * completed in threads of the client, which must not be blocked. Arguments that are wrong are thrown
- * at once.
+ * completed in threads of the client, which must not be blocked. Arguments that are wrong are
+ * thrown at once.
  */
 public final class AsyncNamespace<V> {
   private final String name;
@@ -158,9 +158,10 @@ public final class AsyncNamespace<V> {
   }
 
   /**
-   * Reads a value; one that is missing is computed. Of all calls in all processes that need the value
-   * at the same time, one runs its loader, and the others receive its result. An error of the loader
-   * is that of the future. A cache that is away is none: the loader runs, and nothing is stored.
+   * Reads a value; one that is missing is computed. Of all calls in all processes that need the
+   * value at the same time, one runs its loader, and the others receive its result. An error of the
+   * loader is that of the future. A cache that is away is none: the loader runs, and nothing is
+   * stored.
    */
   public CompletableFuture<Result<V>> getOrFetch(
       Key key, AsyncLoader<V> loader, FetchOptions options) {

@@ -59,8 +59,8 @@ public final class Codecs {
   }
 
   /**
-   * Text as text, bytes ({@code byte[]}) as bytes, everything else as JSON. The default. JSON of the
-   * type Object is read as Map, List, String, Boolean, Double, and Integer, Long or BigInteger.
+   * Text as text, bytes ({@code byte[]}) as bytes, everything else as JSON. The default. JSON of
+   * the type Object is read as Map, List, String, Boolean, Double, and Integer, Long or BigInteger.
    */
   public static <V> Codec<V> auto(Class<V> type) {
     return new AutoCodec<>(type, JsonText.MAPPER);

@@ -14,8 +14,8 @@ import java.util.Objects;
 import java.util.concurrent.CompletableFuture;
 
 /**
- * A client of Larder. A process has one. It connects at the first call. All methods can be called by
- * several threads, also virtual ones.
+ * A client of Larder. A process has one. It connects at the first call. All methods can be called
+ * by several threads, also virtual ones.
  */
 public final class LarderClient implements AutoCloseable {
   static {
@@ -120,8 +120,8 @@ public final class LarderClient implements AutoCloseable {
     private Builder() {}
 
     /**
-     * {@code host:port}, {@code dns:///host:port}, {@code unix:path}, or several addresses separated
-     * by commas. {@code LARDER_ENDPOINT}, else {@code 127.0.0.1:50051}.
+     * {@code host:port}, {@code dns:///host:port}, {@code unix:path}, or several addresses
+     * separated by commas. {@code LARDER_ENDPOINT}, else {@code 127.0.0.1:50051}.
      */
     public Builder target(String target) {
       settings.target = target;
@@ -269,8 +269,8 @@ public final class LarderClient implements AutoCloseable {
     /**
      * The client. It does not connect yet.
      *
-     * @throws IllegalArgumentException if an option is wrong, or if a token would be sent over plain
-     *     text to another machine
+     * @throws IllegalArgumentException if an option is wrong, or if a token would be sent over
+     *     plain text to another machine
      */
     public LarderClient build() {
       return new LarderClient(settings);

@@ -9,8 +9,8 @@ import java.util.Map;
 import java.util.Optional;
 
 /**
- * A namespace: a logical cache with its own defaults. Handles are cheap; all of one client share its
- * connections. Made by {@link LarderClient#namespace}. An interrupted thread leaves a call with
+ * A namespace: a logical cache with its own defaults. Handles are cheap; all of one client share
+ * its connections. Made by {@link LarderClient#namespace}. An interrupted thread leaves a call with
  * {@link CancelledException}.
  */
 public final class Namespace<V> {
@@ -182,14 +182,15 @@ public final class Namespace<V> {
   }
 
   /**
-   * Reads a value; one that is missing is computed. Of all calls in all processes that need the value
-   * at the same time, one runs its loader, in its own thread, and the others receive its result.
+   * Reads a value; one that is missing is computed. Of all calls in all processes that need the
+   * value at the same time, one runs its loader, in its own thread, and the others receive its
+   * result.
    *
-   * <p>A loader must not ask for the key that it computes: it would wait for itself. The refresh of a
-   * stale value runs it in a thread of the client.
+   * <p>A loader must not ask for the key that it computes: it would wait for itself. The refresh of
+   * a stale value runs it in a thread of the client.
    *
-   * @throws X the error of the loader, as it is. A cache that is away, slow or full is none: the loader
-   *     runs, and nothing is stored
+   * @throws X the error of the loader, as it is. A cache that is away, slow or full is none: the
+   *     loader runs, and nothing is stored
    * @throws CancelledException if the thread is interrupted, which stays so
    */
   public <X extends Exception> Result<V> getOrFetch(
@@ -218,8 +219,8 @@ public final class Namespace<V> {
   }
 
   /**
-   * Reads several values; the loader computes those that are missing, together. A key without a value
-   * in its answer is a miss.
+   * Reads several values; the loader computes those that are missing, together. A key without a
+   * value in its answer is a miss.
    *
    * @param keys of the type String or {@link Key}
    */

@@ -6,7 +6,8 @@ import java.util.List;
 /**
  * Options of writes. The methods return a new object. At most one condition can be set.
  *
- * @param ttl how long the value is fresh; null: the handle's, else the server's; zero: it is deleted
+ * @param ttl how long the value is fresh; null: the handle's, else the server's; zero: it is
+ *     deleted
  * @param tags stored with the value, in addition to those of the handle
  * @param condition when to store; null: always
  * @param version the version of the condition VERSION

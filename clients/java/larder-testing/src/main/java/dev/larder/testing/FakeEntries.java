@@ -59,6 +59,7 @@ final class FakeEntries {
         request.hasMaxStale() ? Times.fromWire(request.getMaxStale()) : Double.MAX_VALUE;
     boolean usable =
         found != null
+            && found.served()
             && (found.fresh() || store.now() - found.entry().freshUntil < maxStale);
     if (!usable) {
       fake.count(place.namespace(), "misses");
@@ -68,8 +69,8 @@ final class FakeEntries {
     if (found.fresh() && touch != null) {
       FakeNamespace settings = store.settings(place.namespace());
       double latest = entry.writtenAt + Times.ms(settings.maxTtl());
-      entry.freshUntil = Math.max(entry.freshUntil, Math.min(store.now() + touch, latest));
-      entry.staleUntil = entry.freshUntil + Times.ms(settings.stale());
+      double until = Math.max(entry.freshUntil, Math.min(store.now() + touch, latest));
+      store.fresh(place, entry, until);
     }
     boolean same = request.getIfVersionNot().equals(entry.version);
     answer.setEntry(store.info(entry)).setNotModified(same);
@@ -181,8 +182,7 @@ final class FakeEntries {
     FakeNamespace settings = store.settings(place.namespace());
     double given = ttl == null ? Times.ms(settings.ttl()) : ttl;
     double applied = Math.min(given, Times.ms(settings.maxTtl()));
-    entry.freshUntil = store.now() + applied;
-    entry.staleUntil = entry.freshUntil + Times.ms(settings.stale());
+    store.fresh(place, entry, store.now() + applied);
     return TouchResponse.newBuilder().setFound(true).setTtl(Times.toWire(applied)).build();
   }
 

@@ -128,7 +128,8 @@ final class FakeFetches {
       if (store.settings(place.namespace()).origin() != null) {
         return originAnswer(answer, stale);
       }
-      return missing(answer, stale, waited);
+      boolean served = stale != null && found.served();
+      return missing(answer, stale, served, waited);
     }
 
     private Found stale(Hit found) {
@@ -143,7 +144,7 @@ final class FakeFetches {
     }
 
     private GetOrFetchResponse missing(
-        GetOrFetchResponse.Builder answer, Found stale, boolean waited) {
+        GetOrFetchResponse.Builder answer, Found stale, boolean served, boolean waited) {
       Backoff backoff = fake.leases.backoff(place);
       if (backoff != null) {
         answer.setFetchStatus(FetchStatus.FETCH_STATUS_FAILED).setCause(backoff.cause());
@@ -164,7 +165,7 @@ final class FakeFetches {
         }
         return answer.setLease(lease).build();
       }
-      if (stale != null) {
+      if (served) {
         fake.count(place.namespace(), "stale");
         answer.setFetchStatus(FetchStatus.FETCH_STATUS_REFRESHING);
         return answer.setFound(stale).build();
@@ -192,7 +193,7 @@ final class FakeFetches {
                 : Values.toWire(Codecs.auto(Object.class).encode(computed));
         Entry entry = store.put(place, value, null, java.util.List.of());
         fake.changed(place, Lost.SUPERSEDED);
-        Found.Builder found = store.found(new Hit(entry, true)).toBuilder();
+        Found.Builder found = store.found(new Hit(entry, true, true)).toBuilder();
         found.getEntryBuilder().setTier(Tier.TIER_ORIGIN);
         return answer
             .setFound(found)

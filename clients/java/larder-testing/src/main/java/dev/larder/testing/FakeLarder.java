@@ -28,8 +28,8 @@ import larder.v1.CacheServiceOuterClass.Target;
 import larder.v1.CacheServiceOuterClass.WatchResponse;
 
 /**
- * Larder in this process, for unit tests: {@code new FakeLarder().client()}. It has a clock to advance
- * and failures to switch on. Several clients can share one.
+ * Larder in this process, for unit tests: {@code new FakeLarder().client()}. It has a clock to
+ * advance and failures to switch on. Several clients can share one.
  */
 public final class FakeLarder {
   /** Calls that are kept. */
@@ -89,8 +89,8 @@ public final class FakeLarder {
   }
 
   /**
-   * Targets in a namespace that an event of the business invalidates. An IllegalArgumentException of
-   * the function is INVALID_ARGUMENT.
+   * Targets in a namespace that an event of the business invalidates. An IllegalArgumentException
+   * of the function is INVALID_ARGUMENT.
    */
   public FakeLarder event(
       String name, String namespace, Function<Map<String, String>, Targets> targets) {

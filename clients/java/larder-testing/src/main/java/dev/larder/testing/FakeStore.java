@@ -37,11 +37,16 @@ final class FakeStore {
     List<String> tags;
     double writtenAt;
     double freshUntil;
+
+    /** Until then a read returns it. */
     double staleUntil;
+
+    /** Until then it is the substitute of a value whose computation fails. */
+    double keptUntil;
   }
 
-  /** An entry within its TTL or its stale window. */
-  record Hit(Entry entry, boolean fresh) {}
+  /** An entry within its TTL or one of its windows; {@code served}: a read returns it. */
+  record Hit(Entry entry, boolean fresh, boolean served) {}
 
   static byte[] random(int bytes) {
     byte[] random = new byte[bytes];
@@ -68,10 +73,10 @@ final class FakeStore {
       return null;
     }
     if (now() < entry.freshUntil) {
-      return new Hit(entry, true);
+      return new Hit(entry, true, true);
     }
-    if (now() < entry.staleUntil) {
-      return new Hit(entry, false);
+    if (now() < entry.keptUntil) {
+      return new Hit(entry, false, now() < entry.staleUntil);
     }
     entries.remove(place);
     return null;
@@ -91,10 +96,18 @@ final class FakeStore {
     entry.version = HexFormat.of().formatHex(random(8));
     entry.tags = List.copyOf(new TreeSet<>(tags));
     entry.writtenAt = now();
-    entry.freshUntil = entry.writtenAt + Math.min(given, Times.ms(settings.maxTtl()));
-    entry.staleUntil = entry.freshUntil + Times.ms(settings.stale());
+    fresh(place, entry, entry.writtenAt + Math.min(given, Times.ms(settings.maxTtl())));
     entries.put(place, entry);
     return entry;
+  }
+
+  /** Makes an entry fresh until a time. */
+  void fresh(Place place, Entry entry, double until) {
+    FakeNamespace settings = settings(place.namespace());
+    entry.freshUntil = until;
+    entry.staleUntil = until + Times.ms(settings.stale());
+    double error = until + Times.ms(settings.staleIfError());
+    entry.keptUntil = Math.max(entry.staleUntil, error);
   }
 
   /** The places of a namespace with an entry. */

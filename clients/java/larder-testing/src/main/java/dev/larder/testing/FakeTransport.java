@@ -51,9 +51,15 @@ import larder.v1.CacheServiceOuterClass.WindowStats;
 final class FakeTransport implements Transport {
   private final FakeLarder fake;
   private volatile boolean closed;
+  private volatile String version;
 
   FakeTransport(FakeLarder fake) {
     this.fake = fake;
+  }
+
+  @Override
+  public void schemaVersion(String version) {
+    this.version = version;
   }
 
   @Override
@@ -86,7 +92,8 @@ final class FakeTransport implements Transport {
     entered(method.getBareMethodName(), (Message) request)
         .thenCompose(
             ignored ->
-                fake.locked(() -> handle(method.getBareMethodName(), (Message) request, ending)))
+                fake.locked(
+                    () -> handle(method.getBareMethodName(), versioned(request), ending)))
         // An answer comes from another thread, as that of a server.
         .whenCompleteAsync(
             (answer, error) -> {
@@ -97,6 +104,13 @@ final class FakeTransport implements Transport {
               }
             });
     return result;
+  }
+
+  private Message versioned(Object request) {
+    String own = version;
+    return own == null
+        ? (Message) request
+        : SchemaVersions.apply((Message) request, own);
   }
 
   private static RuntimeException error(Code code, String message, String reason) {

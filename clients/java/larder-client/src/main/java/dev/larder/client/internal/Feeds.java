@@ -9,8 +9,8 @@ import java.util.function.Supplier;
 
 /**
  * The feeds of a client by namespace: there are some only for namespaces with near caches. Calls
- * that change entries make near caches forget what they concern before and after, so that no read of
- * this process returns or keeps what was there.
+ * that change entries make near caches forget what they concern before and after, so that no read
+ * of this process returns or keeps what was there.
  */
 final class Feeds {
   private final Map<String, Feed> feeds = new ConcurrentHashMap<>();

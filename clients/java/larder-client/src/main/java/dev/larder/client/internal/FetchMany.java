@@ -21,7 +21,6 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
 import larder.v1.CacheServiceOuterClass.BatchGetOrFetchRequest;
 import larder.v1.CacheServiceOuterClass.BatchGetOrFetchResult;
-import larder.v1.CacheServiceOuterClass.BatchSetRequest;
 import larder.v1.CacheServiceOuterClass.FetchError;
 import larder.v1.CacheServiceOuterClass.GetOrFetchResponse;
 import larder.v1.CacheServiceOuterClass.Lease;
@@ -36,12 +35,9 @@ final class FetchMany<K, V> {
   }
 
   /** A key that is missing: its lease, or why its value is not stored. */
-  private record Missing<K, V>(
-      K key, HeldLease<V> lease, NotStored why, Result<V> stale) {}
+  record Missing<K, V>(K key, HeldLease<V> lease, NotStored why, Result<V> stale) {}
 
   private record Wanted<K>(K key, Address address) {}
-
-  private record Item<K, V>(K key, HeldLease<V> lease, HeldLease.Fill fill) {}
 
   private final Scope<V> scope;
   private final Call call;
@@ -291,7 +287,7 @@ final class FetchMany<K, V> {
           if (error != null) {
             return failed(missing, own, error, into);
           }
-          return new Fills(missing, values, context, own)
+          return new Fills<>(scope, missing, values, context, options, own.detached())
               .store()
               .thenAccept(stored -> finish(missing, values, context, stored, into));
         });
@@ -334,113 +330,6 @@ final class FetchMany<K, V> {
           one.key(),
           Results.loaded(
               values.get(one.key()), result, context.tags(), result.degraded(), error));
-    }
-  }
-
-  /** The fills of one computation. */
-  private final class Fills {
-    private final List<Missing<K, V>> missing;
-    private final Map<K, ? extends V> values;
-    private final LoadContext context;
-    private final Call own;
-    private final Map<K, WriteResult> stored = new HashMap<>();
-
-    Fills(
-        List<Missing<K, V>> missing,
-        Map<K, ? extends V> values,
-        LoadContext context,
-        Call own) {
-      this.missing = missing;
-      this.values = values;
-      this.context = context;
-      this.own = own.detached();
-    }
-
-    CompletableFuture<Map<K, WriteResult>> store() {
-      List<List<Item<K, V>>> parts = new ArrayList<>();
-      List<Item<K, V>> part = new ArrayList<>();
-      int bytes = 0;
-      for (Missing<K, V> one : missing) {
-        Item<K, V> item = item(one);
-        if (item == null) {
-          continue;
-        }
-        int size = Values.size(item.fill().request().getValue()) + Writes.ITEM_BYTES;
-        boolean full = part.size() == Scope.BATCH_KEYS || bytes + size > Writes.BATCH_BYTES;
-        if (full && !part.isEmpty()) {
-          parts.add(part);
-          part = new ArrayList<>();
-          bytes = 0;
-        }
-        part.add(item);
-        bytes += size;
-      }
-      if (!part.isEmpty()) {
-        parts.add(part);
-      }
-      CompletableFuture<Void> done = CompletableFuture.completedFuture(null);
-      for (List<Item<K, V>> items : parts) {
-        done = done.thenCompose(ignored -> fill(items));
-      }
-      return done.<Map<K, WriteResult>>thenApply(ignored -> stored)
-          .whenComplete(
-              (value, error) ->
-                  missing.forEach(
-                      one -> {
-                        if (one.lease() != null) {
-                          one.lease().release();
-                        }
-                      }));
-    }
-
-    private Item<K, V> item(Missing<K, V> one) {
-      if (one.lease() == null) {
-        return null;
-      }
-      if (!values.containsKey(one.key())) {
-        one.lease().passOn();
-        return null;
-      }
-      HeldLease.Fill fill = one.lease().fill(values.get(one.key()), context, options);
-      if (fill.request() == null) {
-        stored.put(one.key(), one.lease().refuse(fill));
-        return null;
-      }
-      return new Item<>(one.key(), one.lease(), fill);
-    }
-
-    private CompletableFuture<Void> fill(List<Item<K, V>> items) {
-      BatchSetRequest.Builder request = BatchSetRequest.newBuilder();
-      items.forEach(item -> request.addItems(item.fill().request()));
-      CallSpec spec = scope.spec(own, (java.time.Duration) null, false, false);
-      return Futures.then(
-          Feeds.changing(
-              scope,
-              feed -> items.forEach(item -> feed.keyChanged(item.fill().request().getKey())),
-              () -> scope.core.caller.unary(Rpcs.BATCH_SET, request.build(), spec)),
-          (answer, error) -> {
-            if (error == null) {
-              for (int index = 0; index < items.size(); index++) {
-                stored.put(
-                    items.get(index).key(),
-                    HeldLease.filled(scope, answer.getResults(index)));
-              }
-              return CompletableFuture.completedFuture(null);
-            }
-            if (items.size() > 1 && !scope.failsOpen(error)) {
-              // One item that is wrong fails a batch, so that each is tried alone.
-              CompletableFuture<Void> done = CompletableFuture.completedFuture(null);
-              for (Item<K, V> item : items) {
-                done = done.thenCompose(ignored -> fill(List.of(item)));
-              }
-              return done;
-            }
-            for (Item<K, V> item : items) {
-              item.lease().passOn();
-              stored.put(item.key(), HeldLease.unfilled(scope, error));
-            }
-            return CompletableFuture.completedFuture(null);
-          });
     }
   }
 }

@@ -244,7 +244,7 @@ final class GrpcTransport implements Transport {
     private final Sink<R> sink;
     private Link link;
     private volatile ClientCall<?, R> call;
-    private Runnable forget = () -> {};
+    private volatile Runnable forget = () -> {};
 
     Running(Cancellation cancellation, Sink<R> sink) {
       this.cancellation = cancellation;
@@ -254,10 +254,11 @@ final class GrpcTransport implements Transport {
     <Q> void begin(ClientCall<Q, R> started, Q request, Metadata headers, int messages) {
       call = started;
       started.start(this, headers);
-      forget = cancellation.onCancel(() -> started.cancel("cancelled by the caller", null));
       started.sendMessage(request);
       started.halfClose();
       started.request(messages);
+      // A call that is cancelled before it is sent would refuse the message.
+      forget = cancellation.onCancel(() -> started.cancel("cancelled by the caller", null));
     }
 
     @Override

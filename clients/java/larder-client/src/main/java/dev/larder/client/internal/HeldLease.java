@@ -80,7 +80,8 @@ final class HeldLease<V> {
         .whenComplete(
             (answer, error) -> {
               double next = expiresIn;
-              // After an error the lease may still be held: the next renewal, or the fill, finds out.
+              // After an error the lease may still be held: the next renewal, or the fill, finds
+              // out.
               if (error == null) {
                 switch (answer.getResult()) {
                   case RENEW_RESULT_LEASE_LOST -> lost = Reason.LEASE_LOST;

@@ -57,6 +57,7 @@ public final class Session {
           settings.observer == null && settings.telemetry
               ? Telemetry.find()
               : settings.observer;
+      transport.schemaVersion(settings.schemaVersion);
       if (observer != null) {
         observer.counters(counters::snapshot);
       }

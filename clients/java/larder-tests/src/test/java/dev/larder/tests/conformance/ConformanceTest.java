@@ -21,8 +21,8 @@ import org.junit.jupiter.api.TestFactory;
  * blocking and with the asynchronous interface.
  *
  * <p>{@code LARDER_BIN} and {@code LARDER_CLIENT_CONTROL} name the programs, and {@code
- * LARDER_CONFORMANCE_STORE} the store, {@code memory} or {@code redis}. {@code larder.case} names one
- * case.
+ * LARDER_CONFORMANCE_STORE} the store, {@code memory} or {@code redis}. {@code larder.case} names
+ * one case.
  */
 class ConformanceTest {
   private static final List<String> CLIENT =

@@ -59,7 +59,8 @@ final class FakePlace implements Place {
           switch (each.getKey()) {
             case "ttl" -> made.ttl(time);
             case "max_ttl" -> made.maxTtl(time);
-            case "stale_while_revalidate", "stale_if_error" -> made.stale(time);
+            case "stale_while_revalidate" -> made.stale(time);
+            case "stale_if_error" -> made.staleIfError(time);
             case "lease_ttl" -> made.leaseTtl(time);
             case "lease_wait" -> made.leaseWait(time);
             case "abandon_backoff" -> made.backoff(time);

@@ -19,8 +19,8 @@ import org.junit.jupiter.api.TestFactory;
 
 /**
  * Values that other languages read, and values that other languages have written. {@code
- * clients/conformance/matrix.sh} runs it, first with {@code LARDER_MATRIX=write} and then with {@code
- * read}.
+ * clients/conformance/matrix.sh} runs it, first with {@code LARDER_MATRIX=write} and then with
+ * {@code read}.
  */
 class MatrixTest {
   private static List<Object> rows() throws IOException {
