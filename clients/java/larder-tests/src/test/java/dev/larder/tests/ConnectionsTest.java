@@ -187,8 +187,8 @@ class ConnectionsTest {
 
   @Test
   void severalAddressesShareTheCalls() throws Exception {
-    try (LarderServer other = LarderServer.start();
-        LarderClient one = to(server).build();
+    LarderServer other = LarderServer.start();
+    try (LarderClient one = to(server).build();
         LarderClient two = to(other).build();
         LarderClient both =
             LarderClient.builder()

@@ -286,9 +286,11 @@ final class CaseRun {
       }
     }
     CompletableFuture<Object> done = new CompletableFuture<>();
+    CountDownLatch begun = new CountDownLatch(1);
     Thread thread =
         new Thread(
             () -> {
+              begun.countDown();
               try {
                 done.complete(Data.of(Spans.in(step, bound, () -> blockingCall(step))));
               } catch (Throwable error) {
@@ -298,6 +300,12 @@ final class CaseRun {
             "call");
     thread.setDaemon(true);
     thread.start();
+    try {
+      // On a busy machine a thread may begin late, and the case would go on without it.
+      begun.await();
+    } catch (InterruptedException error) {
+      Thread.currentThread().interrupt();
+    }
     return new Task(done, thread::interrupt);
   }
 
