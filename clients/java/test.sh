@@ -73,7 +73,8 @@ case ${1-} in
 --setup) setup ;;
 '')
     setup >&2
-    run_lanes java "generated unit package" conformance
+    # One after another: they share the folders of Maven.
+    run_lanes java "generated unit package conformance"
     ;;
 *)
     setup >&2
