@@ -16,7 +16,7 @@ public class EncodeException extends IllegalArgumentException {
     this.path = path;
   }
 
-  /** The place in the value; empty if it is not known. */
+  /** The place in the value; empty if there is none. */
   public String path() {
     return path;
   }

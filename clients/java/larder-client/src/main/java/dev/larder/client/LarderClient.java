@@ -140,7 +140,7 @@ public final class LarderClient implements AutoCloseable {
       return this;
     }
 
-    /** What calls do at an outage: {@link OnError#OPEN}. */
+    /** The behaviour of calls at an outage: {@link OnError#OPEN}. */
     public Builder onError(OnError onError) {
       settings.onError = Objects.requireNonNull(onError, "onError: must not be null");
       return this;
@@ -218,7 +218,7 @@ public final class LarderClient implements AutoCloseable {
       return this;
     }
 
-    /** What {@code getOrFetch} has in addition to its wait. */
+    /** The time that {@code getOrFetch} has in addition to its wait. */
     public Builder waitMargin(Duration margin) {
       settings.waitMargin = margin;
       return this;

@@ -1,6 +1,6 @@
 package dev.larder.client;
 
-/** What calls do at an outage: the cache is away, slow or full. */
+/** The behaviour of calls at an outage: the cache is away, slow or full. */
 public enum OnError {
   /** Reads and writes go on without the cache; deletions, invalidations and increments throw. */
   OPEN,

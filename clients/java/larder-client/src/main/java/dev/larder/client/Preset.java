@@ -39,7 +39,7 @@ public enum Preset {
     return connect;
   }
 
-  /** What {@code getOrFetch} has in addition to its wait. */
+  /** The time that {@code getOrFetch} has in addition to its wait. */
   public Duration waitMargin() {
     return waitMargin;
   }

@@ -91,7 +91,7 @@ public sealed interface Result<V> {
   }
 
   /**
-   * What every result has. Absent facts are null.
+   * The facts that every result has. Absent facts are null.
    *
    * @param version version of the value; empty if it is not in the store
    * @param age time since the value was written

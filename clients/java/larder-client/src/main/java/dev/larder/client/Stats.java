@@ -28,7 +28,7 @@ public record Stats(
    * @param total events since the counting began
    * @param lastHour events of the last hour
    * @param lastDay events of the last 24 hours
-   * @param keys number of entries; 0 if it is not known
+   * @param keys number of entries; 0 if the server does not have it
    * @param bytes memory of the entries in the store
    */
   public record OfNamespace(

@@ -186,7 +186,7 @@ public final class FakeLarder {
     return degraded;
   }
 
-  /** What happens to a call before it is handled. */
+  /** The delay and the failure of a call before it is handled. */
   record Entering(double delay, FakeFailure failure) {}
 
   Entering enter(String method, Message request) {

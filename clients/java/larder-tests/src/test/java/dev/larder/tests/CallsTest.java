@@ -43,7 +43,7 @@ import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
 import org.junit.jupiter.api.Test;
 
-/** What the conformance cases do not know of: types and threads of Java. */
+/** Types and threads of Java, which the conformance cases do not have. */
 class CallsTest {
   private static LarderServer server;
   private static LarderClient client;

@@ -4,7 +4,7 @@ import dev.larder.client.LarderClient;
 import java.util.function.BiFunction;
 import java.util.function.Function;
 
-/** What modules of this library may do that programs may not. */
+/** Access of the modules of this library to parts that programs must not use. */
 public final class Access {
   private static volatile BiFunction<LarderClient.Builder, Transport, LarderClient> build;
   private static volatile Function<LarderClient, Session> session;

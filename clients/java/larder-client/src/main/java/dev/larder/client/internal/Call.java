@@ -3,7 +3,7 @@ package dev.larder.client.internal;
 import java.util.concurrent.Executor;
 
 /**
- * What one call of the program brings with it.
+ * The context of one call of the program.
  *
  * @param cancellation ends what is done for it
  * @param parent context of the caller for the observer; null: none

@@ -179,21 +179,21 @@ final class Caller {
         end(null);
         return CompletableFuture.completedFuture(answer);
       }
-      if (!(error instanceof LarderException known) || spec.call().cancellation().isCancelled()) {
+      if (!(error instanceof LarderException failure) || spec.call().cancellation().isCancelled()) {
         return left(error);
       }
-      if (!renewed && known.code() == Code.UNAUTHENTICATED && transport.renewsToken()) {
+      if (!renewed && failure.code() == Code.UNAUTHENTICATED && transport.renewsToken()) {
         renewed = true;
         return attempt();
       }
-      Optional<Double> delay = retryDelay(known);
+      Optional<Double> delay = retryDelay(failure);
       if (delay.isPresent() && Times.now() - started + delay.get() < spec.timeout()) {
         spec.count().add(Name.RETRIES);
         return Futures.then(
             timer.sleep(delay.get(), spec.call().cancellation()),
             (slept, reason) -> reason == null ? attempt() : left(reason));
       }
-      failed(known, spec, trial);
+      failed(failure, spec, trial);
       end(error);
       return Futures.failed(error);
     }

@@ -2,7 +2,7 @@ package dev.larder.client.internal;
 
 import java.util.concurrent.Executor;
 
-/** What all handles of a client share. */
+/** The parts that all handles of a client share. */
 final class Core {
   final Caller caller;
   final Counters counters;

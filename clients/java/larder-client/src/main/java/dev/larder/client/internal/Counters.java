@@ -43,9 +43,9 @@ public final class Counters {
 
   /** The counters of a namespace. */
   public Counts of(String namespace) {
-    Counts known = namespaces.get(namespace);
-    if (known != null) {
-      return known;
+    Counts counts = namespaces.get(namespace);
+    if (counts != null) {
+      return counts;
     }
     String name = namespaces.size() < MAX_NAMESPACES ? namespace : "_other";
     return namespaces.computeIfAbsent(name, ignored -> new Counts());

@@ -68,9 +68,9 @@ public final class Errors {
 
   /** Whether an error says that the cache is away, slow or full. */
   public static boolean isOutage(Throwable error) {
-    return error instanceof LarderException known
-        && OUTAGES.contains(known.code())
-        && !MISTAKES.contains(known.reason());
+    return error instanceof LarderException failure
+        && OUTAGES.contains(failure.code())
+        && !MISTAKES.contains(failure.reason());
   }
 
   /** The error without what futures put around it. */

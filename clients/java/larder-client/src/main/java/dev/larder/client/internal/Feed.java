@@ -59,7 +59,7 @@ final class Feed implements Follow.Listener {
     heardSteady = Times.now();
     heardWall = System.currentTimeMillis();
     if (signal.kind() == Follow.Kind.BROKEN) {
-      // What is there is valid again if the stream can be continued.
+      // The entries are valid again if the stream can be continued.
       ready = false;
       matching((key, tags) -> false);
     } else if (signal.change() instanceof Change.Ready begun) {

@@ -70,7 +70,7 @@ final class Follow {
     this.listener = listener;
   }
 
-  /** What was missed until now cannot be delivered: the next Ready is not a resumed one. */
+  /** The next Ready is not a resumed one: changes until now were missed. */
   void forgetPosition() {
     resumeToken = ByteString.EMPTY;
   }
@@ -177,7 +177,7 @@ final class Follow {
                       .map(key -> new ListedKey(key.getKey(), key.getParamsDigest()))
                       .toList()));
       case RESET -> change(new Change.Reset(cause(message.getReset().getReason())));
-      // An event of a later release: what it invalidates is not known.
+      // An event of a later release: it may invalidate anything.
       case EVENT_NOT_SET -> change(new Change.Reset(Cause.UNKNOWN));
     };
   }

@@ -9,7 +9,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.function.BiFunction;
 import java.util.function.Function;
 
-/** What the futures of Java lack. */
+/** Operations that the futures of Java lack. */
 final class Futures {
   private static final double NANOS_PER_MS = 1_000_000;
 

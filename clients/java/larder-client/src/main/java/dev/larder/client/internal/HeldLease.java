@@ -39,12 +39,12 @@ final class HeldLease<V> {
     this.scope = scope;
     this.address = address;
     this.lease = lease;
-    // What follows is made although the callers have left.
+    // Its calls are made although the callers have left.
     this.call = call.detached();
     schedule(Times.fromWire(lease.getExpiresIn()));
   }
 
-  /** What follows a fill that is not sent. */
+  /** The call that follows a fill that is not sent. */
   enum Then {
     ABANDON,
     DELETE,
@@ -214,7 +214,7 @@ final class HeldLease<V> {
    */
   static WriteResult unfilled(Scope<?> scope, Throwable error) {
     boolean tooLarge =
-        error instanceof LarderException known && known.reason().equals("VALUE_TOO_LARGE");
+        error instanceof LarderException failure && failure.reason().equals("VALUE_TOO_LARGE");
     if (!tooLarge && (scope.raise || !Errors.isOutage(error))) {
       throw Errors.<RuntimeException>sneaky(error);
     }

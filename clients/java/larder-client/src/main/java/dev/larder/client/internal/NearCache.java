@@ -23,7 +23,7 @@ import larder.v1.CacheServiceOuterClass.Value;
  * unused. The least recently used go first.
  */
 final class NearCache<V> {
-  /** What an entry takes besides its key and its value. */
+  /** Bytes that an entry takes besides its key and its value. */
   private static final int ENTRY_BYTES = 256;
 
   private final ReentrantLock lock = new ReentrantLock();
@@ -213,7 +213,7 @@ final class NearCache<V> {
   void matching(BiPredicate<String, List<String>> concerns) {
     lock.lock();
     try {
-      // The tags of a value that is on its way are not known.
+      // A value that is on its way may have any tags.
       pending.forEach(begun -> begun.clean = false);
       entries
           .entrySet()

@@ -198,7 +198,7 @@ public final class Operations<V> {
       Predicate<String> matcher = Globs.matcher(glob);
       globs.add(matcher == null ? key -> true : matcher);
     }
-    // The tags of a value that is being computed are not known.
+    // A value that is being computed may have any tags.
     Predicate<String> concerns =
         key ->
             !targets.tags().isEmpty()

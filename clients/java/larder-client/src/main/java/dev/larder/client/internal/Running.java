@@ -5,7 +5,7 @@ import java.util.HashSet;
 import java.util.Set;
 import java.util.concurrent.locks.ReentrantLock;
 
-/** What runs until it is done, its caller cancels it, or the client closes. */
+/** Work that runs until it is done, its caller cancels it, or the client closes. */
 final class Running {
   private final ReentrantLock lock = new ReentrantLock();
   private final Set<Cancellation> all = new HashSet<>();

@@ -7,7 +7,7 @@ import dev.larder.client.TokenProvider;
 import java.nio.file.Path;
 import java.time.Duration;
 
-/** What the builder of a client collects. Null: the default. */
+/** The options that the builder of a client collects. Null: the default. */
 public final class Settings {
   /** Put before the names of all namespaces. */
   public String namespacePrefix = "";
@@ -18,7 +18,7 @@ public final class Settings {
   /** Limits that belong together. */
   public Preset preset = Preset.SERVICE;
 
-  /** What calls do at an outage. */
+  /** The behaviour of calls at an outage. */
   public OnError onError = OnError.OPEN;
 
   /** A token that stays. */
@@ -57,7 +57,7 @@ public final class Settings {
   /** Time for the computation of another process. */
   public Duration wait;
 
-  /** What getOrFetch has in addition to that. */
+  /** The time that getOrFetch has in addition to that. */
   public Duration waitMargin;
 
   /** Time between pings; zero: none. */

@@ -19,7 +19,7 @@ public interface Transport {
   <Q, R> Flow stream(
       MethodDescriptor<Q, R> method, Q request, Attempt attempt, Sink<R> sink);
 
-  /** The version of what the program caches, for a transport that the client has not made itself. */
+  /** The schema version of the program, for a transport that the client has not made itself. */
   default void schemaVersion(String version) {}
 
   /** Connects. Fails with UNAVAILABLE if that takes longer. */

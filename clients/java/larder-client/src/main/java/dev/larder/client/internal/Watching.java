@@ -8,7 +8,7 @@ import java.util.concurrent.ScheduledFuture;
 
 /** The changes of a namespace for a program that reads them. */
 final class Watching implements Watch, Follow.Listener {
-  /** What the reader takes: a change and how to ask for the next, or the end. */
+  /** An item for the reader: a change and how to ask for the next, or the end. */
   private record Item(Change change, Runnable next, boolean end, Throwable error) {}
 
   private final LinkedBlockingQueue<Item> items = new LinkedBlockingQueue<>();

@@ -23,7 +23,7 @@ final class Writes {
   /** Bytes of a batch; a message to the server has at most 4 MiB. */
   static final int BATCH_BYTES = 3 * 1024 * 1024;
 
-  /** What an item of a batch takes besides its value. */
+  /** Bytes that an item of a batch takes besides its value. */
   static final int ITEM_BYTES = 256;
 
   private Writes() {}

@@ -136,7 +136,7 @@ public final class OpenTelemetryObserver implements CallObserver {
   }
 
   private static String codeOf(Throwable error) {
-    return error instanceof LarderException known ? known.code().name() : "CANCELLED";
+    return error instanceof LarderException failure ? failure.code().name() : "CANCELLED";
   }
 
   @Override

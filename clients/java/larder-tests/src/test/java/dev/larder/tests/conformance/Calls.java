@@ -177,7 +177,7 @@ final class Calls {
           yield Map.of("first", first.toString());
         }
       }
-      case "stats" -> Map.of("known", on.stats().isPresent());
+      case "stats" -> Map.of("counted", on.stats().isPresent());
       default -> throw new IllegalStateException("no operation " + operation);
     };
   }
@@ -221,7 +221,7 @@ final class Calls {
           pages(on, call.list(), "", new TreeSet<>())
               .thenApply(keys -> Map.of("sorted", new ArrayList<>(keys)));
       case "count_keys" -> on.countKeys(call.list());
-      case "stats" -> on.stats().thenApply(stats -> Map.of("known", stats.isPresent()));
+      case "stats" -> on.stats().thenApply(stats -> Map.of("counted", stats.isPresent()));
       case "watch" -> Loaders.beside(() -> blocking(namespace, operation, args));
       default -> throw new IllegalStateException("no operation " + operation);
     };

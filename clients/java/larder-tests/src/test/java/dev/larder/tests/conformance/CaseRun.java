@@ -324,8 +324,8 @@ final class CaseRun {
 
   private Namespace<Object> handle(Map<String, Object> step) {
     String name = (String) step.getOrDefault("handle", "a");
-    Namespace<Object> known = handles.get(name);
-    return known != null ? known : newHandle(name, Map.of());
+    Namespace<Object> open = handles.get(name);
+    return open != null ? open : newHandle(name, Map.of());
   }
 
   private CompletableFuture<?> asyncCall(Map<String, Object> step) {

@@ -79,15 +79,15 @@ class ConformanceTest {
 
   private static List<DynamicTest> cases(
       String kind, List<String> features, boolean async, Places places) {
-    List<String> known = new ArrayList<>(CLIENT);
-    known.addAll(features);
+    List<String> possible = new ArrayList<>(CLIENT);
+    possible.addAll(features);
     String only = System.getProperty("larder.case");
     List<DynamicTest> tests = new ArrayList<>();
     for (Object one : Grammar.list(suite.get("cases"))) {
       Map<String, Object> test = Grammar.map(one);
       String id = (String) test.get("id");
       boolean chosen = only == null || id.matches(only);
-      if (chosen && known.containsAll(Grammar.list(test.get("needs")))) {
+      if (chosen && possible.containsAll(Grammar.list(test.get("needs")))) {
         tests.add(DynamicTest.dynamicTest(kind + "/" + id, () -> check(kind, test, async, places)));
       }
     }

@@ -125,12 +125,12 @@ final class Data {
       boolean base = type == LarderException.class;
       classes.add(base ? "LarderError" : name.replaceFirst("Exception$", ""));
     }
-    LarderException known = error instanceof LarderException larder ? larder : null;
+    LarderException failure = error instanceof LarderException larder ? larder : null;
     return fields(
         "class", classes,
-        "code", known == null ? null : known.code().name(),
-        "reason", known == null ? "" : known.reason(),
-        "retry_after", known == null ? null : known.retryAfter().orElse(null),
+        "code", failure == null ? null : failure.code().name(),
+        "reason", failure == null ? "" : failure.reason(),
+        "retry_after", failure == null ? null : failure.retryAfter().orElse(null),
         "message", error.getMessage());
   }
 
