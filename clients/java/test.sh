@@ -36,6 +36,14 @@ install_all() {
     (cd "$here" && maven --quiet install -DskipTests)
     # The tests run offline: what only they need is fetched now.
     (cd "$here" && maven --quiet surefire:test -pl larder-tests -Dtest=RpcsTest)
+    build_consumer
+}
+
+# build_consumer ARGUMENT...: builds the program of a user, outside of the repository.
+build_consumer() {
+    rm -rf -- "$work/consumer"
+    cp -R "$here/consumer" "$work/consumer"
+    (cd "$work/consumer" && maven --quiet "$@" package dependency:copy-dependencies)
 }
 
 setup() {
@@ -61,12 +69,10 @@ check_conformance() { counted surefire:test -pl larder-tests -Dtest='Conformance
 
 check_generated() { counted surefire:test -pl larder-tests -Dtest='RpcsTest'; }
 
-# A program of a user: another project, with the modules from a repository.
+# Another project, with the modules from a repository, and without what is optional.
 check_package() {
-    local project=$work/consumer
-    cp -R "$here/consumer" "$project"
-    (cd "$project" && maven --offline --quiet package dependency:copy-dependencies)
-    java -cp "$project/target/classes:$project/target/dependency/*" Consumer
+    build_consumer --offline
+    java -cp "$work/consumer/target/classes:$work/consumer/target/dependency/*" Consumer
 }
 
 case ${1-} in
