@@ -9,6 +9,7 @@ import dev.larder.client.LarderException;
 import dev.larder.client.LarderException.Code;
 import io.grpc.Metadata;
 import io.grpc.Status;
+import java.io.IOException;
 import java.time.Duration;
 import java.util.Map;
 
@@ -22,13 +23,26 @@ final class Statuses {
   private Statuses() {}
 
   static LarderException error(Status status, Metadata trailers) {
-    Code code = Code.valueOf(status.getCode().name());
+    Code code = isBroken(status) ? Code.UNAVAILABLE : Code.valueOf(status.getCode().name());
     String message = status.getDescription();
     if (message == null || message.isEmpty()) {
       Throwable cause = status.getCause();
       message = cause == null ? code.name() : String.valueOf(cause.getMessage());
     }
     return Errors.of(code, message, facts(status, trailers));
+  }
+
+  /** Whether a connection has broken: gRPC calls some of its ends UNKNOWN. */
+  private static boolean isBroken(Status status) {
+    if (status.getCode() != Status.Code.UNKNOWN) {
+      return false;
+    }
+    for (Throwable cause = status.getCause(); cause != null; cause = cause.getCause()) {
+      if (cause instanceof IOException) {
+        return true;
+      }
+    }
+    return false;
   }
 
   private static ErrorFacts facts(Status status, Metadata trailers) {
