@@ -4,8 +4,10 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 import static org.junit.jupiter.api.Assumptions.abort;
 
+import dev.larder.client.LarderClient;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.time.Duration;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
@@ -120,11 +122,25 @@ class ConformanceTest {
     }
     Control control = Control.start();
     CONTROLS.add(control);
+    warmUp(control);
     return cases(
         kind,
         Place.Real.FEATURES,
         async,
         test -> new Place.Real(control, Grammar.list(test.get("needs"))));
+  }
+
+  /** The first connection of a program loads classes, which takes seconds on a busy machine. */
+  private static void warmUp(Control control) {
+    Duration patience = Duration.ofMinutes(1);
+    try (LarderClient client =
+        LarderClient.builder()
+            .target(control.addresses.get("server").toString())
+            .callTimeout(patience)
+            .connectTimeout(patience)
+            .build()) {
+      assertTrue(client.namespace("warm", Object.class).set("k", 1).stored());
+    }
   }
 
   @TestFactory
