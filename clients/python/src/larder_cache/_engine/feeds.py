@@ -145,7 +145,7 @@ class _Watchdog:
 
     def __init__(self, stream: Any, seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._stream = stream
+        self._stream: Any = stream
         self.has_fired = False
         self._due = self._loop.time() + seconds
         self._handle = self._loop.call_at(self._due, self._check)
