@@ -82,39 +82,16 @@ per_request() {
       }'
 }
 
-# is_allowed ROW INSTRUCTIONS ALLOCATIONS
-is_allowed() {
-  awk -v row="$1" -v instructions="$2" -v allocations="$3" -v tolerance="$TOLERANCE" '
-    $1 == row { allowed = instructions / $2 <= tolerance && allocations / $3 <= tolerance }
-    END { exit !allowed }' "$ALLOWED"
-}
-
-# measure ROW STORE RPC [VARIABLE=VALUE...]: what a slow run does in the background, such as checks
-# of connections, only adds to the counts. So a row over its limit is counted again, and the lowest
-# counts are those of the request.
-measure() {
-  local instructions='' allocations='' instructions_now allocations_now lowest again
-  for again in 1 2 3; do
-    read -r instructions_now allocations_now < <(per_request "${@:2}")
-    lowest=$(awk -v a="${instructions:-$instructions_now}" -v b="$instructions_now" \
-      -v c="${allocations:-$allocations_now}" -v d="$allocations_now" \
-      'BEGIN { print (b < a ? b : a), (d < c ? d : c) }')
-    instructions=${lowest% *} allocations=${lowest#* }
-    if is_allowed "$1" "$instructions" "$allocations" || ((again == 3)); then break; fi
-  done
-  echo "$1 $instructions $allocations"
-}
-
 redis="unix://$redis_socket"
 measured="$work/instructions.txt"
 {
-  measure Get,embedded memory Get
-  measure GetOrFetch,embedded memory GetOrFetch
-  measure Set,embedded memory Set
-  measure BatchGet,embedded memory BatchGet
-  measure Get,near "$redis" Get "$near"
-  measure Get,Redis "$redis" Get
-  measure Set,Redis "$redis" Set
+  echo "Get,embedded $(per_request memory Get)"
+  echo "GetOrFetch,embedded $(per_request memory GetOrFetch)"
+  echo "Set,embedded $(per_request memory Set)"
+  echo "BatchGet,embedded $(per_request memory BatchGet)"
+  echo "Get,near $(per_request "$redis" Get "$near")"
+  echo "Get,Redis $(per_request "$redis" Get)"
+  echo "Set,Redis $(per_request "$redis" Set)"
 } >"$measured"
 
 if [[ ${1:-} == --write ]]; then
