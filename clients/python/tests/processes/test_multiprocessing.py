@@ -48,8 +48,8 @@ def test_other_start_methods(target: str) -> None:
 def test_forks_while_threads_are_in_calls(target: str) -> None:
     def case(fork_support: str | None) -> None:
         environment = {"GRPC_ENABLE_FORK_SUPPORT": fork_support}
-        facts = script("forks_under_load.py", target, "12", environment=environment)
-        assert facts["codes"] == [0] * 12
+        facts = script("forks_under_load.py", target, "20", environment=environment)
+        assert facts["codes"] == [0] * 20
         assert facts["going_on"]
         # No read of the threads was degraded by a fork.
         assert facts["wrong"] == []
