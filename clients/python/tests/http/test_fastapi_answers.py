@@ -186,6 +186,25 @@ def test_what_passes_through(site):
     assert site.calls == [1] * 4
 
 
+def test_a_value_from_before_an_invalidation_is_not_stored(site):
+    steps = ["uncacheable", "overtaken", "new"]
+
+    @site.app.get("/")
+    @site.cached(key="overtaken")
+    async def read():
+        step = steps.pop(0)
+        if step == "uncacheable":
+            raise HTTPException(404)
+        if step == "overtaken":
+            await site.cache.namespace(site.space).delete("overtaken")
+        return step
+
+    assert site.get().status_code == 404
+    answers = [site.get() for _ in range(3)]
+    assert states(*answers) == ["MISS", "MISS", "HIT"]
+    assert [answer.json() for answer in answers] == ["overtaken", "new", "new"]
+
+
 def test_http_exceptions_are_answers_and_make_nobody_wait(site):
     site.space = "backoff"
 

@@ -15,8 +15,7 @@ from larder_cache.decorators._drive import drive, settle
 from larder_cache.decorators.calls import CallKey
 from larder_cache.decorators.options import Moment
 from larder_cache.decorators.unstored import UnstoredLog
-from larder_cache.errors import LarderError
-from larder_cache.results import Loaded, NotStored, Result, Stale, Stored
+from larder_cache.results import Loaded, Result, Stale
 
 from .caching_rules import (
     Headers,
@@ -197,34 +196,18 @@ class Endpoint:
         return captured if reason is None else captured._replace(reason=reason)
 
     async def _compute_alone(self, visit: Visit, moment: Moment, key: CallKey) -> Any:
-        """Runs the endpoint without a lease. What it returns is stored if it may be."""
+        """Runs the endpoint without a lease. What it returns is not stored.
+
+        A value from before an invalidation could be stored after it. If it may be stored, the next
+        request computes under a lease.
+        """
         result = await visit.run()
         captured = self._captured(visit, result)
-        stored = None
         if captured.reason is None and visit.method != "HEAD":
             loaded = await self.options.rules.loaded(moment, result, captured.content)
             if loaded.store:
                 self._uncacheable.discard(key)
-                stored = await self._stored(visit, key, loaded)
-        return visit.finish(result, self._headers(key, "MISS", captured.headers, stored=stored))
-
-    async def _stored(self, visit: Visit, key: CallKey, loaded: Loaded[Any]) -> Stored | NotStored:
-        """Stores an answer. One that cannot be stored, as it may be too large, is still sent."""
-        try:
-            stored: Stored | NotStored = await settle(
-                self.handle(visit).set(
-                    key.key,
-                    loaded.value,
-                    params=key.params,
-                    ttl=loaded.ttl,
-                    tags=loaded.tags,
-                )
-            )
-        except LarderError as error:
-            self._uncacheable.add(key)
-            self._unstored.refused(error)
-            return NotStored("NOT_STORED", error.outage, error)
-        return stored
+        return visit.finish(result, self._headers(key, "MISS", captured.headers))
 
     async def _bypass(self, visit: Visit) -> Any:
         return visit.finish(await visit.run(), {"X-Cache": "BYPASS"})
