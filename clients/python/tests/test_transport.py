@@ -149,7 +149,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_tls(certificates: Path, on_server: Setup, tmp_path: Path) -> None:
+def test_tls(
+    certificates: Path, on_server: Setup, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     names = ("ca.crt", "client-app.crt", "client-app.key")
     ca, cert, key = (certificates / name for name in names)
     config = f"""
@@ -178,6 +180,15 @@ client_cert = "required"
         before = _channels(client)
         copy.write_bytes(cert.read_bytes())
         os.utime(copy, (1, 1))
+        until(lambda: ns.get("k").value == 1 and _channels(client) != before, 5)
+        # One that cannot be read yet is not: the old one is used until then.
+        before = _channels(client)
+        copy.unlink()
+        copy.mkdir()
+        until(lambda: ns.get("k").value == 1 and caplog.text.count("is not replaced") > 1, 5)
+        assert _channels(client) == before
+        copy.rmdir()
+        copy.write_bytes(cert.read_bytes())
         until(lambda: ns.get("k").value == 1 and _channels(client) != before, 5)
         with pytest.raises(ValueError, match="ca_file"):
             on_server.client(target=target, ca_file="/none").namespace("a").get("k")

@@ -203,7 +203,13 @@ class LoopState:
     def reconnect(self) -> None:
         """The next call has a new connection. Calls under way keep the old one for a while."""
         old = self.channel
-        self._stubs = self._open()
+        try:
+            self._stubs = self._open()
+        except ValueError as error:
+            if old is None:
+                raise
+            self.renewal.failed(error)
+            return
         if old is not None:
             calls = weakref.WeakSet(self.calls.active)
             close = functools.partial(self._close_replaced, old, calls)
