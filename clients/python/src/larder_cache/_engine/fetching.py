@@ -90,7 +90,10 @@ class Fetch:
             # It must not get a value whose computation began before it.
             return await self.lead(_Alone())
         pairs = frozenset(self.params.items()) if self.params else None
-        key = (self.handle.name, self.key, pairs, self.codec, self.loader is None)
+        # Calls that would end in different ways do not join each other.
+        max_stale = None if self.max_stale is None else self.max_stale.ToNanoseconds()
+        ends = (self.codec, self.loader is None, self.handle.opens, max_stale)
+        key = (self.handle.name, self.key, pairs, *ends)
         patience = None if timeout is None else self.budget
         result = await self.handle.engine.io.fly(key, self.lead, patience)
         if result is None:
