@@ -85,6 +85,34 @@ def test_cancelled_tasks_on_the_fake(loop: Loop) -> None:
     assert abandons and all(request.pass_on for request in abandons)
 
 
+@pytest.mark.parametrize("slow", ["Set", "Abandon"])
+def test_a_cancelled_fill_gives_up_the_lease(loop: Loop, slow: str) -> None:
+    """The same for a task that is cancelled while it abandons the lease of a failed loader."""
+    from larder_cache.testing import FakeLarder
+
+    fake = FakeLarder()
+
+    def load() -> int:
+        if slow == "Abandon":
+            raise ValueError("no")
+        return 1
+
+    async def work() -> None:
+        async with fake.async_client() as client:
+            fake.slow(5, methods=(slow,), times=1)
+            task = asyncio.create_task(client.namespace("a").get_or_fetch("k", load))
+            while fake.count(slow) < 1:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            await asyncio.wait([task])
+            while not [1 for method, _, _ in fake.calls if method == "Abandon"][slow == "Abandon" :]:
+                await asyncio.sleep(0.01)
+
+    loop.run(asyncio.wait_for(work(), 4))
+    abandon = [request for method, request, _ in fake.calls if method == "Abandon"][-1]
+    assert abandon.pass_on is (slow == "Set")
+
+
 def test_close_gives_up_leases(loop: Loop) -> None:
     """Work in the background that does not end in time passes its lease on."""
     from larder_cache.testing import FakeLarder, Policy
