@@ -117,12 +117,21 @@ class _Batch:
         missing: list[_Missing] = []
         again: list[tuple[Any, pb.KeyRef]] = []
         pause = 0.0
+        failed: LarderError | None = None
         answers = (result for message in messages for result in message.results)
         for (key, ref), result in zip(pending, answers):
-            retry = self._take(key, ref, result, missing)
+            try:
+                retry = self._take(key, ref, result, missing)
+            except LarderError as error:
+                failed = failed or error
+                continue
             if retry is not None:
                 again.append((key, ref))
                 pause = max(pause, retry)
+        if failed is not None:
+            leases = [each.lease for each in missing if each.lease is not None]
+            await _abandon(leases, "another key failed", pass_on=True)
+            raise failed
         pause *= random.uniform(0.5, 1.0)
         if again and time.monotonic() + pause >= self.deadline:
             busy = Unavailable("another caller computes the value", reason="CONTENDED")
