@@ -198,6 +198,13 @@ def test_what_dependencies_are_made_of_is_in_the_key(site):
     async def key(name: Annotated[str, Depends(APIKeyCookie(name="sid"))]):
         return name
 
+    @site.app.get("/varies")
+    @site.cached()
+    async def varies(response: Response, name: Annotated[str, Depends(APIKeyCookie(name="sid"))]):
+        # No header of the key: it has the name of the cookie only.
+        response.headers["Vary"] = "sid"
+        return name
+
     @site.app.get("/listed")
     @site.cached(vary_headers=["accept"])
     async def listed(name: Annotated[str, Depends(of_tenant)]):
@@ -213,8 +220,11 @@ def test_what_dependencies_are_made_of_is_in_the_key(site):
         answers = [site.get(path, headers=headers) for headers in kinds]
         assert states(*answers) == ["MISS", "MISS", "HIT"]
         assert [answer.json() for answer in answers] == ["a", "b", "a"]
-    assert answers[0].headers.get("vary") is None
+    # The answer of a session is that of one user.
+    assert answers[0].headers["vary"] == "cookie"
+    assert answers[0].headers["cache-control"] == "private, no-cache"
     assert site.get("/tenant", headers=kinds[0]).headers["vary"] == "x-tenant"
+    assert states(*(site.get("/varies", headers=kinds[0]) for _ in range(2))) == ["MISS"] * 2
     for path in ("/listed", "/router"):
         assert states(*(site.get(path, headers=h) for h in kinds)) == ["MISS", "HIT", "HIT"]
 
