@@ -148,11 +148,14 @@ class Fetch:
                 result = handle.result(self.codec, answer.found, answer.degraded)
                 if answer.cause and result.error is None:
                     result.error = Unavailable(answer.cause, reason="COMPUTATION_FAILED")
-                if isinstance(result.error, DecodeError) and not no_cache and self.loader:
-                    # A value that cannot be decoded is computed anew.
-                    no_cache = True
-                    continue
-                return result
+                if not isinstance(result.error, DecodeError) or self.loader is None:
+                    return result
+                if no_cache:
+                    # Another caller has stored such a value again, as an older release may do.
+                    return await self.give_up(result, flight)
+                # A value that cannot be decoded is computed anew.
+                no_cache = True
+                continue
             if kind == "lease":
                 handle.counters.misses += 1
                 return await self.with_lease(answer, flight)
