@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import threading
 from concurrent import futures
 from pathlib import Path
@@ -9,9 +10,9 @@ from typing import Any
 
 import grpc
 import pytest
-from setups import Setup
+from setups import Loop, Setup, until
 
-from larder_cache import Unavailable
+from larder_cache import AsyncClient, Unavailable
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache._gen import cache_service_pb2_grpc
 
@@ -41,7 +42,7 @@ class Scripted(cache_service_pb2_grpc.CacheServiceServicer):
         assert self.fills_go.wait(10)
         answer = pb.BatchSetResponse()
         for _ in request.items:
-            answer.results.add()
+            answer.results.add(result=pb.SET_RESULT_STORED)
         return answer
 
     def Abandon(self, request: pb.AbandonRequest, context: Any) -> pb.AbandonResponse:
@@ -72,3 +73,41 @@ def test_leases_are_passed_on_if_another_key_fails(scripted: Any, on_fake: Setup
     with pytest.raises(Unavailable, match="the store is away"):
         ns.get_or_fetch_many(["a", "broken", "b"], lambda keys: dict.fromkeys(keys, 1))
     assert scripted.calls == [("abandon", "a", True), ("abandon", "b", True)]
+
+
+def test_fills_come_first_and_keep_their_leases(scripted: Any, on_fake: Setup) -> None:
+    ns = on_fake.client(target=scripted.target, on_error="raise").namespace("a")
+    scripted.fills_go.clear()
+    with futures.ThreadPoolExecutor(1) as pool:
+        running = pool.submit(ns.get_or_fetch_many, ["none", "a"], lambda keys: {"a": 1})
+        until(lambda: ("fill", ["a"]) in scripted.calls)
+        try:
+            until(lambda: ("renew", "a") in scripted.calls)
+        finally:
+            scripted.fills_go.set()
+        assert running.result(10)["a"].stored
+    others = [call for call in scripted.calls if call[0] != "renew"]
+    assert others == [("fill", ["a"]), ("abandon", "none", True)]
+
+
+def test_cancelled_fills_give_up_their_leases(scripted: Any, loop: Loop) -> None:
+    scripted.fills_go.clear()
+
+    async def work() -> None:
+        async with AsyncClient(scripted.target) as client:
+            ns = client.namespace("a")
+            task = asyncio.create_task(
+                ns.get_or_fetch_many(["a", "b"], lambda keys: dict.fromkeys(keys, 1))
+            )
+            while ("fill", ["a", "b"]) not in scripted.calls:
+                await asyncio.sleep(0.01)
+            task.cancel()
+            await asyncio.wait([task])
+            assert task.cancelled()
+
+    try:
+        loop.run(asyncio.wait_for(work(), 10))
+    finally:
+        scripted.fills_go.set()
+    abandoned = [call for call in scripted.calls if call[0] == "abandon"]
+    assert abandoned == [("abandon", "a", True), ("abandon", "b", True)]
