@@ -99,7 +99,7 @@ def test_cancelled_fills_give_up_their_leases(scripted: Any, loop: Loop) -> None
             task = asyncio.create_task(
                 ns.get_or_fetch_many(["a", "b"], lambda keys: dict.fromkeys(keys, 1))
             )
-            while ("fill", ["a", "b"]) not in scripted.calls:
+            while ("fill", ["a", "b"]) not in scripted.calls:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             task.cancel()
             await asyncio.wait([task])

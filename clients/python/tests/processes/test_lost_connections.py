@@ -80,7 +80,7 @@ def test_asyncio_calls_of_a_replaced_connection(
             )
             await computing.wait()
             waiting = asyncio.create_task(entries.get_or_fetch("k", lambda: "own", timeout=20))
-            while len(client._io.state().calls.active) < 2:
+            while len(client._io.state().calls.active) < 2:  # noqa: ASYNC110
                 await asyncio.sleep(0.01)
             client._io.reconnect()
             reset = await asyncio.wait_for(anext(events), 10)

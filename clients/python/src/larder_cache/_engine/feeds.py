@@ -100,7 +100,6 @@ class Feed:
             pause = max(pause, min(error.retry_after, _LONGEST_PAUSE))
         return pause
 
-
     def _can_have_another_token(self, error: LarderError) -> bool:
         """Whether the token of a stream was refused, for the first time since the last Ready."""
         if not isinstance(error, Unauthenticated) or self._was_refused:
