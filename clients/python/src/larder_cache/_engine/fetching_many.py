@@ -296,8 +296,8 @@ class _Batch:
             )
             fills.append((each, value, ttl, tags, request))
         await self._send(fills, results)
-        for each, *rest in unfilled:
-            results[each.key] = await self._unfilled(each, *rest)
+        for each, value, ttl, tags, keep in unfilled:
+            results[each.key] = await self._unfilled(each, value, ttl, tags, keep)
         await _abandon(without_value, "no value", pass_on=True)
         if not background:
             self.results.update(results)
