@@ -11,6 +11,8 @@ import pytest
 from setups import CONFIG, Loop, Setup, until
 
 from larder_cache import AsyncClient, Key, NearCache
+from larder_cache._engine.feeds import HEARTBEAT
+from larder_cache._engine.near_store import NearStore
 from larder_cache.events import (
     KeysChanged,
     NamespaceInvalidated,
@@ -178,6 +180,24 @@ def test_a_change_during_a_read_is_not_missed(on_fake: Setup) -> None:
     reader.join()
     until(lambda: pair.near.get("k").value == "new")
     assert pair.near.get("k").value == "new"
+
+
+def test_a_late_message_of_the_same_stream() -> None:
+    """After a silence the kept values are gone, but the stream has missed nothing."""
+    store = NearStore(NearCache())
+    silent = Ready(False, 0.1, 0.1)
+    store.apply(silent)
+    assert store.mark() is not None
+    until(lambda: store.mark() is None)
+    store.apply(HEARTBEAT)
+    assert store.mark() is not None
+    # After a reset only a Ready is enough.
+    until(lambda: store.mark() is None)
+    store.apply(Reset("DISCONNECTED"))
+    store.apply(HEARTBEAT)
+    assert store.mark() is None
+    store.apply(silent)
+    assert store.mark() is not None
 
 
 def test_without_a_feed_it_is_not_used(on_fake: Setup) -> None:

@@ -165,7 +165,7 @@ class Engine:
         while True:
             if rpc_error is None:
                 try:
-                    metadata = await self._metadata()
+                    metadata = await self.metadata()
                     left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
                     answer = await self.io.invoke(method, request, left, metadata + more_metadata)
                     self._tokens = min(_TOKENS, self._tokens + _TOKENS_PER_SUCCESS)
@@ -189,7 +189,7 @@ class Engine:
             await self.io.sleep(wait)
             attempt, pause, rpc_error = attempt + 1, min(pause * 2, _LONGEST_PAUSE), None
 
-    async def _metadata(self) -> Any:
+    async def metadata(self) -> Any:
         """The metadata of an attempt. A token that cannot be had is an outage."""
         try:
             return await self.metadatas.current()

@@ -117,12 +117,21 @@ class _Batch:
         missing: list[_Missing] = []
         again: list[tuple[Any, pb.KeyRef]] = []
         pause = 0.0
+        failed: LarderError | None = None
         answers = (result for message in messages for result in message.results)
         for (key, ref), result in zip(pending, answers):
-            retry = self._take(key, ref, result, missing)
+            try:
+                retry = self._take(key, ref, result, missing)
+            except LarderError as error:
+                failed = failed or error
+                continue
             if retry is not None:
                 again.append((key, ref))
                 pause = max(pause, retry)
+        if failed is not None:
+            leases = [each.lease for each in missing if each.lease is not None]
+            await _abandon(leases, "another key failed", pass_on=True)
+            raise failed
         pause *= random.uniform(0.5, 1.0)
         if again and time.monotonic() + pause >= self.deadline:
             busy = Unavailable("another caller computes the value", reason="CONTENDED")
@@ -223,50 +232,58 @@ class _Batch:
         handle.counters.loads += 1
         leases = [each.lease for each in missing if each.lease is not None]
         renewing = [io.every(each.interval, each.renew) for each in leases if not each.degraded]
+        is_held = True
         try:
-            values = await io.load(loader, [each.key for each in missing])
-            if not isinstance(values, Mapping):
-                raise TypeError(f"the loader must return a mapping, not {type(values).__name__}")
-        except Exception as error:
-            handle.counters.load_errors += 1
-            await _abandon(leases, type(error).__name__)
-            if background or any(each.stale is None for each in missing):
-                raise
-            for each in missing:
-                stale = each.stale
-                assert stale is not None
-                self.results[each.key] = Stale(stale.value, stale._facts, error=error)
-            return
+            try:
+                values = await io.load(loader, [each.key for each in missing])
+                if not isinstance(values, Mapping):
+                    kind = type(values).__name__
+                    raise TypeError(f"the loader must return a mapping, not {kind}")
+            except Exception as error:
+                handle.counters.load_errors += 1
+                await _abandon(leases, type(error).__name__)
+                is_held = False
+                if background or any(each.stale is None for each in missing):
+                    raise
+                for each in missing:
+                    stale = each.stale
+                    assert stale is not None
+                    self.results[each.key] = Stale(stale.value, stale._facts, error=error)
+                return
+            await self._fill(missing, values, background)
         except BaseException:
-            await io.detached(lambda: _abandon(leases, "cancelled", pass_on=True))
+            if is_held:
+                await io.detached(lambda: _abandon(leases, "cancelled", pass_on=True))
             raise
         finally:
+            # Not before the fills: those of many values can take longer than the leases last.
             for renewal in renewing:
                 renewal.stop()
-        await self._fill(missing, values, background)
 
     async def _fill(
         self, missing: list[_Missing], values: Mapping[Any, Any], background: bool
     ) -> None:
         results: dict[Any, Result[Any]] = {}
         fills: list[tuple[_Missing, Any, Any, tuple[str, ...], pb.SetRequest]] = []
+        # Leases are given up after the fills, which others wait for.
+        unfilled: list[tuple[_Missing, Any, Any, tuple[str, ...], bool]] = []
+        without_value: list[Lease] = []
         for each in missing:
             if each.key not in values:
                 if each.lease is not None:
-                    await _abandon([each.lease], "no value", pass_on=True)
+                    without_value.append(each.lease)
                 results[each.key] = each.miss
                 continue
             value, ttl, tags, keep = unpack(self, values[each.key])
             lease = each.lease
             if lease is None or lease.degraded or lease.lost or not keep or ttl is False:
-                results[each.key] = await self._unfilled(each, value, ttl, tags, keep)
+                unfilled.append((each, value, ttl, tags, keep))
                 continue
             try:
                 encoded = self.handle.encode(value, self.codec)
             except EncodeError:
                 # The same steps as for one key, which log it.
-                stored = await store(self, lease, value, ttl, tags, keep)
-                results[each.key] = computed(value, stored, tags, False)
+                unfilled.append((each, value, ttl, tags, keep))
                 continue
             request = pb.SetRequest(
                 namespace=self.handle.name,
@@ -279,6 +296,9 @@ class _Batch:
             )
             fills.append((each, value, ttl, tags, request))
         await self._send(fills, results)
+        for each, value, ttl, tags, keep in unfilled:
+            results[each.key] = await self._unfilled(each, value, ttl, tags, keep)
+        await _abandon(without_value, "no value", pass_on=True)
         if not background:
             self.results.update(results)
 
@@ -287,7 +307,9 @@ class _Batch:
     ) -> Result[Any]:
         lease = each.lease
         if lease is not None:
-            if lease.degraded or lease.lost or not self.handle.engine.breaker.open:
+            can_be_kept = keep and ttl is not False
+            is_away = self.handle.engine.breaker.open
+            if lease.degraded or lease.lost or can_be_kept or not is_away:
                 stored = await store(self, lease, value, ttl, tags, keep)
             else:
                 # Not cacheable, and the server is away: the lease expires by itself.

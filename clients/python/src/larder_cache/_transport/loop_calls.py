@@ -28,6 +28,7 @@ _INVOCATION = "_invocation_task"
 _TASKS = (_INVOCATION, "_preparation")
 # Seconds that single calls have for their answers before a fork ends them.
 _ANSWERS = 0.1
+_REPLACED = "the connection of the call was replaced and has ended"
 # gRPC's object that hands events to loops.
 _EVENT_QUEUE = "PollerCompletionQueue"
 
@@ -44,6 +45,7 @@ class Calls:
         self.active: set[Any] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
         self._ended: weakref.WeakSet[Any] = weakref.WeakSet()
+        self._replaced: weakref.WeakSet[Any] = weakref.WeakSet()
         # The futures by which gRPC reports the ends of streams.
         self._reports: weakref.WeakSet[Any] = weakref.WeakSet()
         self._answers: weakref.WeakKeyDictionary[Any, Any] = weakref.WeakKeyDictionary()
@@ -68,8 +70,16 @@ class Calls:
         return await self.inner(_read_all(stream) if hasattr(stream, "read") else _iterate(stream))
 
     def was_ended(self, call: Any) -> bool:
-        """Whether a fork has ended the call."""
-        return call in self._ended
+        """Whether a fork has ended the call, or the end of a connection that was replaced."""
+        return call in self._ended or call in self._replaced
+
+    def error_of(self, call: Any) -> EndedByFork:
+        """The error of a call that was ended."""
+        return EndedByFork(_REPLACED) if call in self._replaced else EndedByFork()
+
+    def note_replaced(self, calls: Iterable[Any]) -> None:
+        """The connection of these calls ends now, which cancels those that are under way."""
+        self._replaced.update(call for call in calls if call in self.active)
 
     def note_cancelled(self) -> None:
         """A call was cancelled, and gRPC has yet to report its end."""
@@ -177,9 +187,9 @@ class LoopStream:
         calls.active.add(call)
 
     async def read(self) -> Any:
-        """The next message. Raises `EndedByFork` if a fork has ended the stream."""
+        """The next message. Raises `EndedByFork` if the stream was ended."""
         if self.was_interrupted:
-            raise EndedByFork
+            raise self._calls.error_of(self._call)
         message = await self._calls.inner(self._call.read())
         if not self._has_begun:
             self._has_begun = True
@@ -188,7 +198,7 @@ class LoopStream:
 
     @property
     def was_interrupted(self) -> bool:
-        """Whether a fork has ended it."""
+        """Whether a fork has ended it, or the end of its connection."""
         return self._calls.was_ended(self._call)
 
     def end(self) -> None:

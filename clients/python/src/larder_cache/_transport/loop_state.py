@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import logging
 import threading
 import time
 import weakref
-from collections.abc import AsyncGenerator, Coroutine
+from collections.abc import AsyncGenerator, Coroutine, Iterable
 from typing import Any
 
 import grpc
@@ -202,12 +203,22 @@ class LoopState:
     def reconnect(self) -> None:
         """The next call has a new connection. Calls under way keep the old one for a while."""
         old = self.channel
-        self._stubs = self._open()
+        try:
+            self._stubs = self._open()
+        except ValueError as error:
+            if old is None:
+                raise
+            self.renewal.failed(error)
+            return
         if old is not None:
-            self._replaced[old] = self.loop.call_later(_GRACE, self._close_replaced, old)
+            calls = weakref.WeakSet(self.calls.active)
+            close = functools.partial(self._close_replaced, old, calls)
+            self._replaced[old] = self.loop.call_later(_GRACE, close)
 
-    def _close_replaced(self, old: grpc.aio.Channel) -> None:
+    def _close_replaced(self, old: grpc.aio.Channel, calls: Iterable[Any]) -> None:
         if self._replaced.pop(old, None) is not None:
+            # Otherwise they would look as if their tasks were cancelled.
+            self.calls.note_replaced(calls)
             self.spawn(old.close())
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:

@@ -157,7 +157,7 @@ class LoopIo:
         finally:
             calls.active.discard(answer)
         if not can_be_made_again(method, request):
-            raise EndedByFork from ended
+            raise calls.error_of(answer) from ended
         left = None if timeout is None else max(timeout - (time.monotonic() - began), _SHORTEST)
         return await self.invoke(method, request, left, metadata)
 

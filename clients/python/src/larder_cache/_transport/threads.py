@@ -160,7 +160,13 @@ class ThreadIo:
             prepare_gevent()
             forks.prepare(asyncio=False)
             target, arguments = grpc_target(self._options.target), channel_arguments(self._options)
-            secret = credentials(self._options)
+            try:
+                secret = credentials(self._options)
+            except ValueError as error:
+                if current is None:
+                    raise
+                self._renewal.failed(error)
+                return current
             if secret is None:
                 channel = grpc.insecure_channel(target, arguments)
             else:

@@ -25,10 +25,5 @@ class UnstoredLog:
         if self._is_logged or not isinstance(stored, NotStored):
             return
         if stored.reason == "NOT_ENCODABLE":
-            self.refused(stored.error)
-
-    def refused(self, error: Exception | None) -> None:
-        """A value that could not be stored."""
-        if not self._is_logged:
             self._is_logged = True
-            log.warning("a value of %s cannot be stored: %s", self._name, error)
+            log.warning("a value of %s cannot be stored: %s", self._name, stored.error)

@@ -30,7 +30,7 @@ class EndpointKeys:
         params: dict[str, str] = {}
         if options.by_user:
             user = await self._user(visit, moment)
-            if user is None and not options.cache_anonymous:
+            if user is None and not self._shares_anonymous(visit):
                 return None
             params[USER_PARAM] = "anonymous" if user is None else self._text("user", user)
         if options.key_builder is not None:
@@ -53,6 +53,16 @@ class EndpointKeys:
             if body is not None:
                 params["@body"] = body_digest(*body)
         return CallKey(key, params)
+
+    def _shares_anonymous(self, visit: Visit) -> bool:
+        """Whether a request without a user may have the entry of all those without one.
+
+        One with credentials may be that of a user that is not found: its answer is private.
+        """
+        options = self._options
+        if not options.cache_anonymous:
+            return False
+        return options.cache_authorized or not visit.header("authorization")
 
     def _add_arguments(self, params: dict[str, str], visit: Visit) -> str:
         options = self._options

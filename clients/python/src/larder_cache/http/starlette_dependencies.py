@@ -6,8 +6,8 @@ header, or the session of a cookie.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any, NamedTuple
+from collections.abc import Iterable, Iterator
+from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 
 class Sources(NamedTuple):
@@ -44,8 +44,8 @@ def _sources(dependant: Any) -> Sources:
     headers: set[str] = set()
     cookies: set[str] = set()
     for each in _injected(dependant):
-        headers.update(field.alias.lower() for field in getattr(each, "header_params", ()))
-        cookies.update(field.alias for field in getattr(each, "cookie_params", ()))
+        headers.update(_header_names(getattr(each, "header_params", ())))
+        cookies.update(_names(getattr(each, "cookie_params", ())))
         # Security schemes read the request by themselves.
         scheme: Any = getattr(getattr(each, "call", None), "model", None)
         place = getattr(getattr(scheme, "in_", None), "value", None)
@@ -54,6 +54,50 @@ def _sources(dependant: Any) -> Sources:
         elif place == "cookie":
             cookies.add(scheme.name)
     return Sources(tuple(sorted(headers - {_AUTHORIZATION})), tuple(sorted(cookies)))
+
+
+def _model_of(field: Any) -> Any:
+    """The model of a parameter that stands for several headers or cookies, or None."""
+    info = getattr(field, "field_info", None)
+    kind = getattr(info, "annotation", getattr(field, "type_", None))
+    while get_origin(kind) is Annotated:
+        kind = get_args(kind)[0]
+    return kind if isinstance(kind, type) and hasattr(kind, "model_fields") else None
+
+
+def _model_names(model: Any) -> Iterator[tuple[str, bool]]:
+    """The names by which a model is filled, and whether each is an alias.
+
+    A model can take a value by several names, so that all of them count.
+    """
+    for name, info in model.model_fields.items():
+        yield name, False
+        for alias in (info.alias, info.validation_alias):
+            for choice in getattr(alias, "choices", (alias,)):
+                if isinstance(choice, str):
+                    yield choice, True
+
+
+def _names(fields: Iterable[Any]) -> Iterator[str]:
+    for field in fields:
+        model = _model_of(field)
+        if model is None:
+            yield field.alias
+        else:
+            yield from (name for name, _ in _model_names(model))
+
+
+def _header_names(fields: Iterable[Any]) -> Iterator[str]:
+    for field in fields:
+        model = _model_of(field)
+        if model is None:
+            yield field.alias.lower()
+            continue
+        for name, is_alias in _model_names(model):
+            info = getattr(field, "field_info", None)
+            if not is_alias and getattr(info, "convert_underscores", True):
+                name = name.replace("_", "-")
+            yield name.lower()
 
 
 def _injected(dependant: Any) -> Iterator[Any]:
