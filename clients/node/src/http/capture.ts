@@ -73,6 +73,7 @@ class Capture {
     response.write = ((...args: unknown[]) => this.#write(args)) as never;
     response.end = ((...args: unknown[]) => this.#end(args)) as never;
     response.once('close', () => this.#closed());
+    if (response.closed) this.#settle({ kind: 'aborted' });
   }
 
   #writeHead(args: unknown[]): unknown {

@@ -132,10 +132,15 @@ export class HttpCache<Request> {
     const abort = () => {
       if (!leads) gone.abort();
     };
+    if (exchange.response.destroyed) abort();
     exchange.response.once('close', abort);
     const reading = this.handle.getOrFetch(
       path,
       async () => {
+        // The answer of a client that has gone never ends: those that joined make another.
+        if (gone.signal.aborted || exchange.response.destroyed) {
+          return loaded<Stored>({ kind: 'retry' }, { store: false });
+        }
         leads = true;
         // The handler begins once the capture has been set up.
         const ending = this.#capture(lookup);
