@@ -144,3 +144,54 @@ test('the lifetime of Expires is counted from now, with and without Date', () =>
   expect(of({ expires: at(60_000), age: '50' })).toBeLessThanOrEqual(11_000);
   expect(of({ expires: at(60_000), 'cache-control': 'max-age=5' })).toBe(5000);
 });
+
+describe('headers that middleware before the cache adds while the answer is sent', () => {
+  /** As on-headers does it, which express-session and cookie-session use. */
+  const adding = (name: string, value: string) => {
+    site.app.use((_request, response, next) => {
+      const { writeHead } = response;
+      response.writeHead = ((...args: unknown[]) => {
+        response.setHeader(name, value);
+        return Reflect.apply(writeHead, response, args);
+      }) as never;
+      next();
+    });
+  };
+
+  test.each([
+    ['Set-Cookie', 'id=1'], ['Cache-Control', 'private'], ['Vary', '*'],
+  ])('%s: %s is not cached', async (name, value) => {
+    adding(name, value);
+    site.count('/a');
+    expect([await made('/a'), await made('/a')]).toEqual([1, 2]);
+  });
+
+  test('a head that is sent after the end of the handler', async () => {
+    adding('Set-Cookie', 'id=1');
+    // A session is saved before the answer ends.
+    site.app.use((_request, response, next) => {
+      const { end } = response;
+      response.end = ((...args: unknown[]) => {
+        setImmediate(() => Reflect.apply(end, response, args));
+        return response;
+      }) as never;
+      next();
+    });
+    site.app.get('/a', site.cacheOf(), (_request, response) => {
+      site.calls += 1;
+      response.end();
+    });
+    for (let index = 1; index <= 2; index += 1) {
+      expect((await ask(`${site.url}/a`)).headers['set-cookie']).toBe('id=1');
+      expect(site.calls).toBe(index);
+    }
+  });
+
+  test('others do not matter', async () => {
+    adding('X-Request-Id', '1');
+    site.count('/a');
+    expect(await made('/a')).toBe(1);
+    await site.stored();
+    expect(await made('/a')).toBe(1);
+  });
+});
