@@ -1,10 +1,11 @@
 // Rules of a program that are wrong must neither break an answer nor give it to another user.
 import express from 'express';
+import express4 from 'express4';
 import { describe, expect, test } from 'vitest';
 import { freshFor } from '../../src/http/rules.js';
 import { Client } from '../../src/index.js';
 import { FakeLarder } from '../../src/testing.js';
-import { ask, useExpress } from './support.js';
+import { ask, end, serve, useExpress } from './support.js';
 
 const site = useExpress();
 
@@ -83,6 +84,48 @@ describe('bodies that differ never share an answer', () => {
       expect([headers['x-cache'], JSON.parse(text).calls]).toEqual(['BYPASS', index + 1]);
     }
     expect(reported().every((error) => error.includes('post: '))).toBe(true);
+  });
+});
+
+describe('a parser that leaves an empty object for a body that it has not read', () => {
+  const start = async (parser: unknown) => {
+    const app = express4();
+    app.use(parser as never);
+    app.post('/a', site.cacheOf({ post: true }), (_request: any, response: any) => {
+      response.json({ calls: (site.calls += 1) });
+    });
+    const { url, server } = await serve(app);
+    const post = async (type: string, body: string) => {
+      const answer = await ask(`${url}/a`, {
+        method: 'POST', headers: { 'content-type': type }, body,
+      });
+      return JSON.parse(answer.text).calls;
+    };
+    return { post, server, url };
+  };
+
+  test.each([
+    ['text', () => express4.json(), 'text/plain'],
+    ['JSON behind a parser of forms', () => express4.urlencoded({ extended: false }),
+      'application/json'],
+  ])('%s goes past the cache', async (_, parser, type) => {
+    const { post, server } = await start(parser());
+    expect([await post(type, '{"x":1}'), await post(type, '{"x":2}')]).toEqual([1, 2]);
+    expect(await site.entries().countKeys()).toBe(0);
+    expect(reported().every((error) => error.includes('body parser'))).toBe(true);
+    await end(server);
+  });
+
+  test('an empty object that was read, and a request without a body, are cached', async () => {
+    const { post, server, url } = await start(express4.json());
+    const type = 'application/json; charset=utf-8';
+    expect([await post(type, '{}'), await post(type, '{ }')]).toEqual([1, 1]);
+    await site.entries().invalidateNamespace();
+    const headers = { 'content-length': '0' };
+    const bare = async () =>
+      JSON.parse((await ask(`${url}/a`, { method: 'POST', headers })).text).calls;
+    expect([await bare(), await bare()]).toEqual([2, 2]);
+    await end(server);
   });
 });
 
