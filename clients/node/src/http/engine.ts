@@ -21,6 +21,8 @@ const DEFAULT_MAX_BODY = 512 * 1024;
 const DEFAULT_PASS_MS = 10_000;
 /** After an error of the handler, requests wait for each other again soon. */
 const FAILED_PASS_MS = 1000;
+/** How long a request waits for the answer to another one, which may be a stream without an end. */
+const JOINED_MS = 5000;
 /** URLs whose `Vary` this process remembers. */
 const MAX_REMEMBERED = 1000;
 /** Lookups of one request: its variants become known one after the other. */
@@ -147,7 +149,7 @@ export class HttpCache<Request> {
         begin();
         return this.#fill(lookup, await ending, primary, place);
       },
-      { params, maxStale: 0, refresh, signal: gone.signal },
+      { params, maxStale: 0, refresh, timeout: JOINED_MS, signal: gone.signal },
     );
     const result = await Promise.race([reading, begun]);
     if (leads) {
