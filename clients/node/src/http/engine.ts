@@ -77,7 +77,7 @@ export class HttpCache<Request> {
       if (lookup === undefined) return this.#bypass(exchange);
       return await this.#answer(lookup);
     } catch (error) {
-      if (isAbort(error)) return GONE;
+      if (isAbort(error) && exchange.response.destroyed) return GONE;
       // A request never fails because of its cache.
       this.#report(error);
       return this.#bypass(exchange);

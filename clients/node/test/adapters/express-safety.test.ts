@@ -152,6 +152,12 @@ describe('a rule that throws does not break the answer', () => {
     expect(reported().length).toBeGreaterThan(0);
   });
 
+  test('an AbortError, which says nothing about the client', async () => {
+    site.count('/a', { skip: async () => AbortSignal.abort().throwIfAborted() as never });
+    expect(await made('/a')).toBe(1);
+    expect(reported()[0]).toContain('AbortError');
+  });
+
   test('onError itself', async () => {
     const warnings: Error[] = [];
     const listen = (warning: Error) => warnings.push(warning);
