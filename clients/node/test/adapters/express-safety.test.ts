@@ -244,3 +244,9 @@ describe('headers that middleware before the cache adds while the answer is sent
     expect(await made('/a')).toBe(1);
   });
 });
+
+test('queries that are not UTF-8 and differ are different entries', async () => {
+  site.count('/a');
+  expect([await made('/a?q=%E4'), await made('/a?q=%F6'), await made('/a?q=%E4')])
+    .toEqual([1, 2, 1]);
+});
