@@ -3,6 +3,7 @@ import { describe, expect, onTestFinished, test } from 'vitest';
 import { Client, type ClientOptions, Unavailable } from '../src/index.js';
 import { CacheServiceService } from '../src/gen/larder/v1/cache_service.js';
 import { LarderServer } from '../src/testing.js';
+import { Authorization } from '../src/transport/credentials.js';
 import { until } from './support.js';
 
 /** A port on which nothing listens. */
@@ -248,5 +249,39 @@ describe('retries', () => {
     ]);
     const broken = clientOf({ target: server.target, token: () => { throw new Error('no idp'); } });
     expect(await broken.namespace('n').get('k')).toMatchObject({ error: { reason: 'NO_TOKEN' } });
+  });
+});
+
+describe('a provider of tokens that does not answer', () => {
+  test('costs a call its time, and not more', async () => {
+    const server = await failingServer([]);
+    const client = clientOf({
+      target: server.target, callTimeout: 50, connectTimeout: 50, wait: 10, waitMargin: 50,
+      token: () => new Promise<string>(() => {}),
+    });
+    const cache = client.namespace('n');
+    const facts = { degraded: true, error: { code: 'DEADLINE_EXCEEDED', reason: 'NO_TOKEN' } };
+    expect(await cache.get('k')).toMatchObject(facts);
+    expect((await cache.getMany(['k'])).get('k')).toMatchObject(facts);
+    expect(await cache.getOrFetch('k', () => 1)).toMatchObject({ value: 1, degraded: true });
+    const leaving = new AbortController();
+    const call = cache.delete('k', { signal: leaving.signal, timeout: 60_000 });
+    leaving.abort(new Error('gone'));
+    await expect(call).rejects.toThrow('gone');
+    expect(server.calls).toEqual([]);
+  });
+
+  test('is asked again after a while', async () => {
+    let asked = 0;
+    const authorization = new Authorization(() => {
+      asked += 1;
+      return asked === 1 ? new Promise<string>(() => {}) : 't2';
+    });
+    void authorization.get();
+    void authorization.get();
+    expect(asked).toBe(1);
+    (authorization as unknown as { askedAt: number }).askedAt = -Infinity;
+    expect(await authorization.get()).toBe('Bearer t2');
+    expect(authorization.get()).toBe('Bearer t2');
   });
 });

@@ -15,7 +15,9 @@ import { fromServiceError, larderError } from '../core/errors.js';
 import { AdminServiceClient } from '../gen/larder/v1/admin_service.js';
 import { CacheServiceClient } from '../gen/larder/v1/cache_service.js';
 import { VERSION } from '../core/version.js';
-import type { Authorization, Certificates } from './credentials.js';
+import {
+  ASKED_MS, type Authorization, type Certificates, waitForHeader,
+} from './credentials.js';
 import { closeChannel, release } from './internals.js';
 import type { Method } from './methods.js';
 import type { Target } from './targets.js';
@@ -59,6 +61,12 @@ interface Link {
 function heard(link: Link): void {
   link.answered = true;
   link.unanswered = 0;
+}
+
+/** An attempt with the time that is left of it. */
+function remaining(attempt: Attempt, started: number): Attempt {
+  if (attempt.timeout === undefined) return attempt;
+  return { ...attempt, timeout: attempt.timeout - (performance.now() - started) };
 }
 
 /** Calls over grpc-js. Connects at the first call. */
@@ -166,7 +174,10 @@ export class GrpcTransport implements Transport {
     const authorization = this.options.authorization?.get();
     if (authorization === undefined && attempt.headers === undefined) return this.metadata;
     if (typeof authorization === 'object') {
-      return authorization.then((header) => this.filled(attempt, header));
+      const { timeout, signal } = attempt;
+      const limit = timeout === undefined ? ASKED_MS : this.withConnecting(timeout);
+      return waitForHeader(authorization, limit, signal)
+        .then((header) => this.filled(attempt, header));
     }
     return this.filled(attempt, authorization);
   }
@@ -181,7 +192,10 @@ export class GrpcTransport implements Transport {
   unary<Q, R>(method: Method<Q, R>, request: Q, attempt: Attempt): Promise<R> {
     const metadata = this.headers(attempt);
     if (metadata instanceof Metadata) return this.unaryWith(method, request, attempt, metadata);
-    return metadata.then((filled) => this.unaryWith(method, request, attempt, filled));
+    const started = performance.now();
+    return metadata.then((filled) =>
+      this.unaryWith(method, request, remaining(attempt, started), filled),
+    );
   }
 
   private unaryWith<Q, R>(
@@ -236,10 +250,14 @@ export class GrpcTransport implements Transport {
 
   private deadline(link: Link, timeout: number | undefined): number {
     if (timeout === undefined) return Number.POSITIVE_INFINITY;
-    const isConnected =
-      link.answered || link.channel.getConnectivityState(false) === connectivityState.READY;
-    // The first call also has the time to connect.
-    return Date.now() + (isConnected ? timeout : timeout + this.options.connectTimeout);
+    return Date.now() + this.withConnecting(timeout, link);
+  }
+
+  /** The first call also has the time to connect. */
+  private withConnecting(timeout: number, link = this.link): number {
+    const isConnected = link !== undefined
+      && (link.answered || link.channel.getConnectivityState(false) === connectivityState.READY);
+    return isConnected ? timeout : timeout + this.options.connectTimeout;
   }
 
   /** The error of a call; feeds have no link. */
@@ -264,10 +282,12 @@ export class GrpcTransport implements Transport {
     request: Q,
     attempt: Attempt,
   ): AsyncGenerator<R, void> {
+    const started = performance.now();
     const metadata = await this.headers(attempt);
+    const { timeout } = remaining(attempt, started);
     const link = this.current();
     const call = link.channel.createCall(
-      method.path, this.deadline(link, attempt.timeout), null, null, null,
+      method.path, this.deadline(link, timeout), null, null, null,
     );
     yield* this.read(method, request, attempt, call, metadata, link);
   }
