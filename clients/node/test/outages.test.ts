@@ -2,7 +2,7 @@ import { Metadata, Server, ServerCredentials, status } from '@grpc/grpc-js';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { Client, type ClientOptions, Unavailable } from '../src/index.js';
 import { CacheServiceService } from '../src/gen/larder/v1/cache_service.js';
-import { LarderServer } from '../src/testing.js';
+import { FakeLarder, LarderServer } from '../src/testing.js';
 import { Authorization } from '../src/transport/credentials.js';
 import { until } from './support.js';
 
@@ -284,4 +284,14 @@ describe('a provider of tokens that does not answer', () => {
     expect(await authorization.get()).toBe('Bearer t2');
     expect(authorization.get()).toBe('Bearer t2');
   });
+});
+
+test('calls of an open handle and of one that raises do not join', async () => {
+  const fake = new FakeLarder();
+  fake.fail({ after: 50 });
+  const client = clientOf({ transport: fake.transport });
+  const raising = client.namespace('n', { onError: 'raise' }).getOrFetch('k', () => 1);
+  const open = client.namespace('n').getOrFetch('k', () => 2);
+  await expect(raising).rejects.toBeInstanceOf(Unavailable);
+  expect(await open).toMatchObject({ value: 2, degraded: true, joined: false });
 });

@@ -85,7 +85,8 @@ export class Fetch<T> {
       lastRefresh += 1;
       return `refresh ${lastRefresh}`;
     }
-    const kind = `${this.loader === undefined}${consistent ?? false}`;
+    // An outage is thrown to all callers or to none.
+    const kind = `${this.loader === undefined}${consistent ?? false}${this.scope.raise}`;
     const entry = entryId(key, params);
     return `${this.scope.namespace} ${kind} ${maxStale ?? ''} ${codecId(this.codec)} ${entry}`;
   }
