@@ -52,6 +52,8 @@ export class Flights {
     const first = await this.join(running, passenger, ending);
     if (first === undefined || lasting(first)) return first && { result: first, joined: true };
     // All that joined ask again, together: what began after them is an answer to them.
+    // One that all its callers have left ends with the reason of the last of them.
+    if (running.next?.controller.signal.aborted) running.next = undefined;
     running.next ??= this.flights.get(passenger.id);
     if (running.next === undefined) {
       running.next = this.start(passenger);
