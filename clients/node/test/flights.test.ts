@@ -2,7 +2,9 @@
 import { expect, test } from 'vitest';
 import { Flights } from '../src/core/flights.js';
 import { missResult, type Result } from '../src/core/results.js';
-import { deferred } from './support.js';
+import { Client } from '../src/index.js';
+import { FakeLarder } from '../src/testing.js';
+import { deferred, until } from './support.js';
 
 const PLACE = { id: 'i', namespace: 'n', key: 'k', timeout: undefined };
 
@@ -30,4 +32,24 @@ test('a call does not join a computation that its callers have left', async () =
   expect(await first).toMatchObject({ joined: false, result: { degraded: false } });
   await left;
   expect(await third).toMatchObject({ joined: false, result: { degraded: true } });
+});
+
+test('close ends computations that later calls do not join', async () => {
+  const fake = new FakeLarder();
+  const client = new Client({ transport: fake.transport, logger: null });
+  const cache = client.namespace('n');
+  let aborted = false;
+  let running = false;
+  const call = cache.getOrFetch('k', ({ signal }) => new Promise<number>(() => {
+    running = true;
+    signal.addEventListener('abort', () => { aborted = true; });
+  }));
+  const ended = expect(call).rejects.toMatchObject({ reason: 'CLIENT_CLOSED' });
+  await until(() => running, 'the loader runs');
+  await cache.invalidate({ tags: ['any'] });
+  await client.close();
+  expect(aborted).toBe(true);
+  await ended;
+  // Its lease was given up.
+  expect(fake.calls.filter(({ method }) => method === 'Abandon')).toHaveLength(1);
 });
