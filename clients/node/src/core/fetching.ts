@@ -121,7 +121,11 @@ export class Fetch<T> {
         near!.end(pending, entryId(this.address.key, this.address.params), result, bytes);
       }
       if (result !== undefined) {
-        if (result.outcome !== 'MISS' || this.loader === undefined || refresh) return result;
+        if (result.outcome !== 'MISS' || this.loader === undefined) return result;
+        if (refresh) {
+          // Another process has stored it again in a form that this one cannot read.
+          return this.unstored(signal, notStored('NOT_STORED', degraded, result.error));
+        }
         // A value that cannot be decoded is replaced by one that can.
         refresh = true;
         continue;
