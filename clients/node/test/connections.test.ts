@@ -181,6 +181,16 @@ describe('a client', () => {
     expect(() => clientOf({ schemaVersion: 'a b' })).toThrow('schemaVersion');
   });
 
+  test('an answer that is larger than the client takes is a mistake, and no outage', async () => {
+    const options = { 'grpc.max_receive_message_length': 1000 };
+    const client = clientOf({ target: used.server.target, channelOptions: options });
+    const cache = client.namespace(fresh());
+    await cache.set('k', 'x'.repeat(5000));
+    await expect(cache.get('k')).rejects.toMatchObject({
+      code: 'RESOURCE_EXHAUSTED', reason: 'MESSAGE_TOO_LARGE',
+    });
+  });
+
   test('prefixes, stubs and options', async () => {
     const { target } = used.server;
     const client = clientOf({ target, namespacePrefix: 'app.' });
