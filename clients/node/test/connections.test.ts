@@ -119,6 +119,15 @@ client_cert = "required"
     expect(() => clientOf({ target: server.target, caFile: '/none' }).stubs).toThrow('ENOENT');
   });
 
+  test('files that cannot be read are an outage of the calls', async () => {
+    const facts = { code: 'UNAVAILABLE', reason: 'CERTIFICATES', cause: { code: 'ENOENT' } };
+    const cache = clientOf({ target: used.server.target, caFile: '/none' }).namespace('n');
+    expect(await cache.get('k')).toMatchObject({ degraded: true, error: facts });
+    expect(await cache.getOrFetch('k', () => 1)).toMatchObject({ value: 1, degraded: true });
+    expect((await cache.getMany(['k'])).get('k')).toMatchObject({ error: facts });
+    await expect(cache.delete('k')).rejects.toMatchObject(facts);
+  });
+
   test('a token is not sent over plain text to another machine', () => {
     const token = 'secret';
     expect(() => clientOf({ target: '10.0.0.1:50051', token })).toThrow('plain text');

@@ -145,8 +145,20 @@ export class Certificates {
     }
   }
 
-  /** Reads the files. @throws if one cannot be read */
+  /** Reads the files. @throws Unavailable (`CERTIFICATES`) if one cannot be read */
   credentials(): ChannelCredentials {
+    try {
+      return this.read();
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw larderError('UNAVAILABLE', `the certificates cannot be read: ${why}`, {
+        reason: 'CERTIFICATES',
+        cause,
+      });
+    }
+  }
+
+  private read(): ChannelCredentials {
     const stamp = this.stamps();
     this.checkedAt = performance.now();
     const { caFile, certFile, keyFile } = this.files;
