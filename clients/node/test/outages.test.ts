@@ -151,8 +151,10 @@ async function failingServer(codes: status[]) {
   const fail = (path: string) => (call: any, answer: any) => {
     calls.push({ path, metadata: call.metadata });
     const code = codes.shift();
+    const metadata = new Metadata();
+    metadata.set('from', 'the server');
     if (code === undefined) answer(null, {});
-    else answer({ code, details: 'as told' });
+    else answer({ code, details: 'as told', metadata });
   };
   const methods = Object.entries(CacheServiceService);
   const handlers = Object.fromEntries(methods.map(([name, { path }]) => [name, fail(path)]));
@@ -237,6 +239,33 @@ describe('retries', () => {
     expect(metadata.get('authorization')).toEqual(['Bearer t1']);
     expect(metadata.get('larder-schema-version')).toEqual(['v2']);
     expect(String(metadata.get('user-agent'))).toMatch(/^larder-node\/\d/);
+  });
+
+  test('a deadline that the server states is an answer: the connection is kept', async () => {
+    const server = await failingServer([status.DEADLINE_EXCEEDED]);
+    const client = clientOf({ target: server.target, preset: 'lambda' });
+    const before = client.stubs.cache.getChannel();
+    expect(await client.namespace('n').get('k')).toMatchObject({
+      error: { code: 'DEADLINE_EXCEEDED', message: 'as told' },
+    });
+    expect(client.stubs.cache.getChannel()).toBe(before);
+  });
+
+  test('a stream that was cancelled before it begins makes no call', async () => {
+    const server = await failingServer([]);
+    const client = clientOf({ target: server.target });
+    const channel = client.stubs.cache.getChannel();
+    const { createCall } = channel;
+    let calls = 0;
+    channel.createCall = (...args) => {
+      calls += 1;
+      return Reflect.apply(createCall, channel, args);
+    };
+    const signal = AbortSignal.abort(new Error('gone'));
+    await expect(client.namespace('n').getMany(['k'], { signal })).rejects.toThrow('gone');
+    expect(calls).toBe(0);
+    await client.namespace('n').getMany(['k']).catch(() => {});
+    expect(calls).toBe(1);
   });
 
   test('a token that is refused is asked for again', async () => {

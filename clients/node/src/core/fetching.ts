@@ -305,6 +305,7 @@ export async function getOrFetch<T>(
   scope.core.caller.checkOpen();
   const address = addressOf(key, options?.params);
   if (scope.near !== undefined && options?.refresh !== true) {
+    if (options !== undefined) checkCaching(scope, options);
     const held = nearOf(scope, options)?.get(entryId(address.key, address.params));
     if (held !== undefined) return nearHit(scope, held);
   }

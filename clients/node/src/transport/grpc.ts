@@ -217,10 +217,13 @@ export class GrpcTransport implements Transport {
       );
       let answer: R | undefined;
       let broken: unknown;
+      let hasHead = false;
       const onAbort = () => call.cancelWithStatus(status.CANCELLED, 'cancelled by the caller');
       signal?.addEventListener('abort', onAbort);
       call.start(metadata, {
-        onReceiveMetadata() {},
+        onReceiveMetadata() {
+          hasHead = true;
+        },
         onReceiveMessage(message: Uint8Array) {
           try {
             answer = method.deserialize(message);
@@ -238,7 +241,7 @@ export class GrpcTransport implements Transport {
           } else if (end.code === status.OK) {
             reject(larderError('INTERNAL', 'an answer that cannot be read', { cause: broken }));
           } else {
-            reject(this.failure(link, end));
+            reject(this.failure(link, end, hasHead));
           }
         },
       });
@@ -261,11 +264,13 @@ export class GrpcTransport implements Transport {
   }
 
   /** The error of a call; feeds have no link. */
-  private failure(link: Link | undefined, end: StatusObject): Error {
+  private failure(link: Link | undefined, end: StatusObject, hasHead = false): Error {
     const { maxIdle } = this.options;
+    // A status of the server has metadata; one that grpc-js makes has none.
+    const isAnswer = hasHead || Object.keys(end.metadata.getMap()).length > 0;
     if (link === undefined) {
       // The connection of feeds is given up by their silence.
-    } else if (end.code === status.DEADLINE_EXCEEDED && this.link === link) {
+    } else if (end.code === status.DEADLINE_EXCEEDED && !isAnswer && this.link === link) {
       // A connection can look alive and be dead, after a freeze, a failover or by a NAT: the next
       // call takes another.
       link.unanswered += 1;
@@ -284,6 +289,7 @@ export class GrpcTransport implements Transport {
   ): AsyncGenerator<R, void> {
     const started = performance.now();
     const metadata = await this.headers(attempt);
+    attempt.signal?.throwIfAborted();
     const { timeout } = remaining(attempt, started);
     const link = this.current();
     const call = link.channel.createCall(
@@ -294,6 +300,7 @@ export class GrpcTransport implements Transport {
 
   async *feed<Q, R>(method: Method<Q, R>, request: Q, attempt: Attempt): AsyncGenerator<R, void> {
     const metadata = await this.headers(attempt);
+    attempt.signal?.throwIfAborted();
     this.feeds ??= this.newChannel();
     const call = this.feeds.createCall(method.path, Number.POSITIVE_INFINITY, null, null, null);
     for await (const message of this.read(method, request, attempt, call, metadata)) {
@@ -312,7 +319,6 @@ export class GrpcTransport implements Transport {
     link?: Link,
   ): AsyncGenerator<R, void> {
     const { signal } = attempt;
-    signal?.throwIfAborted();
     const messages: R[] = [];
     let end: StatusObject | undefined;
     let broken: unknown;
