@@ -21,7 +21,7 @@ import {
 import { closeChannel, release } from './internals.js';
 import type { Method } from './methods.js';
 import type { Target } from './targets.js';
-import type { Attempt, Transport } from './transport.js';
+import { type Attempt, Silence, type Transport } from './transport.js';
 
 /** Options of the connections of a client. */
 export interface GrpcOptions {
@@ -301,12 +301,20 @@ export class GrpcTransport implements Transport {
   async *feed<Q, R>(method: Method<Q, R>, request: Q, attempt: Attempt): AsyncGenerator<R, void> {
     const metadata = await this.headers(attempt);
     attempt.signal?.throwIfAborted();
-    this.feeds ??= this.newChannel();
-    const call = this.feeds.createCall(method.path, Number.POSITIVE_INFINITY, null, null, null);
-    for await (const message of this.read(method, request, attempt, call, metadata)) {
-      release(call);
-      yield message;
-      release(call);
+    const channel = (this.feeds ??= this.newChannel());
+    const call = channel.createCall(method.path, Number.POSITIVE_INFINITY, null, null, null);
+    try {
+      for await (const message of this.read(method, request, attempt, call, metadata)) {
+        release(call);
+        yield message;
+        release(call);
+      }
+    } finally {
+      // The other feeds on a silent connection continue on the next one, too.
+      if (attempt.signal?.reason instanceof Silence && this.feeds === channel) {
+        this.feeds = undefined;
+        closeChannel(channel);
+      }
     }
   }
 
