@@ -2,7 +2,6 @@ import {
   Channel,
   type ChannelCredentials,
   type ChannelInterface,
-  type ChannelOptions,
   connectivityState,
   credentials,
   type InterceptingListener,
@@ -14,36 +13,14 @@ import {
 import { fromServiceError, larderError } from '../core/errors.js';
 import { AdminServiceClient } from '../gen/larder/v1/admin_service.js';
 import { CacheServiceClient } from '../gen/larder/v1/cache_service.js';
-import { VERSION } from '../core/version.js';
-import {
-  ASKED_MS, type Authorization, type Certificates, waitForHeader,
-} from './credentials.js';
+import { channelOptionsOf, type GrpcOptions } from './channel-options.js';
+import { ASKED_MS, waitForHeader } from './credentials.js';
 import { closeChannel, release } from './internals.js';
 import type { Method } from './methods.js';
-import type { Target } from './targets.js';
 import { type Attempt, Silence, type Transport } from './transport.js';
-
-/** Options of the connections of a client. */
-export interface GrpcOptions {
-  target: Target;
-  authorization: Authorization | undefined;
-  certificates: Certificates | undefined;
-  /** Milliseconds between two pings while calls run; undefined: no pings. */
-  keepalive: number | undefined;
-  /** Milliseconds for the answer to a ping. */
-  keepaliveTimeout: number;
-  /** Milliseconds without a call after which a connection is replaced; undefined: never. */
-  maxIdle: number | undefined;
-  /** Milliseconds that a call has in addition until there was a first answer. */
-  connectTimeout: number;
-  /** Name in the certificate of the server, if it is not that of the target. */
-  serverName: string | undefined;
-  channelOptions: ChannelOptions;
-}
 
 type Call = ReturnType<ChannelInterface['createCall']>;
 
-const MAX_RECEIVED_BYTES = 16 * 1024 * 1024;
 /** After so many calls in a row without an answer in time a connection counts as dead. */
 const DEAD_AFTER = 5;
 /** Calls on a connection that was replaced have this long to end. */
@@ -84,40 +61,13 @@ export class GrpcTransport implements Transport {
     this.renewsToken = options.authorization?.renews ?? false;
   }
 
-  private channelOptions(): ChannelOptions {
-    const { keepalive, serverName } = this.options;
-    return {
-      'grpc.primary_user_agent': `larder-node/${VERSION}`,
-      'grpc.enable_channelz': 0,
-      'grpc.initial_reconnect_backoff_ms': 100,
-      'grpc.max_reconnect_backoff_ms': 1800,
-      'grpc.dns_min_time_between_resolutions_ms': 3000,
-      'grpc.max_receive_message_length': MAX_RECEIVED_BYTES,
-      // Clients do not share connections, so that close ends those of one client only.
-      'grpc.use_local_subchannel_pool': 1,
-      'grpc.service_config_disable_resolution': 1,
-      // Retries are made by this library: a method is retried or not by its arguments, which a
-      // service config cannot say. Streams that the server has refused are repeated by grpc-js.
-      'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
-      'grpc.keepalive_permit_without_calls': 0,
-      ...(keepalive === undefined
-        ? {}
-        : {
-            'grpc.keepalive_time_ms': keepalive,
-            'grpc.keepalive_timeout_ms': this.options.keepaliveTimeout,
-          }),
-      ...(serverName === undefined ? {} : { 'grpc.ssl_target_name_override': serverName }),
-      ...this.options.channelOptions,
-    };
-  }
-
   private newChannel(): ChannelInterface {
     if (this.closed) {
       throw larderError('CANCELLED', 'the client is closed', { reason: 'CLIENT_CLOSED' });
     }
     const secure: ChannelCredentials =
       this.options.certificates?.credentials() ?? credentials.createInsecure();
-    return new Channel(this.options.target.uri, secure, this.channelOptions());
+    return new Channel(this.options.target.uri, secure, channelOptionsOf(this.options));
   }
 
   private current(): Link {
