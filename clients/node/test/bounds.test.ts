@@ -4,6 +4,7 @@ import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { Client, type ClientOptions, type Namespace, type Transport } from '../src/index.js';
+import { larderError } from '../src/core/errors.js';
 import { FakeLarder } from '../src/testing.js';
 import { deferred, until } from './support.js';
 
@@ -127,6 +128,30 @@ test('a batch that fails gives all its leases up', async () => {
   // A lease that is renewed for ever would make this wait.
   for (const key of ['a', 'b']) {
     expect(await cache.getOrFetch(key, () => 1, { timeout: 2000 })).toMatchObject({
+      stored: { stored: true },
+    });
+  }
+});
+
+test('a batch whose stream breaks gives up the leases that have come', async () => {
+  const { fake, client } = start();
+  const { transport } = fake;
+  let streams = 0;
+  const breaking: Transport = Object.assign(Object.create(transport), {
+    async *stream(method: any, request: any, attempt: any) {
+      streams += 1;
+      yield* transport.stream(method, request, attempt) as any;
+      throw larderError('UNAVAILABLE', 'broken');
+    },
+  });
+  const other = new Client({ transport: breaking, logger: null });
+  onTestFinished(() => other.close());
+  const many = await other.namespace('n').getOrFetchMany(['a', 'b'], () => ({ a: 1, b: 2 }));
+  expect(many.get('b')).toMatchObject({ value: 2, degraded: true });
+  // Another attempt would wait for the leases of the first.
+  expect(streams).toBe(1);
+  for (const key of ['a', 'b']) {
+    expect(await client.namespace('n').getOrFetch(key, () => 3, { timeout: 500 })).toMatchObject({
       stored: { stored: true },
     });
   }

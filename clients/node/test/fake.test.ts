@@ -222,3 +222,14 @@ test('a JSON patch applies as a whole', async () => {
   await expect(wrong).rejects.toMatchObject({ reason: 'PATCH_NOT_APPLICABLE' });
   expect((await cache.get('k')).value).toEqual(changed);
 });
+
+test('a call that waits for a lease and is cancelled rejects', async () => {
+  const { fake } = fakeOf();
+  const place = { namespace: 'n', key: 'k', params: {} };
+  fake.leases.grant(place);
+  const leaving = new AbortController();
+  const wait = fake.leases.wait(place, 10_000, leaving.signal);
+  leaving.abort(new Error('gone'));
+  await expect(wait).rejects.toThrow('gone');
+  await expect(fake.leases.wait(place, 10_000, leaving.signal)).rejects.toThrow('gone');
+});

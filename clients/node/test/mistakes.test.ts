@@ -3,6 +3,7 @@ import { inspect } from 'node:util';
 import { afterAll, beforeAll, expect, test } from 'vitest';
 import { Client, loaded, type Namespace } from '../src/index.js';
 import { FakeLarder, LarderServer } from '../src/testing.js';
+import { until } from './support.js';
 
 type Call = (cache: Namespace, client: Client) => Promise<unknown>;
 const rows: [string, Call][] = [];
@@ -240,4 +241,23 @@ test.each(rows)('%s', async (row, call) => {
   for (const each of errors) expect([each[0], each[1]]).toEqual([each[0], first![1]]);
   const expected = ['TypeError', 'RangeError', 'EncodeError', 'InvalidArgument'];
   expect(expected).toContain((first![1] as { class: string }).class);
+});
+
+test('wrong tags are a mistake also where they play no part', async () => {
+  const fake = new FakeLarder();
+  const client = new Client({ transport: fake.transport, logger: null });
+  const cache = client.namespace('n', { nearCache: true });
+  await cache.set('k', 1);
+  await until(async () => (await cache.get('k')).tier === 'client', 'the value is kept');
+  const made = fake.calls.length;
+  const wrong = { tags: [''] };
+  for (const call of [
+    () => cache.getOrFetch('k', () => 1, wrong),
+    () => cache.set('k', 1, { ttl: 0, ...wrong }),
+    () => cache.setMany({ k: 1 }, { ttl: 0, ...wrong }),
+  ]) {
+    await expect(call()).rejects.toMatchObject({ code: 'INVALID_ARGUMENT' });
+  }
+  expect(fake.calls).toHaveLength(made);
+  await client.close();
 });

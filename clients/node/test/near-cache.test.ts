@@ -1,3 +1,4 @@
+import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { type Change, Client, type Namespace, type NamespaceOptions } from '../src/index.js';
 import { globMatcher } from '../src/core/globs.js';
@@ -301,4 +302,32 @@ test('a pattern with many wildcards takes no long time', () => {
   const started = performance.now();
   for (let round = 0; round < 20; round += 1) expect(matches('a'.repeat(1000))).toBe(false);
   expect(performance.now() - started).toBeLessThan(2000);
+});
+
+test('a connection of feeds that is silent is replaced', { timeout: 40_000 }, async () => {
+  const [host, port] = used.server.target.split(':');
+  const sockets = new Set<Socket>();
+  let connections = 0;
+  // The second connection, which is that of the feed, is accepted and has no answers.
+  const proxy = createServer((socket) => {
+    sockets.add(socket.on('error', () => {}));
+    connections += 1;
+    if (connections === 2) return;
+    const upstream = connect(Number(port), host!);
+    sockets.add(upstream.on('error', () => {}));
+    socket.pipe(upstream).pipe(socket);
+  });
+  await new Promise<void>((resolve) => { proxy.listen(0, '127.0.0.1', resolve); });
+  const target = `127.0.0.1:${(proxy.address() as AddressInfo).port}`;
+  const client = new Client({ target, preset: 'local', logger: null });
+  onTestFinished(async () => {
+    await client.close();
+    for (const socket of sockets) socket.destroy();
+    proxy.close();
+  });
+  await client.connect();
+  const cache = client.namespace(fresh('near'), { nearCache: true });
+  await cache.set('k', 1);
+  await until(() => kept(cache, 'k'), 'the value is kept', 15_000);
+  expect(connections).toBe(3);
 });

@@ -51,12 +51,21 @@ export class Caller {
     );
   }
 
-  /** All messages of a stream. */
-  collect<Q, R>(method: Method<Q, R>, request: Q, spec: CallSpec): Promise<R[]> {
-    return this.run(method.name, spec, async (attempt) => {
-      const messages: R[] = [];
+  /**
+   * All messages of a stream.
+   *
+   * @param arrived receives each message as it comes, also if the stream fails after it; the call
+   * is not repeated then
+   */
+  collect<Q, R>(
+    method: Method<Q, R>, request: Q, spec: CallSpec, arrived?: R[],
+  ): Promise<R[]> {
+    const how = { ...spec };
+    return this.run(method.name, how, async (attempt) => {
+      const messages: R[] = arrived ?? [];
       for await (const message of this.transport.stream(method, request, attempt)) {
         messages.push(message);
+        if (arrived !== undefined) how.idempotent = false;
       }
       return messages;
     });

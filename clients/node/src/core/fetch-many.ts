@@ -1,5 +1,5 @@
 import type {
-  BatchGetOrFetchResult, GetOrFetchResponse, Lease, SetRequest,
+  BatchGetOrFetchResponse, BatchGetOrFetchResult, GetOrFetchResponse, Lease, SetRequest,
 } from '../gen/larder/v1/cache_service.js';
 import { methods } from '../transport/methods.js';
 import { listOf } from './checks.js';
@@ -44,6 +44,10 @@ interface Missing<T, K> {
 }
 
 const FILL_BYTES = 3 * 1024 * 1024;
+
+function answersOf(messages: BatchGetOrFetchResponse[]): BatchGetOrFetchResult[] {
+  return messages.flatMap(({ results }) => results);
+}
 
 /** One call of `getOrFetchMany`. */
 class FetchMany<T, K extends Key> {
@@ -114,19 +118,20 @@ class FetchMany<T, K extends Key> {
     const how = spec(this.scope, undefined, {
       idempotent: true, open: true, timeout: wait + limits.waitMargin,
     });
-    let answers: BatchGetOrFetchResult[];
+    const messages: BatchGetOrFetchResponse[] = [];
     try {
-      const messages = await caller.collect(
-        methods.batchGetOrFetch, request, { ...how, signal: this.signal },
+      await caller.collect(
+        methods.batchGetOrFetch, request, { ...how, signal: this.signal }, messages,
       );
-      answers = messages.flatMap(({ results }) => results);
     } catch (error) {
+      this.abandon(part, answersOf(messages));
       if (!failsOpen(this.scope, error)) throw error;
       for (const [key, address] of part) {
         this.away(key, address, error, missing);
       }
       return { missing, contended, retryAfter: 0 };
     }
+    const answers = answersOf(messages);
     try {
       for (const [index, [key, address]] of part.entries()) {
         const result = answers[index]?.result;
@@ -157,6 +162,16 @@ class FetchMany<T, K extends Key> {
       throw error;
     }
     return { missing, contended, retryAfter };
+  }
+
+  /** Gives up the leases of a stream that has failed: other processes need not wait for them. */
+  private abandon(part: [K, Address][], answers: BatchGetOrFetchResult[]): void {
+    for (const [index, [, address]] of part.entries()) {
+      const result = answers[index]?.result;
+      if (result === undefined || result.$case === 'error' || result.value.degraded) continue;
+      const { outcome } = result.value;
+      if (outcome?.$case === 'lease') new HeldLease(this.scope, address, outcome.value).abandon();
+    }
   }
 
   private away(key: K, address: Address, error: unknown, missing: Missing<T, K>[]): void {

@@ -85,7 +85,8 @@ export class Fetch<T> {
       lastRefresh += 1;
       return `refresh ${lastRefresh}`;
     }
-    const kind = `${this.loader === undefined}${consistent ?? false}`;
+    // An outage is thrown to all callers or to none.
+    const kind = `${this.loader === undefined}${consistent ?? false}${this.scope.raise}`;
     const entry = entryId(key, params);
     return `${this.scope.namespace} ${kind} ${maxStale ?? ''} ${codecId(this.codec)} ${entry}`;
   }
@@ -120,7 +121,11 @@ export class Fetch<T> {
         near!.end(pending, entryId(this.address.key, this.address.params), result, bytes);
       }
       if (result !== undefined) {
-        if (result.outcome !== 'MISS' || this.loader === undefined || refresh) return result;
+        if (result.outcome !== 'MISS' || this.loader === undefined) return result;
+        if (refresh) {
+          // Another process has stored it again in a form that this one cannot read.
+          return this.unstored(signal, notStored('NOT_STORED', degraded, result.error));
+        }
         // A value that cannot be decoded is replaced by one that can.
         refresh = true;
         continue;
@@ -300,6 +305,7 @@ export async function getOrFetch<T>(
   scope.core.caller.checkOpen();
   const address = addressOf(key, options?.params);
   if (scope.near !== undefined && options?.refresh !== true) {
+    if (options !== undefined) checkCaching(scope, options);
     const held = nearOf(scope, options)?.get(entryId(address.key, address.params));
     if (held !== undefined) return nearHit(scope, held);
   }

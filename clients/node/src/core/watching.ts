@@ -1,5 +1,6 @@
 import { ResetReason, type WatchResponse } from '../gen/larder/v1/cache_service.js';
 import { methods } from '../transport/methods.js';
+import { Silence } from '../transport/transport.js';
 import { fromWire, timerDelay } from './durations.js';
 import { isOutage, LarderError } from './errors.js';
 import { type CallOptions, type Scope } from './scope.js';
@@ -200,7 +201,7 @@ export async function* follow(
   }
 }
 
-const SILENT = new Error('the stream is silent');
+const SILENT = new Silence('the stream is silent');
 
 function isRefusal(error: unknown): boolean {
   return error instanceof LarderError && error.code === 'UNAUTHENTICATED';

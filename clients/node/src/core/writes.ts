@@ -97,6 +97,7 @@ export async function set<T>(
   const address = addressOf(key, options?.params);
   const when = condition(options);
   const ttl = ttlOf(scope, options?.ttl);
+  const tags = tagsOf(scope, options?.tags);
   if (ttl !== undefined && ttl <= 0) return expire(scope, address, options, when);
   const request: SetRequest = {
     namespace: scope.namespace,
@@ -104,7 +105,7 @@ export async function set<T>(
     params: address.params,
     value: toValue((options?.codec ?? scope.codec).encode(value)),
     ttl: ttl === undefined ? undefined : toWire(ttl),
-    tags: tagsOf(scope, options?.tags),
+    tags,
     condition: when,
     leaseToken: NO_LEASE,
   };
@@ -162,13 +163,13 @@ export async function setMany<T>(
 ): Promise<Map<Key, WriteResult>> {
   const results = new Map<Key, WriteResult>();
   const ttl = ttlOf(scope, options?.ttl);
+  const tags = tagsOf(scope, options?.tags);
   if (ttl !== undefined && ttl <= 0) {
     const wanted = pairs.map(([key]) => ({ key, address: addressOf(key) }));
     for (const part of chunks(wanted, BATCH_KEYS)) await expirePart(scope, part, options, results);
     return results;
   }
   const codec = options?.codec ?? scope.codec;
-  const tags = tagsOf(scope, options?.tags);
   const wireTtl = ttl === undefined ? undefined : toWire(ttl);
   // All values are encoded first, so that one that cannot be leaves nothing stored.
   const items = pairs.map(([key, value]) => {

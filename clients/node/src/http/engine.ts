@@ -21,6 +21,8 @@ const DEFAULT_MAX_BODY = 512 * 1024;
 const DEFAULT_PASS_MS = 10_000;
 /** After an error of the handler, requests wait for each other again soon. */
 const FAILED_PASS_MS = 1000;
+/** How long a request waits for the answer to another one, which may be a stream without an end. */
+const JOINED_MS = 5000;
 /** URLs whose `Vary` this process remembers. */
 const MAX_REMEMBERED = 1000;
 /** Lookups of one request: its variants become known one after the other. */
@@ -75,7 +77,7 @@ export class HttpCache<Request> {
       if (lookup === undefined) return this.#bypass(exchange);
       return await this.#answer(lookup);
     } catch (error) {
-      if (isAbort(error)) return GONE;
+      if (isAbort(error) && exchange.response.destroyed) return GONE;
       // A request never fails because of its cache.
       this.#report(error);
       return this.#bypass(exchange);
@@ -132,17 +134,22 @@ export class HttpCache<Request> {
     const abort = () => {
       if (!leads) gone.abort();
     };
+    if (exchange.response.destroyed) abort();
     exchange.response.once('close', abort);
     const reading = this.handle.getOrFetch(
       path,
       async () => {
+        // The answer of a client that has gone never ends: those that joined make another.
+        if (gone.signal.aborted || exchange.response.destroyed) {
+          return loaded<Stored>({ kind: 'retry' }, { store: false });
+        }
         leads = true;
         // The handler begins once the capture has been set up.
         const ending = this.#capture(lookup);
         begin();
         return this.#fill(lookup, await ending, primary, place);
       },
-      { params, maxStale: 0, refresh, signal: gone.signal },
+      { params, maxStale: 0, refresh, timeout: JOINED_MS, signal: gone.signal },
     );
     const result = await Promise.race([reading, begun]);
     if (leads) {

@@ -67,7 +67,9 @@ function queryOf(url: string, names: readonly string[] | undefined): string {
     for (const name of new Set(query.keys())) if (!names.includes(name)) query.delete(name);
   }
   query.sort();
-  return query.toString();
+  const sorted = query.toString();
+  // Bytes that are not UTF-8 have all become the same character: only the raw query has them.
+  return sorted.includes('%EF%BF%BD') ? url.slice(start + 1) : sorted;
 }
 
 /**

@@ -99,11 +99,23 @@ async function bodyOf<Request>(
   post: HttpCacheRules<Request>['post'],
 ): Promise<unknown> {
   const body = typeof post === 'function' ? await post(exchange.request) : exchange.body;
-  if (body === undefined && typeof post !== 'function') {
-    const { headers } = exchange.raw;
-    const empty = headers['content-length'] === undefined || headers['content-length'] === '0';
-    if (empty && headers['transfer-encoding'] === undefined) return '';
+  if (typeof post === 'function') return body;
+  const { headers } = exchange.raw;
+  const empty = headers['content-length'] === undefined || headers['content-length'] === '0';
+  if (empty && headers['transfer-encoding'] === undefined) return body ?? '';
+  if (body === undefined || (isEmpty(body) && !wasRead(exchange.raw))) {
     throw new TypeError('post: the request has no parsed body: put a body parser before the cache');
   }
   return body;
+}
+
+function isEmpty(body: unknown): boolean {
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) return false;
+  return !(body instanceof Uint8Array) && Object.keys(body).length === 0;
+}
+
+/** Whether an empty object can be the body: some parsers set one for bodies that they leave. */
+function wasRead(raw: IncomingMessage): boolean {
+  const type = raw.headers['content-type'] ?? '';
+  return raw.readableEnded && /[/+]json\b|x-www-form-urlencoded/i.test(type);
 }

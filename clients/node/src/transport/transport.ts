@@ -9,6 +9,9 @@ export interface Attempt {
   headers: Readonly<Record<string, string>> | undefined;
 }
 
+/** Why the reader of a feed leaves it: its connection is silent, and may be dead. */
+export class Silence extends Error {}
+
 /**
  * Carries calls to a server. Errors are `LarderError`s, or the reason of the signal if the caller
  * has cancelled the call.

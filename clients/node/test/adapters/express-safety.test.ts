@@ -1,10 +1,12 @@
 // Rules of a program that are wrong must neither break an answer nor give it to another user.
 import express from 'express';
+// @ts-expect-error types of Express 5 are installed
+import express4 from 'express4';
 import { describe, expect, test } from 'vitest';
 import { freshFor } from '../../src/http/rules.js';
 import { Client } from '../../src/index.js';
 import { FakeLarder } from '../../src/testing.js';
-import { ask, useExpress } from './support.js';
+import { ask, end, serve, useExpress } from './support.js';
 
 const site = useExpress();
 
@@ -86,6 +88,48 @@ describe('bodies that differ never share an answer', () => {
   });
 });
 
+describe('a parser that leaves an empty object for a body that it has not read', () => {
+  const start = async (parser: unknown) => {
+    const app = express4();
+    app.use(parser as never);
+    app.post('/a', site.cacheOf({ post: true }), (_request: any, response: any) => {
+      response.json({ calls: (site.calls += 1) });
+    });
+    const { url, server } = await serve(app);
+    const post = async (type: string, body: string) => {
+      const answer = await ask(`${url}/a`, {
+        method: 'POST', headers: { 'content-type': type }, body,
+      });
+      return JSON.parse(answer.text).calls;
+    };
+    return { post, server, url };
+  };
+
+  test.each([
+    ['text', () => express4.json(), 'text/plain'],
+    ['JSON behind a parser of forms', () => express4.urlencoded({ extended: false }),
+      'application/json'],
+  ])('%s goes past the cache', async (_, parser, type) => {
+    const { post, server } = await start(parser());
+    expect([await post(type, '{"x":1}'), await post(type, '{"x":2}')]).toEqual([1, 2]);
+    expect(await site.entries().countKeys()).toBe(0);
+    expect(reported().every((error) => error.includes('body parser'))).toBe(true);
+    await end(server);
+  });
+
+  test('an empty object that was read, and a request without a body, are cached', async () => {
+    const { post, server, url } = await start(express4.json());
+    const type = 'application/json; charset=utf-8';
+    expect([await post(type, '{}'), await post(type, '{ }')]).toEqual([1, 1]);
+    await site.entries().invalidateNamespace();
+    const headers = { 'content-length': '0' };
+    const bare = async () =>
+      JSON.parse((await ask(`${url}/a`, { method: 'POST', headers })).text).calls;
+    expect([await bare(), await bare()]).toEqual([2, 2]);
+    await end(server);
+  });
+});
+
 describe('a rule that throws does not break the answer', () => {
   const fail = () => { throw new Error('of the rule'); };
 
@@ -107,6 +151,12 @@ describe('a rule that throws does not break the answer', () => {
     const [stored] = await Promise.all([site.entries().countKeys()]);
     expect(stored).toBeLessThanOrEqual(2);
     expect(reported().length).toBeGreaterThan(0);
+  });
+
+  test('an AbortError while the client is there', async () => {
+    site.count('/a', { skip: async () => AbortSignal.abort().throwIfAborted() as never });
+    expect(await made('/a')).toBe(1);
+    expect(reported()[0]).toContain('AbortError');
   });
 
   test('onError itself', async () => {
@@ -143,4 +193,61 @@ test('the lifetime of Expires is counted from now, with and without Date', () =>
   }
   expect(of({ expires: at(60_000), age: '50' })).toBeLessThanOrEqual(11_000);
   expect(of({ expires: at(60_000), 'cache-control': 'max-age=5' })).toBe(5000);
+});
+
+describe('headers that middleware before the cache adds while the answer is sent', () => {
+  /** As on-headers does it, which express-session and cookie-session use. */
+  const adding = (name: string, value: string) => {
+    site.app.use((_request, response, next) => {
+      const { writeHead } = response;
+      response.writeHead = ((...args: unknown[]) => {
+        response.setHeader(name, value);
+        return Reflect.apply(writeHead, response, args);
+      }) as never;
+      next();
+    });
+  };
+
+  test.each([
+    ['Set-Cookie', 'id=1'], ['Cache-Control', 'private'], ['Vary', '*'],
+  ])('%s: %s is not cached', async (name, value) => {
+    adding(name, value);
+    site.count('/a');
+    expect([await made('/a'), await made('/a')]).toEqual([1, 2]);
+  });
+
+  test('a head that is sent after the end of the handler', async () => {
+    adding('Set-Cookie', 'id=1');
+    // A session is saved before the answer ends.
+    site.app.use((_request, response, next) => {
+      const { end } = response;
+      response.end = ((...args: unknown[]) => {
+        setImmediate(() => Reflect.apply(end, response, args));
+        return response;
+      }) as never;
+      next();
+    });
+    site.app.get('/a', site.cacheOf(), (_request, response) => {
+      site.calls += 1;
+      response.end();
+    });
+    for (let index = 1; index <= 2; index += 1) {
+      expect((await ask(`${site.url}/a`)).headers['set-cookie']).toBe('id=1');
+      expect(site.calls).toBe(index);
+    }
+  });
+
+  test('others do not matter', async () => {
+    adding('X-Request-Id', '1');
+    site.count('/a');
+    expect(await made('/a')).toBe(1);
+    await site.stored();
+    expect(await made('/a')).toBe(1);
+  });
+});
+
+test('queries that are not UTF-8 and differ are different entries', async () => {
+  site.count('/a');
+  expect([await made('/a?q=%E4'), await made('/a?q=%F6'), await made('/a?q=%E4')])
+    .toEqual([1, 2, 1]);
 });
