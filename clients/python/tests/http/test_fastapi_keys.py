@@ -267,6 +267,33 @@ def test_models_of_headers_and_cookies_are_in_the_key(site):
     assert [answer.json() for answer in answers] == ["a", "b", "a"]
 
 
+class AnyHeaders(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="allow")
+
+
+def tenant_of_any(h: Annotated[AnyHeaders, Header()]):
+    return h.model_dump()["x-tenant"]
+
+
+def test_models_of_any_header_are_not_cached_without_names(site, caplog):
+    @site.app.get("/any")
+    @site.cached()
+    async def of_any(name: Annotated[str, Depends(tenant_of_any)]):
+        return name
+
+    @site.app.get("/named")
+    @site.cached(vary_headers=["X-Tenant"])
+    async def of_named(name: Annotated[str, Depends(tenant_of_any)]):
+        return name
+
+    for path, expected in (("/any", ["BYPASS"] * 3), ("/named", ["MISS", "MISS", "HIT"])):
+        answers = [site.get(path, headers={"x-tenant": name}) for name in "aba"]
+        assert states(*answers) == expected
+        assert [answer.json() for answer in answers] == ["a", "b", "a"]
+    logged = [text for text in caplog.messages if "AnyHeaders takes any header" in text]
+    assert len(logged) == 1 and "answers of /any are not cached" in logged[0]
+
+
 def test_the_body_of_a_post(site):
     @site.app.post("/model")
     @site.cached(methods=["POST"])

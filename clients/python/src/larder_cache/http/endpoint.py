@@ -191,7 +191,7 @@ class Endpoint:
             captured.headers,
             statuses=options.statuses,
             by_user=bool(options.by_user),
-            varied=options.headers or _header_names(name for name, _ in visit.implied()),
+            varied=options.headers or _header_names(name for name, _ in visit.implied() or ()),
         )
         return captured if reason is None else captured._replace(reason=reason)
 

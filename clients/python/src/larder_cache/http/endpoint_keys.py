@@ -25,7 +25,7 @@ class EndpointKeys:
         self._options = options
 
     async def key(self, visit: Visit, moment: Moment) -> CallKey | None:
-        """The key of a request, or None if it has no user and must have one."""
+        """The key of a request, or None if none stands for all that its answer depends on."""
         options = self._options
         params: dict[str, str] = {}
         if options.by_user:
@@ -44,7 +44,10 @@ class EndpointKeys:
             if visit.own_query(options.query_params):
                 self._add_query(params, visit, options.query_params)
         if options.headers is None:
-            params.update(visit.implied())
+            implied = visit.implied()
+            if implied is None:
+                return None
+            params.update(implied)
         else:
             params.update((f"header:{name}", visit.header(name) or "") for name in options.headers)
         if visit.method not in ("GET", "HEAD"):

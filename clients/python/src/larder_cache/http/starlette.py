@@ -121,8 +121,10 @@ class StarletteVisit:
         found = self.request.headers.getlist(name)
         return ", ".join(found) if found else None
 
-    def implied(self) -> Sequence[tuple[str, str]]:
+    def implied(self) -> Sequence[tuple[str, str]] | None:
         sources = self._shape.sources(self._route)
+        if sources.unbounded is not None:
+            return None
         headers = [(f"header:{name}", self.header(name) or "") for name in sources.headers]
         cookies = self.request.cookies
         return headers + [(f"cookie:{name}", cookies.get(name, "")) for name in sources.cookies]

@@ -6,15 +6,20 @@ header, or the session of a cookie.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
 
+log = logging.getLogger("larder_cache")
+
+
 class Sources(NamedTuple):
-    """Names of headers in lower case, and of cookies."""
+    """Names of headers in lower case, and of cookies. ``unbounded`` is a model that takes any."""
 
     headers: tuple[str, ...] = ()
     cookies: tuple[str, ...] = ()
+    unbounded: str | None = None
 
 
 #: Requests with it are answered from the cache only by user, or if that is permitted.
@@ -37,15 +42,24 @@ class SourcesOfRoute:
         if known is not route:
             sources = _sources(getattr(route, "dependant", None))
             self._last = (route, sources)
+            if sources.unbounded is not None:
+                log.warning(
+                    "answers of %s are not cached: %s takes any header or cookie; name those that "
+                    "count in vary_headers",
+                    getattr(route, "path", route),
+                    sources.unbounded,
+                )
         return sources
 
 
 def _sources(dependant: Any) -> Sources:
     headers: set[str] = set()
     cookies: set[str] = set()
+    unbounded: str | None = None
     for each in _injected(dependant):
         headers.update(_header_names(getattr(each, "header_params", ())))
         cookies.update(_names(getattr(each, "cookie_params", ())))
+        unbounded = unbounded or _unbounded(each)
         # Security schemes read the request by themselves.
         scheme: Any = getattr(getattr(each, "call", None), "model", None)
         place = getattr(getattr(scheme, "in_", None), "value", None)
@@ -53,7 +67,18 @@ def _sources(dependant: Any) -> Sources:
             headers.add(scheme.name.lower())
         elif place == "cookie":
             cookies.add(scheme.name)
-    return Sources(tuple(sorted(headers - {_AUTHORIZATION})), tuple(sorted(cookies)))
+    names = tuple(sorted(headers - {_AUTHORIZATION}))
+    return Sources(names, tuple(sorted(cookies)), unbounded)
+
+
+def _unbounded(dependant: Any) -> str | None:
+    """A model of headers or cookies that takes others than those it declares."""
+    for place in ("header_params", "cookie_params"):
+        for field in getattr(dependant, place, ()):
+            model = _model_of(field)
+            if model is not None and model.model_config.get("extra") == "allow":
+                return str(model.__name__)
+    return None
 
 
 def _model_of(field: Any) -> Any:
