@@ -8,8 +8,8 @@ from concurrent import futures
 from pathlib import Path
 from typing import Any
 
-import grpc
 import pytest
+from scripted_servers import serving
 from setups import Loop, Setup, until
 
 from larder_cache import AsyncClient, Unavailable
@@ -58,14 +58,8 @@ class Scripted(cache_service_pb2_grpc.CacheServiceServicer):
 
 @pytest.fixture
 def scripted(tmp_path: Path) -> Any:
-    made = Scripted()
-    server = grpc.server(futures.ThreadPoolExecutor(8))
-    cache_service_pb2_grpc.add_CacheServiceServicer_to_server(made, server)
-    made.target = f"unix:{tmp_path}/socket"  # type: ignore[attr-defined]
-    server.add_insecure_port(made.target)  # type: ignore[attr-defined]
-    server.start()
-    yield made
-    server.stop(0).wait()
+    with serving(Scripted(), tmp_path) as made:
+        yield made
 
 
 def test_leases_are_passed_on_if_another_key_fails(scripted: Any, on_fake: Setup) -> None:

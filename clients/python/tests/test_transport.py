@@ -12,6 +12,7 @@ from typing import Any
 
 import grpc
 import pytest
+from scripted_servers import serving
 from setups import Loop, Setup, until
 
 from larder_cache import AsyncClient, Client, Unauthenticated
@@ -42,14 +43,8 @@ class Recorder(cache_service_pb2_grpc.CacheServiceServicer):
 
 @pytest.fixture
 def recorder(tmp_path: Path) -> Any:
-    made = Recorder()
-    server = grpc.server(futures.ThreadPoolExecutor(4))
-    cache_service_pb2_grpc.add_CacheServiceServicer_to_server(made, server)
-    made.target = f"unix:{tmp_path}/socket"  # type: ignore[attr-defined]
-    server.add_insecure_port(made.target)  # type: ignore[attr-defined]
-    server.start()
-    yield made
-    server.stop(0).wait()
+    with serving(Recorder(), tmp_path) as made:
+        yield made
 
 
 def test_metadata(recorder: Any, on_fake: Setup) -> None:

@@ -10,7 +10,6 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, NamedTuple, get_args, get_origin
 
-
 log = logging.getLogger("larder_cache")
 
 
