@@ -66,7 +66,9 @@ clients: ## Test the client libraries; ONLY=python or ONLY="node conformance" se
 
 soak-clients: ## Run the clients at full speed through restarts and outages; TIME=10m
 	$(MAKE) build-tests
-	clients/fleet/soak.sh $(TIME)
+	clients/test.sh --setup
+	PYTHON=$(CURDIR)/target/clients/python-venv/bin/python \
+		clients/fleet/soak.sh $(if $(TIME),TIME=$(TIME))
 
 check: ## Run everything that must pass before a change lands
 	scripts/check.sh
