@@ -202,6 +202,23 @@ def test_an_outage_is_logged_once(on_fake: Setup, caplog: pytest.LogCaptureFixtu
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
 
 
+def test_calls_that_are_always_made_do_not_keep_the_breaker_open(on_fake: Setup) -> None:
+    ns = on_fake.client().namespace("a")
+    ns.set("k", 1)
+    on_fake.fake.fail("UNAVAILABLE", methods=("Delete",))
+
+    def read_after_a_delete() -> bool:
+        with pytest.raises(Unavailable):
+            ns.delete("k")
+        return ns.get("k").value == 1
+
+    for _ in range(5):
+        with pytest.raises(Unavailable):
+            ns.delete("k")
+    assert ns.get("k").error.reason == "BREAKER_OPEN"
+    until(read_after_a_delete, 5)
+
+
 def test_deadlines(on_fake: Setup) -> None:
     on_fake.fake.slow(5)
     ns = on_fake.client(call_timeout="100ms").namespace("a")
