@@ -26,6 +26,8 @@ type Error struct {
 
 	pushback *time.Duration
 	cause    error
+	// answered: the server has sent it, rather than the connection or this process.
+	answered bool
 }
 
 // Error returns the code, the reason and the message.
@@ -96,13 +98,18 @@ var (
 	ErrValueTooLarge error = &sentinelError{name: "value too large", matches: func(e *Error) bool {
 		return e.Reason == reasonTooLarge
 	}}
+	errMessageTooLarge = &sentinelError{name: "message too large", matches: func(e *Error) bool {
+		return e.Reason == reasonMessageTooLarge
+	}}
 )
 
 const (
 	reasonClosed   = "CLIENT_CLOSED"
 	reasonTooLarge = "VALUE_TOO_LARGE"
-	reasonBreaker  = "BREAKER_OPEN"
-	reasonNoToken  = "NO_TOKEN"
+	// reasonMessageTooLarge is a message over a limit of the server, or of gRPC in this process.
+	reasonMessageTooLarge = "MESSAGE_TOO_LARGE"
+	reasonBreaker         = "BREAKER_OPEN"
+	reasonNoToken         = "NO_TOKEN"
 )
 
 // ErrNoValue is the error of [Fetch] if there is no value: a cached absence, or a miss without a
@@ -168,7 +175,7 @@ func (e *PanicError) Unwrap() error {
 }
 
 func isMistake(reason string) bool {
-	return reason == reasonTooLarge || reason == "MESSAGE_TOO_LARGE" || reason == reasonClosed
+	return reason == reasonTooLarge || reason == reasonMessageTooLarge || reason == reasonClosed
 }
 
 // isOutage reports whether the cache is away, slow or full, rather than the call wrong.
@@ -193,7 +200,7 @@ func ended(ctx context.Context) error {
 		return cause
 	}
 	var own *Error
-	if errors.As(cause, &own) {
+	if errors.As(cause, &own) && own.Reason == reasonClosed {
 		return cause
 	}
 	return fmt.Errorf("%w: %w", err, cause)

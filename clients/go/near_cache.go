@@ -1,12 +1,14 @@
 package larder
 
 import (
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
 
 // NearCache keeps values in this process, coherent by Watch: without a feed of changes it is empty
-// and unused. It is an option of namespaces. Keep the handle: each has a near cache of its own.
+// and unused. It is an option of namespaces. Handles of a namespace with the same options share one.
 type NearCache struct {
 	// MaxBytes of values and keys: 64 MiB if it is 0.
 	MaxBytes int
@@ -59,6 +61,9 @@ type pendingRead struct {
 	startedAt time.Time
 	epoch     uint64
 	dirty     bool
+
+	// next and previous are others of the key.
+	next, previous *pendingRead
 }
 
 // nearStore is the near cache of a handle. The least recently used entries go first.
@@ -69,8 +74,9 @@ type nearStore struct {
 	mu      sync.Mutex
 	entries map[entryID]*nearEntry
 	// byKey has the entries with params.
-	byKey   map[string]map[entryID]*nearEntry
-	pending map[*pendingRead]struct{}
+	byKey map[string]map[entryID]*nearEntry
+	// pending are reads by key: the first of each list.
+	pending map[string]*pendingRead
 	bytes   int
 	// newest and oldest are the ends of the order of use.
 	newest, oldest *nearEntry
@@ -79,9 +85,8 @@ type nearStore struct {
 func newNearStore(from *feed, options NearCache) *nearStore {
 	store := &nearStore{
 		feed: from, options: options, entries: map[entryID]*nearEntry{},
-		byKey: map[string]map[entryID]*nearEntry{}, pending: map[*pendingRead]struct{}{},
+		byKey: map[string]map[entryID]*nearEntry{}, pending: map[string]*pendingRead{},
 	}
-	from.listen(store)
 	return store
 }
 
@@ -120,8 +125,35 @@ func (s *nearStore) begin(id entryID) *pendingRead {
 		return nil
 	}
 	read := &pendingRead{id: id, startedAt: now, epoch: epoch}
-	s.pending[read] = struct{}{}
+	if read.next = s.pending[id.key]; read.next != nil {
+		read.next.previous = read
+	}
+	s.pending[id.key] = read
 	return read
+}
+
+// end takes a read off. The lock is held. It can be repeated.
+func (s *nearStore) end(read *pendingRead) {
+	switch {
+	case read.previous != nil:
+		read.previous.next = read.next
+	case s.pending[read.id.key] != read:
+		return
+	case read.next == nil:
+		delete(s.pending, read.id.key)
+	default:
+		s.pending[read.id.key] = read.next
+	}
+	if read.next != nil {
+		read.next.previous = read.previous
+	}
+	read.next, read.previous = nil, nil
+}
+
+func (s *nearStore) soil(read *pendingRead) {
+	for ; read != nil; read = read.next {
+		read.dirty = true
+	}
 }
 
 // drop ends a read whose result is not kept.
@@ -130,7 +162,7 @@ func (s *nearStore) drop(read *pendingRead) {
 		return
 	}
 	s.mu.Lock()
-	delete(s.pending, read)
+	s.end(read)
 	s.mu.Unlock()
 }
 
@@ -139,7 +171,7 @@ func (s *nearStore) keep(read *pendingRead, entry *nearEntry) {
 	live := s.feed.live(time.Now())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.pending, read)
+	s.end(read)
 	if !live || read.dirty || read.epoch != s.feed.epoch.Load() ||
 		entry.bytes > s.options.MaxBytes {
 		return
@@ -202,9 +234,7 @@ func (s *nearStore) remove(entry *nearEntry) {
 func (s *nearStore) keyChanged(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for read := range s.pending {
-		read.dirty = read.dirty || read.id.key == key
-	}
+	s.soil(s.pending[key])
 	if entry := s.entries[entryID{key: key}]; entry != nil {
 		s.remove(entry)
 	}
@@ -213,18 +243,29 @@ func (s *nearStore) keyChanged(key string) {
 	}
 }
 
-// matching forgets the entries for which concerns is true.
+// matching forgets the entries for which concerns is true. Hits are served meanwhile: to match all
+// of them may take a while.
 func (s *nearStore) matching(concerns func(key string, tags []string) bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	// The tags of a value that is on its way are not there yet.
-	for read := range s.pending {
-		read.dirty = true
-	}
-	for _, entry := range s.entries {
-		if concerns(entry.id.key, entry.tags) {
+	s.soilAll()
+	entries := slices.Collect(maps.Values(s.entries))
+	s.mu.Unlock()
+	entries = slices.DeleteFunc(entries, func(entry *nearEntry) bool {
+		return !concerns(entry.id.key, entry.tags)
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, entry := range entries {
+		if s.entries[entry.id] == entry {
 			s.remove(entry)
 		}
+	}
+}
+
+func (s *nearStore) soilAll() {
+	for _, first := range s.pending {
+		s.soil(first)
 	}
 }
 
@@ -232,9 +273,7 @@ func (s *nearStore) matching(concerns func(key string, tags []string) bool) {
 func (s *nearStore) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for read := range s.pending {
-		read.dirty = true
-	}
+	s.soilAll()
 	clear(s.entries)
 	clear(s.byKey)
 	s.bytes, s.newest, s.oldest = 0, nil, nil
