@@ -209,7 +209,7 @@ func Of[T any](namespace *Namespace) *Cache[T] {
 // With is a view of a namespace with values that a codec reads and writes.
 func With[T any](namespace *Namespace, codec Codec[T]) *Cache[T] {
 	var id any = codec
-	if !reflect.TypeOf(codec).Comparable() {
+	if !reflect.ValueOf(codec).Comparable() {
 		id = new(int)
 	}
 	return &Cache[T]{
