@@ -154,18 +154,19 @@ func (e *DecodeError) Error() string { return fmt.Sprintf("larder: undecodable v
 // Unwrap returns the error of the codec.
 func (e *DecodeError) Unwrap() error { return e.Err }
 
-// PanicError is the panic of a loader. Each call that waits for the loader panics with it; a panic
-// in the background is logged.
+// PanicError is the panic of a loader, or of a codec while a value is computed. Each call that waits
+// for the value panics with it; a panic in the background is logged. That of a token provider is
+// the cause of an error.
 type PanicError struct {
 	// Value is the argument of the panic.
 	Value any
-	// Stack is that of the loader.
+	// Stack is that of the function that panicked.
 	Stack []byte
 }
 
 // Error shows the panic with its stack.
 func (e *PanicError) Error() string {
-	return fmt.Sprintf("larder: the loader panicked: %v\n\n%s", e.Value, e.Stack)
+	return fmt.Sprintf("larder: panic: %v\n\n%s", e.Value, e.Stack)
 }
 
 // Unwrap returns the argument of the panic if it is an error.
@@ -180,8 +181,9 @@ func isMistake(reason string) bool {
 
 // isOutage reports whether the cache is away, slow or full, rather than the call wrong.
 func isOutage(err error) bool {
-	var failure *Error
-	if !errors.As(err, &failure) || isMistake(failure.Reason) {
+	// Not errors.As: the cause of a context that has ended may be an error of another call.
+	failure, ok := err.(*Error)
+	if !ok || isMistake(failure.Reason) {
 		return false
 	}
 	switch failure.Code {

@@ -2,6 +2,7 @@ package larder
 
 import (
 	"context"
+	"strings"
 	"sync"
 	"time"
 
@@ -134,8 +135,9 @@ func (a *authorization) answered(asking *askedToken, token Token, err error) {
 	case err == nil:
 		asking.header, asking.err = bearer(token.Value)
 	case !isOutage(err):
-		asking.err = noToken(
-			codes.Unavailable, "the token provider failed: "+err.Error(), err)
+		// Without the stack of a panic, which the cause has.
+		why, _, _ := strings.Cut(err.Error(), "\n")
+		asking.err = noToken(codes.Unavailable, "the token provider failed: "+why, err)
 	}
 	life := defaultTokenLife
 	if !token.ExpiresAt.IsZero() {
