@@ -13,7 +13,7 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../checks.sh"
 readonly here=$clients/go
 # The modules: the core, and those with further dependencies.
 ADAPTERS="adapters/scsstore adapters/autocertcache adapters/httpcache"
-ADAPTERS+=" adapters/fiberstorage"
+ADAPTERS+=" adapters/fiberstorage adapters/gocachestore"
 readonly ADAPTERS
 readonly MODULES=". larderotel $ADAPTERS"
 readonly STATICCHECK=honnef.co/go/tools/cmd/staticcheck@v0.8.2
