@@ -5,7 +5,7 @@ go 1.26.0
 require (
 	github.com/redis/go-redis/v9 v9.23.0
 	google.golang.org/grpc v1.85.0
-	larder.test/clients/go v0.0.0
+	larder.test/clients/go v0.1.0
 )
 
 require (
