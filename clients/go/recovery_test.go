@@ -21,11 +21,13 @@ import (
 )
 
 func TestShortDeadlinesOfCallersDoNotReplaceTheConnection(t *testing.T) {
+	end := make(chan struct{})
+	defer close(end)
 	server := &scripted{get: func(
-		ctx context.Context, request *larderpb.GetRequest,
+		_ context.Context, request *larderpb.GetRequest,
 	) (*larderpb.GetResponse, error) {
 		if request.Key == "slow" {
-			<-ctx.Done()
+			<-end
 		}
 		return &larderpb.GetResponse{Outcome: larderpb.Outcome_OUTCOME_MISS}, nil
 	}}
