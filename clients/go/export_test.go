@@ -11,7 +11,7 @@ func WithCertificateRefresh(d time.Duration) Option {
 func NearSize(n *Namespace) (entries, bytes int) {
 	n.near.mu.Lock()
 	defer n.near.mu.Unlock()
-	return len(n.near.entries), n.near.bytes
+	return n.near.count, n.near.bytes
 }
 
 // ParseTarget is the address in the syntax of gRPC.

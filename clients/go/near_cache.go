@@ -1,7 +1,6 @@
 package larder
 
 import (
-	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -71,10 +70,13 @@ type nearStore struct {
 	feed    *feed
 	options NearCache
 
-	mu      sync.Mutex
-	entries map[entryID]*nearEntry
-	// byKey has the entries with params.
-	byKey map[string]map[entryID]*nearEntry
+	mu sync.Mutex
+	// plain has the entries without params, by key.
+	plain map[string]*nearEntry
+	// byKey has the entries with params, by key and then by params.
+	byKey map[string]map[string]*nearEntry
+	// count is the number of entries.
+	count int
 	// pending are reads by key: the first of each list.
 	pending map[string]*pendingRead
 	bytes   int
@@ -84,10 +86,18 @@ type nearStore struct {
 
 func newNearStore(from *feed, options NearCache) *nearStore {
 	store := &nearStore{
-		feed: from, options: options, entries: map[entryID]*nearEntry{},
-		byKey: map[string]map[entryID]*nearEntry{}, pending: map[string]*pendingRead{},
+		feed: from, options: options, plain: map[string]*nearEntry{},
+		byKey: map[string]map[string]*nearEntry{}, pending: map[string]*pendingRead{},
 	}
 	return store
+}
+
+// find is the entry of an id. The lock is held.
+func (s *nearStore) find(id entryID) *nearEntry {
+	if id.params == "" {
+		return s.plain[id.key]
+	}
+	return s.byKey[id.key][id.params]
 }
 
 // get is an entry that is certain to be that of the store, and the time of that.
@@ -98,7 +108,7 @@ func (s *nearStore) get(id entryID) (*nearEntry, time.Time) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	entry := s.entries[id]
+	entry := s.find(id)
 	if entry == nil {
 		return nil, now
 	}
@@ -176,21 +186,23 @@ func (s *nearStore) keep(read *pendingRead, entry *nearEntry) {
 		entry.bytes > s.options.MaxBytes {
 		return
 	}
-	if previous := s.entries[entry.id]; previous != nil {
+	if previous := s.find(entry.id); previous != nil {
 		s.remove(previous)
 	}
-	s.entries[entry.id] = entry
+	s.count++
 	s.bytes += entry.bytes
 	s.link(entry)
-	if entry.id.params != "" {
+	if entry.id.params == "" {
+		s.plain[entry.id.key] = entry
+	} else {
 		siblings := s.byKey[entry.id.key]
 		if siblings == nil {
-			siblings = map[entryID]*nearEntry{}
+			siblings = map[string]*nearEntry{}
 			s.byKey[entry.id.key] = siblings
 		}
-		siblings[entry.id] = entry
+		siblings[entry.id.params] = entry
 	}
-	for s.bytes > s.options.MaxBytes || len(s.entries) > s.options.MaxEntries {
+	for s.bytes > s.options.MaxBytes || s.count > s.options.MaxEntries {
 		s.remove(s.oldest)
 	}
 }
@@ -219,14 +231,16 @@ func (s *nearStore) unlink(entry *nearEntry) {
 }
 
 func (s *nearStore) remove(entry *nearEntry) {
-	delete(s.entries, entry.id)
+	s.count--
 	s.bytes -= entry.bytes
 	s.unlink(entry)
-	if siblings := s.byKey[entry.id.key]; siblings != nil {
-		delete(siblings, entry.id)
-		if len(siblings) == 0 {
-			delete(s.byKey, entry.id.key)
-		}
+	if entry.id.params == "" {
+		delete(s.plain, entry.id.key)
+		return
+	}
+	siblings := s.byKey[entry.id.key]
+	if delete(siblings, entry.id.params); len(siblings) == 0 {
+		delete(s.byKey, entry.id.key)
 	}
 }
 
@@ -235,7 +249,7 @@ func (s *nearStore) keyChanged(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.soil(s.pending[key])
-	if entry := s.entries[entryID{key: key}]; entry != nil {
+	if entry := s.plain[key]; entry != nil {
 		s.remove(entry)
 	}
 	for _, entry := range s.byKey[key] {
@@ -249,7 +263,10 @@ func (s *nearStore) matching(concerns func(key string, tags []string) bool) {
 	s.mu.Lock()
 	// The tags of a value that is on its way are not there yet.
 	s.soilAll()
-	entries := slices.Collect(maps.Values(s.entries))
+	entries := make([]*nearEntry, 0, s.count)
+	for entry := s.oldest; entry != nil; entry = entry.newer {
+		entries = append(entries, entry)
+	}
 	s.mu.Unlock()
 	entries = slices.DeleteFunc(entries, func(entry *nearEntry) bool {
 		return !concerns(entry.id.key, entry.tags)
@@ -257,7 +274,7 @@ func (s *nearStore) matching(concerns func(key string, tags []string) bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, entry := range entries {
-		if s.entries[entry.id] == entry {
+		if s.find(entry.id) == entry {
 			s.remove(entry)
 		}
 	}
@@ -274,7 +291,7 @@ func (s *nearStore) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.soilAll()
-	clear(s.entries)
+	clear(s.plain)
 	clear(s.byKey)
-	s.bytes, s.newest, s.oldest = 0, nil, nil
+	s.count, s.bytes, s.newest, s.oldest = 0, 0, nil, nil
 }
