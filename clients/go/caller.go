@@ -146,8 +146,11 @@ func (c *caller) run(
 			}
 		}
 	}
-	// Metadata of the caller's context belong to calls of its own.
-	outgoing := metadata.NewOutgoingContext(ctx, c.connections.base)
+	outgoing := ctx
+	if _, foreign := metadata.FromOutgoingContext(ctx); foreign || len(c.connections.base) > 0 {
+		// Metadata of the caller's context belong to calls of its own.
+		outgoing = metadata.NewOutgoingContext(ctx, c.connections.base)
+	}
 	if c.observer != nil {
 		var end func(error)
 		outgoing, end = c.observer.Call(outgoing, spec.method, spec.namespace)

@@ -41,6 +41,9 @@ func nearHits(turn time.Duration) error {
 		}
 		return nil
 	}
+	if err := clock(turn); err != nil {
+		return err
+	}
 	for _, parallel := range []int{1, 2} {
 		var all []measure
 		for range rounds {
@@ -58,6 +61,28 @@ func nearHits(turn time.Duration) error {
 			median(all, func(_ int, one measure) float64 { return float64(one.cpu) / hits }),
 			best(all), median(all, func(_ int, one measure) float64 { return one.allocations / hits }))
 	}
+	return nil
+}
+
+var lastTime time.Time
+
+// clock measures what each hit needs at least: the time, by the steady and by the wall clock.
+func clock(turn time.Duration) error {
+	var all []measure
+	for range rounds {
+		one, err := take(func(context.Context) error {
+			for range hits {
+				lastTime = time.Now()
+			}
+			return nil
+		}, 1, turn)
+		if err != nil {
+			return err
+		}
+		all = append(all, one)
+	}
+	fmt.Printf("a look at the clock\n  %.0f ns of CPU (best %.0f)\n",
+		median(all, func(_ int, one measure) float64 { return float64(one.cpu) / hits }), best(all))
 	return nil
 }
 
