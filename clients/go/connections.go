@@ -369,6 +369,9 @@ func (c *connections) close() {
 	}
 	c.retired, c.current = map[*link]struct{}{}, nil
 	c.mu.Unlock()
+	if c.authorization.renews() {
+		c.authorization.close()
+	}
 	for _, each := range ending {
 		_ = each.conn.Close()
 	}
