@@ -265,7 +265,7 @@ type watcher struct {
 	// valid: what the reader has derived from entries is valid.
 	valid   bool
 	silence time.Duration
-	lastAt   time.Time
+	lastAt  time.Time
 }
 
 func (w *watcher) run(ctx context.Context, signals <-chan watchSignal, failed <-chan error) {
