@@ -56,9 +56,10 @@ type connections struct {
 	// base is the metadata of all calls.
 	base metadata.MD
 
-	mu       sync.Mutex
-	current  *link
-	retired  map[*link]struct{}
+	mu      sync.Mutex
+	current *link
+	retired map[*link]struct{}
+	// lastCall is when the last call began or ended.
 	lastCall time.Time
 	closed   bool
 }
@@ -168,6 +169,9 @@ func (c *connections) acquire() (*link, error) {
 func (c *connections) release(used *link) {
 	c.mu.Lock()
 	used.active--
+	if c.limits.maxIdle > 0 {
+		c.lastCall = time.Now()
+	}
 	last := used.retired != nil && used.active == 0
 	c.mu.Unlock()
 	if last {
