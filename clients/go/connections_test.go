@@ -45,7 +45,7 @@ func TestAnIdleConnectionIsReplaced(t *testing.T) {
 	server := lardertest.RunServer(t, lardertest.ServerOptions{})
 	p := newProxy(t, server.Target)
 	client := must[*larder.Client](t)(larder.New(p.listener.Addr().String(),
-		larder.WithPreset(larder.PresetLambda), larder.WithMaxIdle(50*time.Millisecond)))
+		larder.WithPreset(larder.PresetLambda), larder.WithMaxIdle(500*time.Millisecond)))
 	defer func() { _ = client.Close() }()
 	cache, ctx := newCache[string](t, client), context.Background()
 	must[larder.Result[string]](t)(cache.Get(ctx, "k"))
@@ -53,7 +53,7 @@ func TestAnIdleConnectionIsReplaced(t *testing.T) {
 	if got := p.connections(); got != 1 {
 		t.Fatalf("%d connections, not 1", got)
 	}
-	time.Sleep(80 * time.Millisecond) // The idle time itself.
+	time.Sleep(550 * time.Millisecond) // The idle time itself.
 	p.silence()
 	if result := must[larder.Result[string]](t)(cache.Get(ctx, "k")); result.Degraded {
 		t.Fatal(result.Err)

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 
 	"larder.test/clients/go/larderpb"
@@ -208,7 +207,7 @@ func (s *scope) stream(
 			}
 			// While the reader is busy the stream is not expected to deliver.
 			silent.Stop()
-			used.heard()
+			used.answeredNow()
 			if !deliver(state.read(message)) {
 				stopped = true
 				return nil
@@ -216,7 +215,8 @@ func (s *scope) stream(
 			silent.Reset(state.silence)
 		}
 		if context.Cause(ctx) == errSilent {
-			connections.note(used, codes.DeadlineExceeded)
+			// It would take the time of five more streams until it counts as dead.
+			connections.replace(used)
 		}
 		return err
 	})
@@ -265,7 +265,7 @@ type watcher struct {
 	// valid: what the reader has derived from entries is valid.
 	valid   bool
 	silence time.Duration
-	heard   time.Time
+	lastAt  time.Time
 }
 
 func (w *watcher) run(ctx context.Context, signals <-chan watchSignal, failed <-chan error) {
@@ -278,11 +278,11 @@ func (w *watcher) run(ctx context.Context, signals <-chan watchSignal, failed <-
 		case signal := <-signals:
 			if signal.kind == signalBroken {
 				if w.valid {
-					late.Reset(time.Until(w.heard.Add(w.silence)))
+					late.Reset(time.Until(w.lastAt.Add(w.silence)))
 				}
 				continue
 			}
-			w.heard = time.Now()
+			w.lastAt = time.Now()
 			if signal.kind == signalReady {
 				late.Stop()
 				w.silence = signal.silence
