@@ -234,7 +234,8 @@ final class Fetch<V> {
       return unstored(call, Results.notStored(Reason.DEGRADED, true, null), null, usable);
     }
     HeldLease<V> held = new HeldLease<>(scope, address, lease, call);
-    if (usable != null) {
+    // Another stale value is only a substitute, if the loader fails.
+    if (usable != null && lease.getStaleWhileRevalidate()) {
       boolean started =
           scope.core.background.start(
               ending -> refresh(held, call.with(ending, scope.core.workers)));

@@ -34,8 +34,12 @@ final class FetchMany<K, V> {
         List<K> keys, LoadContext context, Executor executor);
   }
 
-  /** A key that is missing: its lease, or why its value is not stored. */
-  record Missing<K, V>(K key, HeldLease<V> lease, NotStored why, Result<V> stale) {}
+  /**
+   * A key that is missing: its lease, or why its value is not stored. The stale value is a
+   * substitute if the loader fails, or, with {@code meanwhile}, the answer.
+   */
+  record Missing<K, V>(
+      K key, HeldLease<V> lease, NotStored why, Result<V> stale, boolean meanwhile) {}
 
   private record Wanted<K>(K key, Address address) {}
 
@@ -126,7 +130,7 @@ final class FetchMany<K, V> {
     NotStored why = Results.notStored(Reason.NOT_STORED, false, null);
     return load(
         answers.contended.stream()
-            .map(one -> new Missing<K, V>(one.key(), null, why, null))
+            .map(one -> new Missing<K, V>(one.key(), null, why, null, false))
             .toList());
   }
 
@@ -190,7 +194,7 @@ final class FetchMany<K, V> {
         // A value that cannot be decoded is computed; another call replaces the one in the cache.
         NotStored why =
             Results.notStored(Reason.NOT_STORED, false, read.facts().error());
-        answers.missing.add(new Missing<>(one.key(), null, why, null));
+        answers.missing.add(new Missing<>(one.key(), null, why, null, false));
       } else {
         results.put(one.key(), read);
       }
@@ -214,7 +218,7 @@ final class FetchMany<K, V> {
       results.put(key, Results.miss(true, error));
     } else {
       NotStored why = Results.notStored(Reason.UNAVAILABLE, true, error);
-      answers.missing.add(new Missing<>(key, null, why, null));
+      answers.missing.add(new Missing<>(key, null, why, null, false));
     }
   }
 
@@ -230,7 +234,8 @@ final class FetchMany<K, V> {
       results.put(one.key(), stale != null ? stale : Results.miss(degraded, null));
     } else {
       NotStored why = degraded ? Results.notStored(Reason.DEGRADED, true, null) : null;
-      answers.missing.add(new Missing<>(one.key(), held, why, stale));
+      boolean meanwhile = held != null && stale != null && lease.getStaleWhileRevalidate();
+      answers.missing.add(new Missing<>(one.key(), held, why, stale, meanwhile));
     }
   }
 
@@ -239,7 +244,7 @@ final class FetchMany<K, V> {
     List<Missing<K, V>> now = new ArrayList<>();
     List<Missing<K, V>> later = new ArrayList<>();
     for (Missing<K, V> one : missing) {
-      (one.stale() == null ? now : later).add(one);
+      (one.meanwhile() ? later : now).add(one);
     }
     later.forEach(one -> results.put(one.key(), one.stale()));
     if (!later.isEmpty()) {
