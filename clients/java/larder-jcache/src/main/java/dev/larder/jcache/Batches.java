@@ -1,10 +1,12 @@
 package dev.larder.jcache;
 
 import dev.larder.client.Key;
+import dev.larder.client.ListedKey;
 import dev.larder.client.WriteOptions;
 import dev.larder.jcache.Storage.Id;
 import java.time.Duration;
 import java.util.ArrayList;
+import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -20,6 +22,7 @@ import javax.cache.integration.CompletionListener;
 final class Batches<K, V> {
   private static final int LOADERS = 4;
   private static final int QUEUED = 1000;
+  private static final int PART = 1000;
 
   private final Entries<K, V> entries;
   private final ThreadPoolExecutor loaders;
@@ -128,20 +131,37 @@ final class Batches<K, V> {
       }
     }
     if (entries.listeners.isEmpty()) {
-      if (!deleted.isEmpty()) {
-        entries.storage.deleteAll(deleted).values().forEach(
-            existed -> {
-              if (existed) {
-                entries.statistics.removal(since);
-              }
-            });
-      }
+      delete(deleted.stream().map(Id::address).toList(), since);
     } else {
       deleted.forEach(entries::removeDeleted);
     }
     if (refused != null) {
       throw refused;
     }
+  }
+
+  private void delete(List<Key> addresses, long since) {
+    if (addresses.isEmpty()) {
+      return;
+    }
+    entries.storage.deleteAll(addresses).values().stream()
+        .filter(existed -> existed)
+        .forEach(existed -> entries.statistics.removal(since));
+  }
+
+  /** Removes all entries, of which nothing but the names is read. */
+  void removeListed() {
+    long since = System.nanoTime();
+    Iterator<ListedKey> names = entries.storage.list();
+    List<Key> part = new ArrayList<>();
+    while (Storage.call(names::hasNext)) {
+      part.add(Key.of(names.next().key()));
+      if (part.size() == PART) {
+        delete(part, since);
+        part.clear();
+      }
+    }
+    delete(part, since);
   }
 
   void close() {

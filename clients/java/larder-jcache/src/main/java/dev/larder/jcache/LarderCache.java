@@ -294,7 +294,11 @@ final class LarderCache<K, V> implements Cache<K, V> {
   @Override
   public void removeAll() {
     checkOpen();
-    batches.removeAll(new EntryIterator<>(entries, closed::get).ids());
+    if (entries.writing == null && listeners.isEmpty()) {
+      batches.removeListed();
+    } else {
+      batches.removeAll(new EntryIterator<>(entries, closed::get).ids());
+    }
   }
 
   /** Makes all entries unreachable, those of other processes too. */

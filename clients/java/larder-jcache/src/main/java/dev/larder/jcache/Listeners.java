@@ -145,19 +145,19 @@ final class Listeners<K, V> {
     fire(EventType.UPDATED, key, value, old);
   }
 
-  /** An entry was removed; the value of the event is the last one. */
+  /** An entry was removed; the value of the event is the last one, if old values are required. */
   void removed(K key, V old) {
-    fire(EventType.REMOVED, key, old, old);
+    fire(EventType.REMOVED, key, null, old);
   }
 
   void expired(K key, V old) {
-    fire(EventType.EXPIRED, key, old, old);
+    fire(EventType.EXPIRED, key, null, old);
   }
 
   private void fire(EventType type, K key, V value, V old) {
     for (Registered<K, V> each : registered) {
       V shown = each.configuration().isOldValueRequired() ? old : null;
-      Event<K, V> event = new Event<>(cache, type, key, value, shown);
+      Event<K, V> event = new Event<>(cache, type, key, value == null ? shown : value, shown);
       if (each.configuration().isSynchronous()) {
         deliver(each, event);
       } else {

@@ -86,7 +86,7 @@ final class ObjectFormat {
       // Half of a pair of surrogates has no UTF-8.
       return StandardCharsets.UTF_8.newEncoder().canEncode(value)
           ? text('s', value)
-          : new Plain((byte) 'S', value.getBytes(StandardCharsets.UTF_16BE));
+          : new Plain((byte) 'S', characters(value));
     } else if (type == Integer.class) {
       return text('i', object);
     } else if (type == Long.class) {
@@ -115,6 +115,12 @@ final class ObjectFormat {
       return new Plain((byte) 'b', (byte[]) object);
     }
     return null;
+  }
+
+  private static byte[] characters(String value) {
+    ByteBuffer bytes = ByteBuffer.allocate(value.length() * Character.BYTES);
+    bytes.asCharBuffer().put(value);
+    return bytes.array();
   }
 
   private static byte[] tagged(byte kind, byte[] content) {
@@ -163,7 +169,7 @@ final class ObjectFormat {
         case JAVA -> deserialized(content);
         case JSON -> MAPPER.readValue(content, declared);
         case 'b' -> content;
-        case 'S' -> new String(content, StandardCharsets.UTF_16BE);
+        case 'S' -> ByteBuffer.wrap(content).asCharBuffer().toString();
         default -> read((char) bytes[0], new String(content, StandardCharsets.UTF_8));
       };
     } catch (IOException | ClassNotFoundException | LinkageError error) {

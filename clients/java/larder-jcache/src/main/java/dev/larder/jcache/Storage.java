@@ -23,6 +23,7 @@ import java.util.Arrays;
 import java.util.Collection;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
 import java.util.function.Supplier;
 import javax.cache.CacheException;
@@ -193,9 +194,9 @@ final class Storage<K, V> {
   }
 
   /** Removes entries. The map has whether each was there. */
-  Map<Key, Boolean> deleteAll(Collection<Id<K>> ids) {
+  Map<Key, Boolean> deleteAll(Collection<Key> addresses) {
     Map<Key, Boolean> existed = new LinkedHashMap<>();
-    call(() -> strict.deleteMany(ids.stream().map(Id::address).toList()))
+    call(() -> strict.deleteMany(List.copyOf(addresses)))
         .forEach((key, deleted) -> existed.put(key, deleted.existed()));
     return existed;
   }
