@@ -20,6 +20,7 @@ import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
 import larder.v1.CacheServiceOuterClass.BatchGetOrFetchRequest;
+import larder.v1.CacheServiceOuterClass.BatchGetOrFetchResponse;
 import larder.v1.CacheServiceOuterClass.BatchGetOrFetchResult;
 import larder.v1.CacheServiceOuterClass.FetchError;
 import larder.v1.CacheServiceOuterClass.GetOrFetchResponse;
@@ -70,6 +71,7 @@ final class FetchMany<K, V> {
       LoadMany<K, V> loader,
       FetchOptions options) {
     scope.core.caller.checkOpen();
+    Names.checkTags(options.tags(), "tags");
     Set<K> distinct = new LinkedHashSet<>();
     List<Wanted<K>> wanted = new ArrayList<>();
     for (K key : keys) {
@@ -149,7 +151,8 @@ final class FetchMany<K, V> {
     CallSpec spec =
         scope.spec(call, wait + scope.core.limits.waitMargin(), true, true);
     return Futures.then(
-        scope.core.caller.collect(Rpcs.BATCH_GET_OR_FETCH, request.build(), spec),
+        scope.core.caller.collect(
+            Rpcs.BATCH_GET_OR_FETCH, request.build(), spec, lost -> passOn(part, lost)),
         (messages, error) -> {
           Answers answers = new Answers();
           if (error != null) {
@@ -159,17 +162,49 @@ final class FetchMany<K, V> {
             part.forEach(one -> away(one.key(), error, answers));
             return CompletableFuture.completedFuture(answers);
           }
-          List<BatchGetOrFetchResult> all = new ArrayList<>();
-          messages.forEach(message -> all.addAll(message.getResultsList()));
-          for (int index = 0; index < part.size(); index++) {
-            BatchGetOrFetchResult result =
-                index < all.size()
-                    ? all.get(index)
-                    : BatchGetOrFetchResult.getDefaultInstance();
-            take(part.get(index), result, first, answers);
-          }
+          takeAll(part, messages, first, answers);
           return CompletableFuture.completedFuture(answers);
         });
+  }
+
+  private void takeAll(
+      List<Wanted<K>> part,
+      List<BatchGetOrFetchResponse> messages,
+      boolean first,
+      Answers answers) {
+    List<BatchGetOrFetchResult> all = new ArrayList<>();
+    messages.forEach(message -> all.addAll(message.getResultsList()));
+    Throwable failure = null;
+    for (int index = 0; index < part.size(); index++) {
+      BatchGetOrFetchResult result =
+          index < all.size() ? all.get(index) : BatchGetOrFetchResult.getDefaultInstance();
+      try {
+        take(part.get(index), result, first, answers);
+      } catch (Throwable error) {
+        failure = failure == null ? error : failure;
+      }
+    }
+    if (failure != null) {
+      // The call ends here, and with it what it has leases for.
+      answers.missing.stream()
+          .filter(one -> one.lease() != null)
+          .forEach(one -> one.lease().passOn());
+      throw Errors.<RuntimeException>sneaky(failure);
+    }
+  }
+
+  /** Gives up the leases of an answer that was cut off. */
+  private void passOn(List<Wanted<K>> part, List<BatchGetOrFetchResponse> lost) {
+    int index = 0;
+    for (BatchGetOrFetchResponse message : lost) {
+      for (BatchGetOrFetchResult result : message.getResultsList()) {
+        GetOrFetchResponse answer = result.getAnswer();
+        if (index < part.size() && answer.hasLease() && !answer.getDegraded()) {
+          new HeldLease<>(scope, part.get(index).address(), answer.getLease(), call).passOn();
+        }
+        index++;
+      }
+    }
   }
 
   private void take(
@@ -292,9 +327,17 @@ final class FetchMany<K, V> {
           if (error != null) {
             return failed(missing, own, error, into);
           }
-          return new Fills<>(scope, missing, values, context, options, own.detached())
-              .store()
-              .thenAccept(stored -> finish(missing, values, context, stored, into));
+          try {
+            return new Fills<>(scope, missing, values, context, options, own.detached())
+                .store()
+                .thenAccept(stored -> finish(missing, values, context, stored, into));
+          } catch (Throwable failure) {
+            // A codec or a map of the program that fails: its error is the caller's.
+            missing.stream()
+                .filter(one -> one.lease() != null)
+                .forEach(one -> one.lease().passOn());
+            return Futures.failed(failure);
+          }
         });
   }
 

@@ -14,6 +14,7 @@ import java.io.IOException;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.ReentrantLock;
@@ -56,11 +57,15 @@ final class GrpcTransport implements Transport {
     final AtomicInteger unanswered = new AtomicInteger();
     volatile boolean answered;
 
+    /** Counts answers, roughly: only whether there was one is asked. */
+    volatile int answers;
+
     Link(ManagedChannel channel) {
       this.channel = channel;
     }
 
     void heard() {
+      answers++;
       if (!answered) {
         answered = true;
       }
@@ -89,12 +94,26 @@ final class GrpcTransport implements Transport {
       }
       if (link == null) {
         link = new Link(channels.open());
+        certificatesInUse();
       }
       return link;
-    } catch (IOException error) {
-      throw new IllegalArgumentException("a file of TLS cannot be read: " + error, error);
+    } catch (IOException | IllegalArgumentException error) {
+      if (options.certificates() == null) {
+        throw new IllegalArgumentException("the target cannot be used: " + error, error);
+      }
+      // They may be replaced just now: the next call reads them again.
+      throw Errors.of(
+          Code.UNAVAILABLE,
+          "the certificates cannot be used: " + error,
+          ErrorFacts.of("CERTIFICATES").withCause(error));
     } finally {
       lock.unlock();
+    }
+  }
+
+  private void certificatesInUse() {
+    if (options.certificates() != null) {
+      options.certificates().inUse();
     }
   }
 
@@ -116,6 +135,7 @@ final class GrpcTransport implements Transport {
       ManagedChannel channel = channels.open();
       replace();
       link = new Link(channel);
+      certificatesInUse();
     } catch (IOException | IllegalArgumentException notYet) {
       // They are looked at again.
       return;
@@ -211,7 +231,8 @@ final class GrpcTransport implements Transport {
   private <Q, R> Flow start(
       MethodDescriptor<Q, R> method, Q request, Attempt attempt, Sink<R> sink, int messages) {
     Running<R> running = new Running<>(attempt.cancellation(), sink);
-    headers(attempt)
+    double asked = Times.now();
+    ready(headers(attempt), attempt)
         .whenComplete(
             (headers, error) -> {
               if (error != null) {
@@ -224,14 +245,42 @@ final class GrpcTransport implements Transport {
                 }
                 Link on = current();
                 running.link = on;
-                ClientCall<Q, R> call =
-                    on.channel.newCall(method, callOptions(on, attempt.timeoutMs()));
+                running.authorization = headers.get(AUTHORIZATION);
+                double left = attempt.timeoutMs() - (Times.now() - asked);
+                ClientCall<Q, R> call = on.channel.newCall(method, callOptions(on, left));
                 running.begin(call, request, headers, messages);
               } catch (RuntimeException failure) {
                 sink.end(failure);
               }
             });
     return running;
+  }
+
+  /** Waits for the token no longer than for the call itself. */
+  private CompletableFuture<Metadata> ready(
+      CompletableFuture<Metadata> headers, Attempt attempt) {
+    if (headers.isDone()) {
+      return headers;
+    }
+    CompletableFuture<Metadata> first = Futures.until(attempt.cancellation(), headers);
+    if (!Double.isInfinite(attempt.timeoutMs())) {
+      ScheduledFuture<?> late =
+          timer.after(
+              attempt.timeoutMs(),
+              () ->
+                  first.completeExceptionally(
+                      Errors.of(
+                          Code.DEADLINE_EXCEEDED,
+                          "the token provider takes too long",
+                          ErrorFacts.of("NO_TOKEN"))));
+      first.whenComplete(
+          (value, error) -> {
+            if (late != null) {
+              late.cancel(false);
+            }
+          });
+    }
+    return first;
   }
 
   private static Throwable wrap(Throwable reason) {
@@ -243,6 +292,8 @@ final class GrpcTransport implements Transport {
     private final Cancellation cancellation;
     private final Sink<R> sink;
     private Link link;
+    private String authorization;
+    private int answersBefore;
     private volatile ClientCall<?, R> call;
     private volatile Runnable forget = () -> {};
 
@@ -253,6 +304,7 @@ final class GrpcTransport implements Transport {
 
     <Q> void begin(ClientCall<Q, R> started, Q request, Metadata headers, int messages) {
       call = started;
+      answersBefore = link.answers;
       started.start(this, headers);
       started.sendMessage(request);
       started.halfClose();
@@ -269,6 +321,7 @@ final class GrpcTransport implements Transport {
     @Override
     public void onMessage(R message) {
       link.heard();
+      answersBefore = link.answers;
       sink.message(message);
     }
 
@@ -279,15 +332,20 @@ final class GrpcTransport implements Transport {
         link.heard();
         sink.end(null);
       } else if (cancellation.isCancelled()) {
+        if (cancellation.reason() instanceof Silence && link.answers == answersBefore) {
+          // Nothing at all came, as on a connection that is dead.
+          replaceDead(link);
+        }
         sink.end(cancellation.reason());
       } else {
-        sink.end(failure(link, status, trailers));
+        sink.end(failure(link, status, trailers, authorization));
       }
     }
   }
 
-  private Throwable failure(Link on, Status status, Metadata trailers) {
-    if (status.getCode() == Status.Code.DEADLINE_EXCEEDED) {
+  private Throwable failure(
+      Link on, Status status, Metadata trailers, String authorization) {
+    if (status.getCode() == Status.Code.DEADLINE_EXCEEDED && !Statuses.isAnswer(trailers)) {
       // A connection can look alive and be dead, after a freeze, a failover or by a NAT: the next
       // call takes another.
       int unanswered = on.unanswered.incrementAndGet();
@@ -298,7 +356,7 @@ final class GrpcTransport implements Transport {
       on.unanswered.set(0);
     }
     if (status.getCode() == Status.Code.UNAUTHENTICATED && options.authorization() != null) {
-      options.authorization().refuse();
+      options.authorization().refuse(authorization);
     }
     return Statuses.error(status, trailers);
   }

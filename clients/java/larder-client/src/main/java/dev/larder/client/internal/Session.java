@@ -159,6 +159,8 @@ public final class Session {
     Double ttl = options.ttl() == null ? null : Times.ms(options.ttl());
     boolean raise = onError == OnError.RAISE;
     List<String> tags = options.tags();
+    Names.checkTags(tags, "tags");
+    Names.checkTagCount(tags);
     NearCache<V> near = null;
     if (options.nearCache() != null) {
       Feed feed = core.feeds.open(new Scope<>(core, namespace, codec, ttl, tags, raise, null));
