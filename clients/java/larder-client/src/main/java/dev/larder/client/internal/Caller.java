@@ -182,7 +182,8 @@ final class Caller {
       try {
         sent =
             send.apply(
-                new Transport.Attempt(timeout, spec.call().cancellation(), headers));
+                new Transport.Attempt(
+                    timeout, spec.call().cancellation(), headers, spec.call().callbacks()));
       } catch (RuntimeException error) {
         sent = Futures.failed(error);
       }

@@ -251,7 +251,7 @@ final class Fetch<V> {
     if (usable != null && lease.getStaleWhileRevalidate()) {
       boolean started =
           scope.core.background.start(
-              ending -> refresh(held, call.with(ending, scope.core.workers)));
+              ending -> refresh(held, call.apart(ending, scope.core.workers)));
       if (started) {
         return CompletableFuture.completedFuture(usable);
       }

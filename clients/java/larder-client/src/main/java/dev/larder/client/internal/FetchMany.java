@@ -81,7 +81,7 @@ final class FetchMany<K, V> {
     }
     Cancellation ending = scope.core.running.open(call.cancellation());
     FetchMany<K, V> fetch =
-        new FetchMany<>(scope, call.with(ending, call.loaders()), loader, options);
+        new FetchMany<>(scope, call.with(ending), loader, options);
     CompletableFuture<Void> done = CompletableFuture.completedFuture(null);
     for (List<Wanted<K>> part : Scope.chunks(wanted, Scope.BATCH_KEYS)) {
       done = done.thenCompose(ignored -> fetch.part(part, true));
@@ -285,7 +285,7 @@ final class FetchMany<K, V> {
     if (!later.isEmpty()) {
       boolean started =
           scope.core.background.start(
-              ending -> refresh(later, call.with(ending, scope.core.workers)));
+              ending -> refresh(later, call.apart(ending, scope.core.workers)));
       if (!started) {
         now.addAll(later);
       }

@@ -8,6 +8,8 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.Executor;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Function;
@@ -25,9 +27,11 @@ final class Flights {
   private final Set<Flight> running = new HashSet<>();
 
   private final Futures.Timer timer;
+  private final Executor workers;
 
-  Flights(Futures.Timer timer) {
+  Flights(Futures.Timer timer, Executor workers) {
     this.timer = timer;
+    this.workers = workers;
   }
 
   private static final class Flight {
@@ -173,11 +177,12 @@ final class Flights {
   }
 
   private <V> CompletableFuture<Answer<V>> lead(Flight flight, Passenger<V> passenger) {
-    CompletableFuture<Result<V>> seat = seat(flight, passenger.call().cancellation());
+    CompletableFuture<Result<V>> seat =
+        seat(flight, passenger.call().cancellation(), Runnable::run);
     CompletableFuture<Result<V>> computed;
     try {
       Call call = passenger.call();
-      computed = passenger.compute().apply(call.with(flight.cancellation, call.loaders()));
+      computed = passenger.compute().apply(call.with(flight.cancellation));
     } catch (RuntimeException error) {
       computed = Futures.failed(error);
     }
@@ -196,14 +201,14 @@ final class Flights {
   private <V> CompletableFuture<Result<V>> join(
       Flight flight, Passenger<V> passenger, double ending) {
     if (Double.isInfinite(ending)) {
-      return seat(flight, passenger.call().cancellation());
+      return seat(flight, passenger.call().cancellation(), this::work);
     }
     Cancellation outer = passenger.call().cancellation();
     Cancellation leaving = new Cancellation();
     Runnable forget = outer.onCancel(() -> leaving.cancel(outer.reason()));
     ScheduledFuture<?> late =
         timer.after(Math.max(0, ending - Times.now()), () -> leaving.cancel(new Late()));
-    CompletableFuture<Result<V>> seat = seat(flight, leaving);
+    CompletableFuture<Result<V>> seat = seat(flight, leaving, this::work);
     seat.whenComplete(
         (value, error) -> {
           forget.run();
@@ -215,7 +220,8 @@ final class Flights {
   }
 
   /** Waits for a computation, which ends when the last that waits has left. */
-  private <V> CompletableFuture<Result<V>> seat(Flight flight, Cancellation cancellation) {
+  private <V> CompletableFuture<Result<V>> seat(
+      Flight flight, Cancellation cancellation, Executor executor) {
     CompletableFuture<Result<V>> result = new CompletableFuture<>();
     Runnable forget =
         cancellation.onCancel(
@@ -224,7 +230,7 @@ final class Flights {
                 leave(flight, cancellation.reason());
               }
             });
-    flight.promise.whenComplete(
+    flight.promise.whenCompleteAsync(
         (value, error) -> {
           forget.run();
           if (error == null) {
@@ -234,8 +240,18 @@ final class Flights {
           } else {
             result.completeExceptionally(error);
           }
-        });
+        },
+        executor);
     return result;
+  }
+
+  /** What a call that joined goes on with must not run in the thread of the first call. */
+  private void work(Runnable action) {
+    try {
+      workers.execute(action);
+    } catch (RejectedExecutionException full) {
+      action.run();
+    }
   }
 
   private void leave(Flight flight, Throwable reason) {

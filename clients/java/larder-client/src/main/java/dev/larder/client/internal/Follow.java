@@ -84,7 +84,7 @@ final class Follow {
     Connection connection = new Connection();
     connection.expect(READY_MS);
     Transport.Attempt attempt =
-        new Transport.Attempt(Double.POSITIVE_INFINITY, connection.cancellation, Map.of());
+        new Transport.Attempt(Double.POSITIVE_INFINITY, connection.cancellation, Map.of(), null);
     connection.flow.complete(
         scope.core.caller.transport.stream(Rpcs.WATCH, request, attempt, connection));
   }

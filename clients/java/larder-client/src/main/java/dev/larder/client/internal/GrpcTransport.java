@@ -178,15 +178,19 @@ final class GrpcTransport implements Transport {
             });
   }
 
-  private CallOptions callOptions(Link on, double timeoutMs) {
+  private CallOptions callOptions(Link on, double timeoutMs, Attempt attempt) {
+    CallOptions options =
+        attempt.callbacks() == null
+            ? CallOptions.DEFAULT
+            : CallOptions.DEFAULT.withExecutor(attempt.callbacks());
     if (Double.isInfinite(timeoutMs)) {
-      return CallOptions.DEFAULT;
+      return options;
     }
     boolean connected =
         on.answered || on.channel.getState(false) == ConnectivityState.READY;
     // The first call also has the time to connect.
-    double ms = connected ? timeoutMs : timeoutMs + options.connectTimeout();
-    return CallOptions.DEFAULT.withDeadlineAfter(
+    double ms = connected ? timeoutMs : timeoutMs + this.options.connectTimeout();
+    return options.withDeadlineAfter(
         (long) (Math.max(0, ms) * NANOS_PER_MS), TimeUnit.NANOSECONDS);
   }
 
@@ -247,7 +251,7 @@ final class GrpcTransport implements Transport {
                 running.link = on;
                 running.authorization = headers.get(AUTHORIZATION);
                 double left = attempt.timeoutMs() - (Times.now() - asked);
-                ClientCall<Q, R> call = on.channel.newCall(method, callOptions(on, left));
+                ClientCall<Q, R> call = on.channel.newCall(method, callOptions(on, left, attempt));
                 running.begin(call, request, headers, messages);
               } catch (RuntimeException failure) {
                 sink.end(failure);

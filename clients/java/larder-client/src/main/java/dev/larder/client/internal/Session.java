@@ -177,7 +177,7 @@ public final class Session {
 
   /** A call for the asynchronous methods of the client. */
   public Call call() {
-    return new Call(new Cancellation(), core.caller.parent(), Runnable::run);
+    return new Call(new Cancellation(), core.caller.parent(), Runnable::run, null);
   }
 
   /** Invalidates what the rules of the server select for an event. */

@@ -18,7 +18,7 @@ import org.junit.jupiter.api.Test;
 class FlightsTest {
   private final ExecutorService workers = Workers.start();
   private final Futures.Timer timer = new Futures.Timer(workers);
-  private final Flights flights = new Flights(timer);
+  private final Flights flights = new Flights(timer, Runnable::run);
   private final List<CompletableFuture<Result<String>>> computations = new ArrayList<>();
   private final List<Call> calls = new ArrayList<>();
 
@@ -29,7 +29,7 @@ class FlightsTest {
   }
 
   private static Call call() {
-    return new Call(new Cancellation(), null, Runnable::run);
+    return new Call(new Cancellation(), null, Runnable::run, null);
   }
 
   private CompletableFuture<Flights.Answer<String>> run(Call call) {
