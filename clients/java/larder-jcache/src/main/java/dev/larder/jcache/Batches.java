@@ -2,7 +2,6 @@ package dev.larder.jcache;
 
 import dev.larder.client.Key;
 import dev.larder.client.ListedKey;
-import dev.larder.client.WriteOptions;
 import dev.larder.jcache.Storage.Id;
 import java.time.Duration;
 import java.util.ArrayList;
@@ -111,7 +110,7 @@ final class Batches<K, V> {
     Duration ttl = entries.expiry.creation();
     Map<Key, Stored> stored = new LinkedHashMap<>();
     values.forEach((id, value) -> stored.put(id.address(), entries.storage.stored(id, value)));
-    Storage.call(() -> entries.storage.open.setMany(stored, WriteOptions.withTtl(ttl)));
+    entries.storage.setAll(stored, ttl);
     if (!ttl.isZero()) {
       values.forEach((id, value) -> entries.statistics.put(since));
     }

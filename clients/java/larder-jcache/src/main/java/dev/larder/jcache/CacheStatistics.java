@@ -4,7 +4,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.LongAdder;
 import javax.cache.management.CacheStatisticsMXBean;
 
-/** What this process did with a cache. Times are microseconds. */
+/** Statistics of what this process did with a cache. Times are microseconds. */
 final class CacheStatistics implements CacheStatisticsMXBean {
   private static final float PERCENT = 100;
 

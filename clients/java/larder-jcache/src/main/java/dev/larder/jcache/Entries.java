@@ -4,11 +4,11 @@ import dev.larder.client.Deleted;
 import dev.larder.client.LarderException;
 import dev.larder.client.OnError;
 import dev.larder.client.Result;
-import dev.larder.client.WriteOptions;
 import dev.larder.client.internal.Errors;
 import dev.larder.jcache.Storage.Id;
 import dev.larder.jcache.Storage.Seen;
 import java.time.Duration;
+import java.util.Map;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.Function;
@@ -252,9 +252,7 @@ final class Entries<K, V> {
         writing.write(id.key(), value);
       }
       Duration ttl = expiry.creation();
-      WriteOptions options = WriteOptions.withTtl(ttl);
-      Stored stored = storage.stored(id, value);
-      Storage.call(() -> storage.open.set(id.address(), stored, options));
+      storage.setAll(Map.of(id.address(), storage.stored(id, value)), ttl);
       if (!ttl.isZero()) {
         statistics.put(since);
       }

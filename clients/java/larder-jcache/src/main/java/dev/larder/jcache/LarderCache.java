@@ -1,11 +1,8 @@
 package dev.larder.jcache;
 
-import dev.larder.client.Key;
 import dev.larder.client.LarderClient;
 import dev.larder.client.Namespace;
-import dev.larder.client.Result;
 import dev.larder.jcache.Entries.Step;
-import dev.larder.jcache.Loading.Read;
 import dev.larder.jcache.Storage.Id;
 import java.util.ArrayList;
 import java.util.Iterator;
@@ -21,7 +18,6 @@ import javax.cache.configuration.CacheEntryListenerConfiguration;
 import javax.cache.configuration.Configuration;
 import javax.cache.integration.CompletionListener;
 import javax.cache.processor.EntryProcessor;
-import javax.cache.processor.EntryProcessorException;
 import javax.cache.processor.EntryProcessorResult;
 
 /** A cache whose entries are a namespace of the server. */
@@ -70,8 +66,9 @@ final class LarderCache<K, V> implements Cache<K, V> {
     return configuration;
   }
 
-  private boolean readsThrough() {
-    return loading != null && configuration.isReadThrough();
+  /** The loader of reads that miss; null: there is none. */
+  private Loading<K, V> loader() {
+    return configuration.isReadThrough() ? loading : null;
   }
 
   private void checkOpen() {
@@ -112,51 +109,12 @@ final class LarderCache<K, V> implements Cache<K, V> {
 
   @Override
   public V get(K key) {
-    long since = System.nanoTime();
-    Id<K> id = id(key);
-    Read<V> read = readsThrough() ? loading.get(id) : read(id);
-    statistics.read(read.hit(), since);
-    if (read.hit()) {
-      entries.accessed(id);
-    }
-    return read.value();
-  }
-
-  private Read<V> read(Id<K> id) {
-    Result<Stored> result =
-        Storage.call(() -> entries.storage.open.get(id.address(), Storage.FRESH));
-    V value = entries.storage.valueOf(id, result);
-    return new Read<>(value, value != null);
+    return Reading.get(entries, loader(), id(key));
   }
 
   @Override
   public Map<K, V> getAll(Set<? extends K> keys) {
-    long since = System.nanoTime();
-    List<Id<K>> ids = ids(keys);
-    Map<K, Read<V>> reads = new LinkedHashMap<>();
-    if (ids.isEmpty()) {
-      return Map.of();
-    } else if (readsThrough()) {
-      reads.putAll(loading.getAll(ids));
-    } else {
-      Map<Key, Result<Stored>> results = entries.storage.readAll(ids);
-      for (Id<K> id : ids) {
-        V value = entries.storage.valueOf(id, results.get(id.address()));
-        reads.put(id.key(), new Read<>(value, value != null));
-      }
-    }
-    Map<K, V> found = new LinkedHashMap<>();
-    for (Id<K> id : ids) {
-      Read<V> read = reads.get(id.key());
-      statistics.read(read.hit(), since);
-      if (read.hit()) {
-        entries.accessed(id);
-      }
-      if (read.value() != null) {
-        found.put(id.key(), read.value());
-      }
-    }
-    return found;
+    return Reading.getAll(entries, loader(), ids(keys));
   }
 
   @Override
@@ -314,56 +272,17 @@ final class LarderCache<K, V> implements Cache<K, V> {
    */
   @Override
   public <T> T invoke(K key, EntryProcessor<K, V, T> processor, Object... arguments) {
-    long since = System.nanoTime();
     Id<K> id = id(key);
     present(processor, "entryProcessor");
-    boolean[] present = new boolean[1];
-    T result =
-        entries.change(
-            id,
-            seen -> {
-              present[0] = seen.exists();
-              ProcessorEntry<K, V> entry =
-                  new ProcessorEntry<>(key, seen, readsThrough() ? loading : null);
-              return entry.step(process(processor, entry, arguments));
-            });
-    statistics.read(present[0], since);
-    return result;
-  }
-
-  private static <K, V, T> T process(
-      EntryProcessor<K, V, T> processor, ProcessorEntry<K, V> entry, Object... arguments) {
-    try {
-      return processor.process(entry, arguments);
-    } catch (EntryProcessorException error) {
-      throw error;
-    } catch (RuntimeException error) {
-      throw new EntryProcessorException(error);
-    }
+    return Processing.invoke(entries, loader(), id, processor, arguments);
   }
 
   @Override
   public <T> Map<K, EntryProcessorResult<T>> invokeAll(
       Set<? extends K> keys, EntryProcessor<K, V, T> processor, Object... arguments) {
-    checkOpen();
-    present(keys, "keys");
+    List<Id<K>> ids = ids(keys);
     present(processor, "entryProcessor");
-    Map<K, EntryProcessorResult<T>> results = new LinkedHashMap<>();
-    for (K key : keys) {
-      try {
-        T result = invoke(key, processor, arguments);
-        if (result != null) {
-          results.put(key, () -> result);
-        }
-      } catch (EntryProcessorException error) {
-        results.put(
-            key,
-            () -> {
-              throw error;
-            });
-      }
-    }
-    return results;
+    return Processing.invokeAll(entries, loader(), ids, processor, arguments);
   }
 
   @Override

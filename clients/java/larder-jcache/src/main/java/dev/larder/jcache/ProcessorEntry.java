@@ -53,7 +53,7 @@ final class ProcessorEntry<K, V> implements MutableEntry<K, V> {
 
   @Override
   public void remove() {
-    // What was made in this call only has never been there.
+    // An entry that was made in this call only has never been there.
     action =
         action == Action.CREATE || action == Action.LOAD ? Action.NOTHING : Action.REMOVE;
     value = null;

@@ -36,7 +36,7 @@ final class Storage<K, V> {
   private static final ReadOptions LATEST = FRESH.consistent(true);
   private static final int PAGE_KEYS = 500;
 
-  /** Goes on at outages as the option on-error says. */
+  /** Goes on at outages if the option on-error is open. */
   final Namespace<Stored> open;
 
   private final Namespace<Stored> strict;
@@ -74,7 +74,7 @@ final class Storage<K, V> {
   }
 
   /**
-   * What a consistent read has found.
+   * The entry that a consistent read has found, or none.
    *
    * @param value null: there is no entry
    * @param version of the entry
@@ -217,12 +217,43 @@ final class Storage<K, V> {
     }
   }
 
+  /** Reads an entry; without the cache there is none, unless the option on-error is raise. */
+  Result<Stored> get(Id<K> id) {
+    return checked(call(() -> open.get(id.address(), FRESH)));
+  }
+
+  private Result<Stored> checked(Result<Stored> result) {
+    if (raises && result.degraded() && !result.found()) {
+      throw new Away(result.error().orElse(null));
+    }
+    return result;
+  }
+
+  /** Stores values, whatever the entries are; without the cache none, unless on-error is raise. */
+  void setAll(Map<Key, Stored> values, Duration ttl) {
+    WriteOptions options = WriteOptions.withTtl(ttl);
+    Collection<WriteResult> results =
+        values.size() == 1
+            ? values.entrySet().stream()
+                .map(one -> call(() -> open.set(one.getKey(), one.getValue(), options)))
+                .toList()
+            : call(() -> open.setMany(values, options)).values();
+    for (WriteResult result : results) {
+      if (raises && result.degraded()) {
+        throw new Away(result instanceof NotStored refused ? refused.error() : null);
+      }
+    }
+  }
+
   boolean contains(Id<K> id) {
     return call(() -> open.has(id.address(), FRESH));
   }
 
   Map<Key, Result<Stored>> readAll(Collection<Id<K>> ids) {
-    return call(() -> open.getMany(ids.stream().map(Id::address).toList(), FRESH));
+    Map<Key, Result<Stored>> results =
+        call(() -> open.getMany(ids.stream().map(Id::address).toList(), FRESH));
+    results.values().forEach(this::checked);
+    return results;
   }
 
   /** Makes all entries unreachable. */

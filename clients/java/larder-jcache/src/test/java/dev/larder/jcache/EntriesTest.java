@@ -81,7 +81,8 @@ class EntriesTest {
 
   @Test
   void aDeclaredTypeIsJson() {
-    Cache<User, User> cache = cache(new MutableConfiguration<User, User>().setTypes(User.class, User.class));
+    Cache<User, User> cache =
+        cache(new MutableConfiguration<User, User>().setTypes(User.class, User.class));
     User ada = new User("Ada", Instant.parse("2026-11-29T10:00:00Z"));
     cache.put(ada, ada);
     assertEquals(ada, cache.get(new User("Ada", Instant.parse("2026-11-29T10:00:00Z"))));
@@ -278,6 +279,13 @@ class EntriesTest {
     assertThrows(CacheException.class, () -> cache.put("k", "v"));
     assertThrows(CacheException.class, () -> cache.putAll(Map.of("k", "v")));
     assertThrows(CacheException.class, () -> loading.get("k"));
+    fake.recover();
+    cache.put("k", "v");
+    fake.degrade();
+    assertThrows(CacheException.class, () -> cache.get("k"));
+    assertThrows(CacheException.class, () -> cache.getAll(Set.of("k")));
+    assertThrows(CacheException.class, () -> cache.put("k", "w"));
+    assertThrows(CacheException.class, () -> cache.putAll(Map.of("k", "w", "l", "w")));
   }
 
   @Test
@@ -290,7 +298,7 @@ class EntriesTest {
     assertTrue(cache.isClosed());
     assertNull(manager.getCache("c"));
     fake.recover();
-    // What could not be removed is still there, for all processes.
+    // Entries that could not be removed are still there, for all processes.
     assertNotNull(manager.<String, String, MutableConfiguration<String, String>>createCache(
         "c", new MutableConfiguration<>()).get("k"));
   }

@@ -224,7 +224,8 @@ public class FleetTest {
   void anEntryOfAnotherProgramIsAMiss() {
     List<Cache<String, String>> caches =
         caches(
-            "mixed", new MutableConfiguration<String, String>().setTypes(String.class, String.class));
+            "mixed",
+            new MutableConfiguration<String, String>().setTypes(String.class, String.class));
     Cache<String, String> cache = caches.get(0);
     Namespace<String> other = CLIENTS.get(0).namespace("mixed", String.class);
     for (String key : List.of("get", "put", "absent", "old", "invoke", "remove")) {

@@ -108,7 +108,7 @@ class ListenersTest {
     }
     cache.remove("k");
     expected.add("REMOVED k 199 199");
-    // What waits is delivered before the listener is closed.
+    // Events that wait are delivered before the listener is closed.
     cache.close();
     assertTrue(recorder.closed.await(1, TimeUnit.MINUTES));
     assertEquals(expected, recorder.events);

@@ -134,7 +134,8 @@ class ProviderTest {
       assertEquals(50f, beans.getAttribute(name, "CacheHitPercentage"));
       manager.close();
       assertEquals(
-          Set.of(), beans.queryNames(new ObjectName("javax.cache:CacheManager=larder.test,*"), null));
+          Set.of(),
+          beans.queryNames(new ObjectName("javax.cache:CacheManager=larder.test,*"), null));
     }
   }
 

@@ -6,8 +6,6 @@ import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import com.google.protobuf.ByteString;
-import com.google.protobuf.Duration;
 import dev.larder.client.Codec;
 import dev.larder.client.Codecs;
 import dev.larder.client.Encoded;
@@ -22,13 +20,10 @@ import dev.larder.client.OnError;
 import dev.larder.client.Result;
 import dev.larder.client.UnavailableException;
 import dev.larder.client.WriteOptions;
-import dev.larder.client.internal.Access;
 import dev.larder.client.internal.Errors;
-import dev.larder.client.internal.Rpcs;
-import dev.larder.client.internal.Transport;
 import dev.larder.testing.FakeFailure;
 import dev.larder.testing.FakeLarder;
-import io.grpc.MethodDescriptor;
+import java.time.Duration;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
@@ -37,11 +32,6 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.BooleanSupplier;
 import java.util.stream.Collectors;
-import larder.v1.CacheServiceOuterClass.AbandonResponse;
-import larder.v1.CacheServiceOuterClass.BatchGetOrFetchResponse;
-import larder.v1.CacheServiceOuterClass.BatchGetOrFetchResult;
-import larder.v1.CacheServiceOuterClass.GetOrFetchResponse;
-import larder.v1.CacheServiceOuterClass.Lease;
 import org.junit.jupiter.api.Test;
 
 /** Whatever happens to a computation, its lease is filled or given up. */
@@ -55,8 +45,8 @@ class LeasesTest {
     return fake.client(
         LarderClient.builder()
             .logger(null)
-            .callTimeout(java.time.Duration.ofMinutes(1))
-            .waitMargin(java.time.Duration.ofMinutes(1)));
+            .callTimeout(Duration.ofMinutes(1))
+            .waitMargin(Duration.ofMinutes(1)));
   }
 
   private static void await(BooleanSupplier condition) throws InterruptedException {
@@ -292,72 +282,6 @@ class LeasesTest {
       assertThrows(
           InvalidArgumentException.class,
           () -> names.getOrFetch("k", load -> "v", FetchOptions.DEFAULTS.tags("")));
-    }
-  }
-
-  /** Grants leases in a stream that breaks. */
-  private static final class Breaking implements Transport {
-    final AtomicInteger streams = new AtomicInteger();
-    final AtomicInteger abandoned = new AtomicInteger();
-
-    @Override
-    public boolean renewsToken() {
-      return false;
-    }
-
-    @Override
-    @SuppressWarnings("unchecked") // Only these calls are made.
-    public <Q, R> CompletableFuture<R> unary(
-        MethodDescriptor<Q, R> method, Q request, Attempt attempt) {
-      assertEquals(Rpcs.ABANDON.getFullMethodName(), method.getFullMethodName());
-      abandoned.incrementAndGet();
-      return CompletableFuture.completedFuture((R) AbandonResponse.getDefaultInstance());
-    }
-
-    @Override
-    @SuppressWarnings("unchecked") // As above.
-    public <Q, R> Flow stream(
-        MethodDescriptor<Q, R> method, Q request, Attempt attempt, Sink<R> sink) {
-      streams.incrementAndGet();
-      Lease lease =
-          Lease.newBuilder()
-              .setToken(ByteString.copyFrom(new byte[16]))
-              .setExpiresIn(Duration.newBuilder().setSeconds(10))
-              .build();
-      BatchGetOrFetchResult result =
-          BatchGetOrFetchResult.newBuilder()
-              .setAnswer(GetOrFetchResponse.newBuilder().setLease(lease))
-              .build();
-      sink.message((R) BatchGetOrFetchResponse.newBuilder().addResults(result).build());
-      sink.end(
-          Errors.of(Code.INTERNAL, "cut off", dev.larder.client.ErrorFacts.of("")));
-      return () -> {};
-    }
-
-    @Override
-    public CompletableFuture<Void> connect(double timeoutMs) {
-      return CompletableFuture.completedFuture(null);
-    }
-
-    @Override
-    public void close() {}
-  }
-
-  @Test
-  void leasesOfAnAnswerThatIsCutOffAreGivenUp() throws Exception {
-    Breaking breaking = new Breaking();
-    try (LarderClient client =
-        Access.client(LarderClient.builder().logger(null).telemetry(false), breaking)) {
-      Map<String, Result<String>> results =
-          client
-              .namespace("names", String.class)
-              .getOrFetchMany(
-                  List.of("a", "b"),
-                  (keys, load) -> keys.stream().collect(Collectors.toMap(key -> key, key -> key)),
-                  FetchOptions.DEFAULTS);
-      assertEquals("a", results.get("a").value());
-      assertEquals(1, breaking.streams.get());
-      await(() -> breaking.abandoned.get() == 1);
     }
   }
 }

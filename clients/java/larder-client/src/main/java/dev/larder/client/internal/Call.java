@@ -8,8 +8,8 @@ import java.util.concurrent.Executor;
  * @param cancellation ends what is done for it
  * @param parent context of the caller for the observer; null: none
  * @param loaders runs its loaders
- * @param callbacks takes the answers of the server, so that a thread that waits for one is not woken
- *     by another; null: threads of the client
+ * @param callbacks takes the answers of the server, so that no other thread must wake the one that
+ *     waits for them; null: threads of the client
  */
 public record Call(
     Cancellation cancellation, Object parent, Executor loaders, Executor callbacks) {

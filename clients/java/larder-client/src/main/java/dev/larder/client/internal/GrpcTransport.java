@@ -14,18 +14,12 @@ import java.io.IOException;
 import java.util.ArrayDeque;
 import java.util.Deque;
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.concurrent.locks.ReentrantLock;
 
 /** Calls over gRPC. Connects at the first call. */
 final class GrpcTransport implements Transport {
-  private static final Metadata.Key<String> AUTHORIZATION =
-      Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
-  private static final Metadata.Key<String> SCHEMA_VERSION =
-      Metadata.Key.of("larder-schema-version", Metadata.ASCII_STRING_MARSHALLER);
-
   /** After so many calls in a row without an answer in time a connection counts as dead. */
   private static final int DEAD_AFTER = 5;
 
@@ -37,6 +31,7 @@ final class GrpcTransport implements Transport {
 
   private final ReentrantLock lock = new ReentrantLock();
   private final GrpcOptions options;
+  private final CallHeaders headers;
   private final Channels channels;
   private final Futures.Timer timer;
   private final Deque<ManagedChannel> drained = new ArrayDeque<>();
@@ -48,6 +43,7 @@ final class GrpcTransport implements Transport {
   GrpcTransport(GrpcOptions options, Futures.Timer timer) {
     this.options = options;
     this.timer = timer;
+    this.headers = new CallHeaders(options, timer);
     this.channels = new Channels(options, timer);
   }
 
@@ -155,29 +151,6 @@ final class GrpcTransport implements Transport {
     timer.after(DRAINED_MS, old::shutdownNow);
   }
 
-  private CompletableFuture<Metadata> headers(Attempt attempt) {
-    Metadata headers = new Metadata();
-    if (options.schemaVersion() != null) {
-      headers.put(SCHEMA_VERSION, options.schemaVersion());
-    }
-    attempt
-        .headers()
-        .forEach(
-            (name, value) ->
-                headers.put(Metadata.Key.of(name, Metadata.ASCII_STRING_MARSHALLER), value));
-    if (options.authorization() == null) {
-      return CompletableFuture.completedFuture(headers);
-    }
-    return options
-        .authorization()
-        .get()
-        .thenApply(
-            value -> {
-              headers.put(AUTHORIZATION, value);
-              return headers;
-            });
-  }
-
   private CallOptions callOptions(Link on, double timeoutMs, Attempt attempt) {
     CallOptions options =
         attempt.callbacks() == null
@@ -236,9 +209,10 @@ final class GrpcTransport implements Transport {
       MethodDescriptor<Q, R> method, Q request, Attempt attempt, Sink<R> sink, int messages) {
     Running<R> running = new Running<>(attempt.cancellation(), sink);
     double asked = Times.now();
-    ready(headers(attempt), attempt)
+    headers
+        .of(attempt)
         .whenComplete(
-            (headers, error) -> {
+            (found, error) -> {
               if (error != null) {
                 sink.end(Errors.unwrap(error));
                 return;
@@ -249,42 +223,15 @@ final class GrpcTransport implements Transport {
                 }
                 Link on = current();
                 running.link = on;
-                running.authorization = headers.get(AUTHORIZATION);
+                running.authorization = found.get(CallHeaders.AUTHORIZATION);
                 double left = attempt.timeoutMs() - (Times.now() - asked);
                 ClientCall<Q, R> call = on.channel.newCall(method, callOptions(on, left, attempt));
-                running.begin(call, request, headers, messages);
+                running.begin(call, request, found, messages);
               } catch (RuntimeException failure) {
                 sink.end(failure);
               }
             });
     return running;
-  }
-
-  /** Waits for the token no longer than for the call itself. */
-  private CompletableFuture<Metadata> ready(
-      CompletableFuture<Metadata> headers, Attempt attempt) {
-    if (headers.isDone()) {
-      return headers;
-    }
-    CompletableFuture<Metadata> first = Futures.until(attempt.cancellation(), headers);
-    if (!Double.isInfinite(attempt.timeoutMs())) {
-      ScheduledFuture<?> late =
-          timer.after(
-              attempt.timeoutMs(),
-              () ->
-                  first.completeExceptionally(
-                      Errors.of(
-                          Code.DEADLINE_EXCEEDED,
-                          "the token provider takes too long",
-                          ErrorFacts.of("NO_TOKEN"))));
-      first.whenComplete(
-          (value, error) -> {
-            if (late != null) {
-              late.cancel(false);
-            }
-          });
-    }
-    return first;
   }
 
   private static Throwable wrap(Throwable reason) {

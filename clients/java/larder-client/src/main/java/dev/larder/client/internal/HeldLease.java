@@ -23,7 +23,7 @@ import larder.v1.CacheServiceOuterClass.SetResponse;
 final class HeldLease<V> {
   private static final int MAX_REASON_BYTES = 256;
 
-  /** The shortest time between two renewals, whatever the server says. */
+  /** The shortest time between two renewals, whatever the server answers. */
   private static final double MIN_RENEWAL_MS = 10;
 
   private final Scope<V> scope;
