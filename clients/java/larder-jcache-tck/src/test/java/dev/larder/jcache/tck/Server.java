@@ -1,10 +1,11 @@
 package dev.larder.jcache.tck;
 
+import dev.larder.client.LarderClient;
 import dev.larder.testing.LarderServer;
 import java.io.IOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
-import java.util.concurrent.TimeUnit;
+import java.time.Duration;
 import org.junit.runner.Description;
 import org.junit.runner.Result;
 import org.junit.runner.notification.RunListener;
@@ -14,7 +15,7 @@ import org.junit.runner.notification.RunListener;
  * is {@code redis}.
  */
 public final class Server extends RunListener {
-  private static final long PATIENCE_NANOS = TimeUnit.SECONDS.toNanos(20);
+  private static final Duration PATIENCE = Duration.ofMinutes(1);
   private static final long LOOK_MS = 20;
 
   private LarderServer server;
@@ -32,6 +33,21 @@ public final class Server extends RunListener {
     }
     server = builder.start();
     System.setProperty("larder.target", server.target());
+    warmUp();
+  }
+
+  /** The first connection of a program loads classes, which takes seconds on a busy machine. */
+  private void warmUp() throws IOException {
+    try (LarderClient client =
+        LarderClient.builder()
+            .target(server.target())
+            .callTimeout(PATIENCE)
+            .connectTimeout(PATIENCE)
+            .build()) {
+      if (!client.namespace("warm", String.class).set("k", "v").stored()) {
+        throw new IOException("the server stores nothing:\n" + String.join("\n", server.log()));
+      }
+    }
   }
 
   private Path startRedis() throws IOException, InterruptedException {
@@ -45,7 +61,7 @@ public final class Server extends RunListener {
             .redirectOutput(directory.resolve("redis.log").toFile())
             .start();
     Runtime.getRuntime().addShutdownHook(new Thread(redis::destroyForcibly));
-    long end = System.nanoTime() + PATIENCE_NANOS;
+    long end = System.nanoTime() + PATIENCE.toNanos();
     while (!Files.exists(socket)) {
       if (!redis.isAlive() || System.nanoTime() > end) {
         throw new IOException(Files.readString(directory.resolve("redis.log")));
