@@ -14,6 +14,8 @@ readonly here=$clients/java
 # The tests have a local repository of their own, so that they find no older build of the modules.
 readonly LOCAL=$INSTALLED/java/repository
 readonly JAVA_RELEASE=17
+# A run with other counts has failed, also an empty one.
+readonly TCK_TESTS=479
 
 maven() { mvn --batch-mode -Dstyle.color=never -Dmaven.repo.local="$LOCAL" "$@"; }
 
@@ -62,10 +64,21 @@ setup() {
 }
 
 check_unit() {
-    counted surefire:test -pl larder-client,larder-tests -Dtest='!Conformance*,!Matrix*'
+    counted surefire:test -pl larder-client,larder-jcache,larder-tests -Dtest='!Conformance*,!Matrix*'
 }
 
 check_conformance() { counted surefire:test -pl larder-tests -Dtest='ConformanceTest'; }
+
+# The suites of others: SUITES.md. LARDER_SUITE_STORE=redis runs them on Redis.
+check_suites() {
+    local counts
+    counts=$(counted surefire:test -pl larder-jcache-tck) || {
+        echo "$counts"
+        return 1
+    }
+    echo "JCache TCK: $counts"
+    [[ $counts == "$TCK_TESTS passed, 0 skipped" ]]
+}
 
 check_generated() { counted surefire:test -pl larder-tests -Dtest='RpcsTest'; }
 
@@ -80,7 +93,7 @@ case ${1-} in
 '')
     setup >&2
     # One after another: they share the folders of Maven.
-    run_lanes java "generated unit package conformance"
+    run_lanes java "generated unit package conformance suites"
     ;;
 *)
     setup >&2

@@ -49,6 +49,10 @@ public final class Namespace<V> {
 
   /** Reads one entry. Without the cache it is a miss. */
   public Result<V> get(Key key, ReadOptions options) {
+    Result<V> held = operations.held(key, options);
+    if (held != null) {
+      return held;
+    }
     return Views.await(operations.call(null), call -> operations.get(call, key, options));
   }
 

@@ -161,7 +161,7 @@ final class FakeFetches {
                 .setToken(fake.leases.grant(place))
                 .setExpiresIn(Times.toWire(leaseTtl));
         if (stale != null) {
-          lease.setStale(stale);
+          lease.setStale(stale).setStaleWhileRevalidate(served);
         }
         return answer.setLease(lease).build();
       }

@@ -4,6 +4,7 @@ import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
+import static org.junit.jupiter.api.Assertions.assertTimeoutPreemptively;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.larder.client.CancelledException;
@@ -15,6 +16,7 @@ import dev.larder.client.PermissionDeniedException;
 import dev.larder.client.Preset;
 import dev.larder.client.Token;
 import dev.larder.client.UnauthenticatedException;
+import dev.larder.client.Watch;
 import dev.larder.client.grpc.LarderChannels;
 import dev.larder.client.internal.Rpcs;
 import dev.larder.testing.LarderServer;
@@ -57,6 +59,8 @@ class ConnectionsTest {
   private static LarderClient.Builder to(LarderServer target) {
     return LarderClient.builder().target(target.target()).preset(Preset.LOCAL).logger(null);
   }
+
+  private static final Duration PATIENCE = Duration.ofSeconds(20);
 
   private static void await(BooleanSupplier condition) throws InterruptedException {
     long deadline = System.nanoTime() + TimeUnit.SECONDS.toNanos(20);
@@ -152,6 +156,7 @@ class ConnectionsTest {
         LarderClient nobody = to(guarded).build();
         LarderClient client =
             to(guarded)
+                .callTimeout(PATIENCE)
                 .tokenProvider(
                     () -> {
                       boolean first = asked.incrementAndGet() == 1;
@@ -182,6 +187,52 @@ class ConnectionsTest {
       LarderException error =
           assertInstanceOf(LarderException.class, result.error().orElseThrow());
       assertEquals("NO_TOKEN", error.reason());
+    }
+  }
+
+  @Test
+  void aProviderThatDoesNotAnswerIsAnOutage() throws Exception {
+    CountDownLatch never = new CountDownLatch(1);
+    try (LarderClient client =
+        to(server)
+            .callTimeout(Duration.ofMillis(300))
+            .tokenProvider(
+                () -> {
+                  never.await();
+                  return Token.of("late");
+                })
+            .build()) {
+      Namespace<String> names = client.namespace("n", String.class);
+      var result = assertTimeoutPreemptively(PATIENCE, () -> names.get("k"));
+      LarderException error =
+          assertInstanceOf(LarderException.class, result.error().orElseThrow());
+      assertEquals("NO_TOKEN", error.reason());
+      // A call that is cancelled does not wait for it either.
+      var cancelled = names.async().getOrFetch("k", load -> CompletableFuture.completedFuture("v"));
+      assertTrue(cancelled.cancel(true));
+      Watch watch = names.watch(false);
+      watch.close();
+      assertFalse(assertTimeoutPreemptively(PATIENCE, watch::hasNext));
+    } finally {
+      never.countDown();
+    }
+  }
+
+  @Test
+  void certificatesThatCannotBeReadAreAnOutage() throws Exception {
+    Path file = directory.resolve("not-yet.crt");
+    for (String content : new String[] {null, "no certificate"}) {
+      if (content != null) {
+        Files.writeString(file, content);
+      }
+      try (LarderClient client = to(server).caFile(file).build()) {
+        var result = client.namespace("n", String.class).get("k");
+        LarderException error =
+            assertInstanceOf(LarderException.class, result.error().orElseThrow());
+        assertEquals("CERTIFICATES", error.reason());
+        assertEquals(
+            "v", client.namespace("n", String.class).getOrFetch("k", load -> "v").value());
+      }
     }
   }
 

@@ -2,9 +2,11 @@ package dev.larder.tests;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
+import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.larder.client.Change;
 import dev.larder.client.LarderClient;
 import dev.larder.client.Namespace;
 import dev.larder.client.NamespaceOptions;
@@ -13,6 +15,7 @@ import dev.larder.client.Preset;
 import dev.larder.client.Result;
 import dev.larder.client.Targets;
 import dev.larder.client.UnavailableException;
+import dev.larder.client.Watch;
 import dev.larder.testing.FakeFailure;
 import dev.larder.testing.FakeLarder;
 import dev.larder.testing.LarderServer;
@@ -20,6 +23,7 @@ import java.text.MessageFormat;
 import java.time.Duration;
 import java.util.List;
 import java.util.ResourceBundle;
+import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.TimeUnit;
 import java.util.function.BooleanSupplier;
@@ -106,6 +110,31 @@ class OutagesTest {
       // Five calls without an answer in time, and a while in which the breaker answers.
       await(() -> names.get("k").found());
       assertTrue(proxy.accepted() > 1);
+    }
+  }
+
+  @Test
+  void aWatchLeavesAConnectionThatDiedInSilence() throws Exception {
+    try (LarderServer server = LarderServer.start();
+        SilentProxy proxy = new SilentProxy(server.target());
+        LarderClient client =
+            LarderClient.builder()
+                .target(proxy.target())
+                .preset(Preset.LOCAL)
+                .logger(null)
+                .build();
+        Watch watch = client.namespace("names", String.class).watch(false)) {
+      assertInstanceOf(Change.Ready.class, watch.next());
+      assertEquals(1, proxy.accepted());
+      proxy.silence();
+      // No pings, and no other calls: only the silence of the stream itself.
+      CompletableFuture<Change> next = CompletableFuture.supplyAsync(watch::next);
+      await(() -> proxy.accepted() > 1);
+      Change change = next.get(20, TimeUnit.SECONDS);
+      if (change instanceof Change.Reset) {
+        change = watch.next();
+      }
+      assertInstanceOf(Change.Ready.class, change);
     }
   }
 

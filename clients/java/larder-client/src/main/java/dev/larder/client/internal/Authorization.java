@@ -14,6 +14,12 @@ import java.util.regex.Pattern;
 final class Authorization {
   private static final Pattern PRINTABLE = Pattern.compile("[\\x21-\\x7e]+");
 
+  /** A provider that has not answered for so long is asked again, in another thread. */
+  private static final double PATIENCE_MS = 10_000;
+
+  /** Threads that wait for the provider at most. */
+  private static final int MAX_ASKING = 4;
+
   /** A token is renewed before its end, so that none expires on the way to the server. */
   private static final double RENEWED_BEFORE_MS = 30_000;
 
@@ -21,6 +27,8 @@ final class Authorization {
   private final TokenProvider provider;
   private final Executor workers;
   private CompletableFuture<String> header;
+  private double askedAt;
+  private int asking;
   private double goodUntil;
 
   /** A token that stays. */
@@ -50,12 +58,19 @@ final class Authorization {
     return provider != null;
   }
 
-  /** Forgets the token, because the server does not accept it. */
-  void refuse() {
+  /** Forgets a header that the server does not accept. A newer one stays. */
+  void refuse(String refused) {
     if (renews()) {
       lock.lock();
       try {
-        goodUntil = Double.NEGATIVE_INFINITY;
+        boolean current =
+            header != null
+                && header.isDone()
+                && !header.isCompletedExceptionally()
+                && header.join().equals(refused);
+        if (current) {
+          goodUntil = Double.NEGATIVE_INFINITY;
+        }
       } finally {
         lock.unlock();
       }
@@ -67,20 +82,38 @@ final class Authorization {
     CompletableFuture<String> asked;
     lock.lock();
     try {
-      if (header != null && (!header.isDone() || Times.now() < goodUntil)) {
+      double now = Times.now();
+      boolean waits = now < askedAt + PATIENCE_MS || asking >= MAX_ASKING;
+      if (header != null && (header.isDone() ? now < goodUntil : waits)) {
         return header;
       }
+      asking++;
       asked = new CompletableFuture<>();
       header = asked;
+      askedAt = now;
     } finally {
       lock.unlock();
     }
     try {
-      workers.execute(() -> ask(asked));
+      workers.execute(
+          () -> {
+            ask(asked);
+            answered();
+          });
     } catch (RejectedExecutionException full) {
+      answered();
       asked.completeExceptionally(failure(full));
     }
     return asked;
+  }
+
+  private void answered() {
+    lock.lock();
+    try {
+      asking--;
+    } finally {
+      lock.unlock();
+    }
   }
 
   private void ask(CompletableFuture<String> asked) {
@@ -92,7 +125,9 @@ final class Authorization {
       double margin = Math.min(RENEWED_BEFORE_MS, lifetime / 10);
       lock.lock();
       try {
-        goodUntil = Times.now() + lifetime - margin;
+        if (header == asked) {
+          goodUntil = Times.now() + lifetime - margin;
+        }
       } finally {
         lock.unlock();
       }

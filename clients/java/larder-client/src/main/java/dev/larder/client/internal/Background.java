@@ -31,7 +31,13 @@ final class Background {
     } finally {
       lock.unlock();
     }
-    CompletableFuture<?> done = work.apply(cancellation);
+    CompletableFuture<?> done;
+    try {
+      done = work.apply(cancellation);
+    } catch (Throwable error) {
+      remove(running, cancellation);
+      throw error;
+    }
     track(done);
     done.whenComplete((value, error) -> remove(running, cancellation));
     return true;

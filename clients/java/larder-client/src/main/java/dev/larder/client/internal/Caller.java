@@ -12,6 +12,7 @@ import java.util.Map;
 import java.util.Optional;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.atomic.AtomicReference;
+import java.util.function.Consumer;
 import java.util.function.Function;
 
 /** Makes calls: retries, breaker, counters, observer and the log of outages. */
@@ -50,11 +51,17 @@ final class Caller {
   /** All messages of a stream. */
   <Q, R> CompletableFuture<List<R>> collect(
       MethodDescriptor<Q, R> method, Q request, CallSpec spec) {
+    return collect(method, request, spec, lost -> {});
+  }
+
+  /** All messages of a stream; {@code lost} gets those of an attempt that fails later. */
+  <Q, R> CompletableFuture<List<R>> collect(
+      MethodDescriptor<Q, R> method, Q request, CallSpec spec, Consumer<List<R>> lost) {
     return run(
         method,
         spec,
         attempt -> {
-          Collected<R> collected = new Collected<>();
+          Collected<R> collected = new Collected<>(lost);
           // The first message may come before the stream is returned.
           collected.flow.complete(transport.stream(method, request, attempt, collected));
           return collected.all;
@@ -65,6 +72,11 @@ final class Caller {
     final CompletableFuture<Transport.Flow> flow = new CompletableFuture<>();
     final CompletableFuture<List<R>> all = new CompletableFuture<>();
     private final List<R> messages = new ArrayList<>();
+    private final Consumer<List<R>> lost;
+
+    Collected(Consumer<List<R>> lost) {
+      this.lost = lost;
+    }
 
     @Override
     public void message(R message) {
@@ -76,7 +88,11 @@ final class Caller {
     public void end(Throwable error) {
       if (error == null) {
         all.complete(messages);
-      } else {
+        return;
+      }
+      try {
+        lost.accept(messages);
+      } finally {
         all.completeExceptionally(error);
       }
     }
@@ -166,7 +182,8 @@ final class Caller {
       try {
         sent =
             send.apply(
-                new Transport.Attempt(timeout, spec.call().cancellation(), headers));
+                new Transport.Attempt(
+                    timeout, spec.call().cancellation(), headers, spec.call().callbacks()));
       } catch (RuntimeException error) {
         sent = Futures.failed(error);
       }

@@ -4,10 +4,13 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.concurrent.locks.ReentrantLock;
 
-/** Tells work that it is not wanted any more. The first reason counts. */
+/** The end of work that is not wanted any more. The first reason counts. */
 public final class Cancellation {
   private final ReentrantLock lock = new ReentrantLock();
-  private List<Runnable> actions = new ArrayList<>();
+
+  /** Null: none. Most calls have one or two. */
+  private List<Runnable> actions;
+
   private volatile Throwable reason;
 
   /** Whether it was cancelled. */
@@ -34,14 +37,19 @@ public final class Cancellation {
     } finally {
       lock.unlock();
     }
-    due.forEach(Runnable::run);
+    if (due != null) {
+      due.forEach(Runnable::run);
+    }
   }
 
   /** Runs an action at the cancellation; at once, if it is cancelled. Returns how to forget it. */
   public Runnable onCancel(Runnable action) {
     lock.lock();
     try {
-      if (actions != null) {
+      if (reason == null) {
+        if (actions == null) {
+          actions = new ArrayList<>(2);
+        }
         actions.add(action);
         return () -> forget(action);
       }

@@ -19,6 +19,7 @@ final class Certificates {
   private final Path certificate;
   private final Path key;
   private String stamp = "";
+  private String read = "";
   private double checkedAt = Double.NEGATIVE_INFINITY;
 
   /** Files in PEM. Without authorities those of Java count; null: no file. */
@@ -42,8 +43,13 @@ final class Certificates {
     if (certificate != null) {
       tls.keyManager(certificate.toFile(), key.toFile());
     }
-    stamp = found;
+    read = found;
     return tls.build();
+  }
+
+  /** What was read is in use. What could not be used is read again, also if it does not change. */
+  void inUse() {
+    stamp = read;
   }
 
   /** Whether a file has changed since it was read; looks at most every 10 s. */

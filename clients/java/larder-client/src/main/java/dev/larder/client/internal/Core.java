@@ -28,7 +28,7 @@ final class Core {
     this.timer = timer;
     this.workers = workers;
     this.logger = logger;
-    this.flights = new Flights(timer);
+    this.flights = new Flights(timer, workers);
     this.background = new Background(limits.background());
   }
 

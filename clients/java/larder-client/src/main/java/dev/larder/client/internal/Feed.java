@@ -2,18 +2,26 @@ package dev.larder.client.internal;
 
 import dev.larder.client.Change;
 import dev.larder.client.ListedKey;
+import java.lang.ref.WeakReference;
 import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.atomic.AtomicBoolean;
 import java.util.function.BiPredicate;
+import java.util.function.Consumer;
 import java.util.function.Predicate;
 
 /** The changes of a namespace for its near caches, from Watch and from writes of this client. */
 final class Feed implements Follow.Listener {
-  private final List<NearCache<?>> listeners = new CopyOnWriteArrayList<>();
+  /** A handle that the program has dropped takes its near cache with it. */
+  private final List<WeakReference<NearCache<?>>> listeners = new CopyOnWriteArrayList<>();
+
   private final AtomicBoolean started = new AtomicBoolean();
   private final Scope<?> scope;
   private volatile boolean ready;
+
+  /** It was silent for too long, but its stream is not broken: the next message ends that. */
+  private volatile boolean lapsed;
+
   private volatile double silence;
   private volatile double heardSteady;
   private volatile long heardWall;
@@ -24,7 +32,17 @@ final class Feed implements Follow.Listener {
   }
 
   void listen(NearCache<?> listener) {
-    listeners.add(listener);
+    listeners.removeIf(each -> each.get() == null);
+    listeners.add(new WeakReference<>(listener));
+  }
+
+  private void forEach(Consumer<NearCache<?>> action) {
+    for (WeakReference<NearCache<?>> each : listeners) {
+      NearCache<?> listener = each.get();
+      if (listener != null) {
+        action.accept(listener);
+      }
+    }
   }
 
   /** Whether all changes arrive. The first call opens the stream: a handle does not connect. */
@@ -39,6 +57,8 @@ final class Feed implements Follow.Listener {
       return true;
     }
     ready = false;
+    // After that, so that a message in between does not leave the feed unused.
+    lapsed = true;
     clear();
     return false;
   }
@@ -58,6 +78,13 @@ final class Feed implements Follow.Listener {
     }
     heardSteady = Times.now();
     heardWall = System.currentTimeMillis();
+    boolean begins = signal.change() instanceof Change.Ready;
+    boolean ends = signal.kind() == Follow.Kind.BROKEN || signal.change() instanceof Change.Reset;
+    if (lapsed && !begins && !ends) {
+      // No message of the stream is lost; what was held is gone.
+      ready = true;
+    }
+    lapsed = false;
     if (signal.kind() == Follow.Kind.BROKEN) {
       // The entries are valid again if the stream can be continued.
       ready = false;
@@ -94,7 +121,7 @@ final class Feed implements Follow.Listener {
   }
 
   void keyChanged(String key) {
-    listeners.forEach(listener -> listener.keyChanged(key));
+    forEach(listener -> listener.keyChanged(key));
   }
 
   void tagsInvalidated(List<String> tags) {
@@ -107,10 +134,10 @@ final class Feed implements Follow.Listener {
   }
 
   private void matching(BiPredicate<String, List<String>> concerns) {
-    listeners.forEach(listener -> listener.matching(concerns));
+    forEach(listener -> listener.matching(concerns));
   }
 
   void clear() {
-    listeners.forEach(NearCache::clear);
+    forEach(NearCache::clear);
   }
 }

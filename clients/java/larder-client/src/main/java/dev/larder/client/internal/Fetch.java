@@ -47,6 +47,7 @@ final class Fetch<V> {
       boolean computes,
       boolean consistent,
       Duration maxStale,
+      boolean raises,
       Codec<?> codec) {}
 
   private record Loaded<V>(V value, LoadContext context) {}
@@ -55,6 +56,7 @@ final class Fetch<V> {
   static <V> CompletableFuture<Result<V>> getOrFetch(
       Scope<V> scope, Call call, Address address, Load<V> loader, FetchOptions options) {
     scope.core.caller.checkOpen();
+    Names.checkTags(options.tags(), "tags");
     NearCache<V> near = options.refresh() ? null : Reads.nearOf(scope, options.read());
     Result<V> held = near == null ? null : near.get(address);
     if (held != null) {
@@ -108,7 +110,13 @@ final class Fetch<V> {
     }
     ReadOptions read = options.read();
     return new Id(
-        scope.namespace, address, loader != null, read.consistent(), read.maxStale(), scope.codec);
+        scope.namespace,
+        address,
+        loader != null,
+        read.consistent(),
+        read.maxStale(),
+        scope.raise,
+        scope.codec);
   }
 
   private CompletableFuture<Result<V>> run(Call call) {
@@ -181,8 +189,13 @@ final class Fetch<V> {
     }
     if (result != null) {
       boolean undecodable = result instanceof Result.Miss<V>;
-      if (!undecodable || loader == null || refresh) {
+      if (!undecodable || loader == null) {
         return CompletableFuture.completedFuture(result);
+      }
+      if (refresh) {
+        // Another caller has stored such a value again, as an older release may do.
+        Throwable unread = result.facts().error();
+        return unstored(call, Results.notStored(Reason.NOT_STORED, degraded, unread), unread, null);
       }
       // A value that cannot be decoded is replaced by one that can.
       return ask(call, deadline, true, false);
@@ -234,10 +247,11 @@ final class Fetch<V> {
       return unstored(call, Results.notStored(Reason.DEGRADED, true, null), null, usable);
     }
     HeldLease<V> held = new HeldLease<>(scope, address, lease, call);
-    if (usable != null) {
+    // Another stale value is only a substitute, if the loader fails.
+    if (usable != null && lease.getStaleWhileRevalidate()) {
       boolean started =
           scope.core.background.start(
-              ending -> refresh(held, call.with(ending, scope.core.workers)));
+              ending -> refresh(held, call.apart(ending, scope.core.workers)));
       if (started) {
         return CompletableFuture.completedFuture(usable);
       }
@@ -287,8 +301,8 @@ final class Fetch<V> {
     HeldLease.Fill fill;
     try {
       fill = held.fill(loaded.value(), loaded.context(), options);
-    } catch (RuntimeException error) {
-      // A codec of the program that fails: its error is the caller's.
+    } catch (Throwable error) {
+      // A codec of the program that fails: its error is the caller's, and the lease is given up.
       held.passOn();
       return Futures.failed(error);
     }

@@ -20,6 +20,7 @@ import java.util.Set;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.Executor;
 import larder.v1.CacheServiceOuterClass.BatchGetOrFetchRequest;
+import larder.v1.CacheServiceOuterClass.BatchGetOrFetchResponse;
 import larder.v1.CacheServiceOuterClass.BatchGetOrFetchResult;
 import larder.v1.CacheServiceOuterClass.FetchError;
 import larder.v1.CacheServiceOuterClass.GetOrFetchResponse;
@@ -34,8 +35,12 @@ final class FetchMany<K, V> {
         List<K> keys, LoadContext context, Executor executor);
   }
 
-  /** A key that is missing: its lease, or why its value is not stored. */
-  record Missing<K, V>(K key, HeldLease<V> lease, NotStored why, Result<V> stale) {}
+  /**
+   * A key that is missing: its lease, or why its value is not stored. The stale value is a
+   * substitute if the loader fails, or, with {@code meanwhile}, the answer.
+   */
+  record Missing<K, V>(
+      K key, HeldLease<V> lease, NotStored why, Result<V> stale, boolean meanwhile) {}
 
   private record Wanted<K>(K key, Address address) {}
 
@@ -66,6 +71,7 @@ final class FetchMany<K, V> {
       LoadMany<K, V> loader,
       FetchOptions options) {
     scope.core.caller.checkOpen();
+    Names.checkTags(options.tags(), "tags");
     Set<K> distinct = new LinkedHashSet<>();
     List<Wanted<K>> wanted = new ArrayList<>();
     for (K key : keys) {
@@ -75,7 +81,7 @@ final class FetchMany<K, V> {
     }
     Cancellation ending = scope.core.running.open(call.cancellation());
     FetchMany<K, V> fetch =
-        new FetchMany<>(scope, call.with(ending, call.loaders()), loader, options);
+        new FetchMany<>(scope, call.with(ending), loader, options);
     CompletableFuture<Void> done = CompletableFuture.completedFuture(null);
     for (List<Wanted<K>> part : Scope.chunks(wanted, Scope.BATCH_KEYS)) {
       done = done.thenCompose(ignored -> fetch.part(part, true));
@@ -126,7 +132,7 @@ final class FetchMany<K, V> {
     NotStored why = Results.notStored(Reason.NOT_STORED, false, null);
     return load(
         answers.contended.stream()
-            .map(one -> new Missing<K, V>(one.key(), null, why, null))
+            .map(one -> new Missing<K, V>(one.key(), null, why, null, false))
             .toList());
   }
 
@@ -145,7 +151,8 @@ final class FetchMany<K, V> {
     CallSpec spec =
         scope.spec(call, wait + scope.core.limits.waitMargin(), true, true);
     return Futures.then(
-        scope.core.caller.collect(Rpcs.BATCH_GET_OR_FETCH, request.build(), spec),
+        scope.core.caller.collect(
+            Rpcs.BATCH_GET_OR_FETCH, request.build(), spec, lost -> passOn(part, lost)),
         (messages, error) -> {
           Answers answers = new Answers();
           if (error != null) {
@@ -155,17 +162,49 @@ final class FetchMany<K, V> {
             part.forEach(one -> away(one.key(), error, answers));
             return CompletableFuture.completedFuture(answers);
           }
-          List<BatchGetOrFetchResult> all = new ArrayList<>();
-          messages.forEach(message -> all.addAll(message.getResultsList()));
-          for (int index = 0; index < part.size(); index++) {
-            BatchGetOrFetchResult result =
-                index < all.size()
-                    ? all.get(index)
-                    : BatchGetOrFetchResult.getDefaultInstance();
-            take(part.get(index), result, first, answers);
-          }
+          takeAll(part, messages, first, answers);
           return CompletableFuture.completedFuture(answers);
         });
+  }
+
+  private void takeAll(
+      List<Wanted<K>> part,
+      List<BatchGetOrFetchResponse> messages,
+      boolean first,
+      Answers answers) {
+    List<BatchGetOrFetchResult> all = new ArrayList<>();
+    messages.forEach(message -> all.addAll(message.getResultsList()));
+    Throwable failure = null;
+    for (int index = 0; index < part.size(); index++) {
+      BatchGetOrFetchResult result =
+          index < all.size() ? all.get(index) : BatchGetOrFetchResult.getDefaultInstance();
+      try {
+        take(part.get(index), result, first, answers);
+      } catch (Throwable error) {
+        failure = failure == null ? error : failure;
+      }
+    }
+    if (failure != null) {
+      // The call ends here, and with it what it has leases for.
+      answers.missing.stream()
+          .filter(one -> one.lease() != null)
+          .forEach(one -> one.lease().passOn());
+      throw Errors.<RuntimeException>sneaky(failure);
+    }
+  }
+
+  /** Gives up the leases of an answer that was cut off. */
+  private void passOn(List<Wanted<K>> part, List<BatchGetOrFetchResponse> lost) {
+    int index = 0;
+    for (BatchGetOrFetchResponse message : lost) {
+      for (BatchGetOrFetchResult result : message.getResultsList()) {
+        GetOrFetchResponse answer = result.getAnswer();
+        if (index < part.size() && answer.hasLease() && !answer.getDegraded()) {
+          new HeldLease<>(scope, part.get(index).address(), answer.getLease(), call).passOn();
+        }
+        index++;
+      }
+    }
   }
 
   private void take(
@@ -190,7 +229,7 @@ final class FetchMany<K, V> {
         // A value that cannot be decoded is computed; another call replaces the one in the cache.
         NotStored why =
             Results.notStored(Reason.NOT_STORED, false, read.facts().error());
-        answers.missing.add(new Missing<>(one.key(), null, why, null));
+        answers.missing.add(new Missing<>(one.key(), null, why, null, false));
       } else {
         results.put(one.key(), read);
       }
@@ -214,7 +253,7 @@ final class FetchMany<K, V> {
       results.put(key, Results.miss(true, error));
     } else {
       NotStored why = Results.notStored(Reason.UNAVAILABLE, true, error);
-      answers.missing.add(new Missing<>(key, null, why, null));
+      answers.missing.add(new Missing<>(key, null, why, null, false));
     }
   }
 
@@ -230,7 +269,8 @@ final class FetchMany<K, V> {
       results.put(one.key(), stale != null ? stale : Results.miss(degraded, null));
     } else {
       NotStored why = degraded ? Results.notStored(Reason.DEGRADED, true, null) : null;
-      answers.missing.add(new Missing<>(one.key(), held, why, stale));
+      boolean meanwhile = held != null && stale != null && lease.getStaleWhileRevalidate();
+      answers.missing.add(new Missing<>(one.key(), held, why, stale, meanwhile));
     }
   }
 
@@ -239,13 +279,13 @@ final class FetchMany<K, V> {
     List<Missing<K, V>> now = new ArrayList<>();
     List<Missing<K, V>> later = new ArrayList<>();
     for (Missing<K, V> one : missing) {
-      (one.stale() == null ? now : later).add(one);
+      (one.meanwhile() ? later : now).add(one);
     }
     later.forEach(one -> results.put(one.key(), one.stale()));
     if (!later.isEmpty()) {
       boolean started =
           scope.core.background.start(
-              ending -> refresh(later, call.with(ending, scope.core.workers)));
+              ending -> refresh(later, call.apart(ending, scope.core.workers)));
       if (!started) {
         now.addAll(later);
       }
@@ -287,9 +327,17 @@ final class FetchMany<K, V> {
           if (error != null) {
             return failed(missing, own, error, into);
           }
-          return new Fills<>(scope, missing, values, context, options, own.detached())
-              .store()
-              .thenAccept(stored -> finish(missing, values, context, stored, into));
+          try {
+            return new Fills<>(scope, missing, values, context, options, own.detached())
+                .store()
+                .thenAccept(stored -> finish(missing, values, context, stored, into));
+          } catch (Throwable failure) {
+            // A codec or a map of the program that fails: its error is the caller's.
+            missing.stream()
+                .filter(one -> one.lease() != null)
+                .forEach(one -> one.lease().passOn());
+            return Futures.failed(failure);
+          }
         });
   }
 

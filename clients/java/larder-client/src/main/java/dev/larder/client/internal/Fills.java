@@ -1,6 +1,8 @@
 package dev.larder.client.internal;
 
 import dev.larder.client.FetchOptions;
+import dev.larder.client.LarderException;
+import dev.larder.client.LarderException.Code;
 import dev.larder.client.LoadContext;
 import dev.larder.client.WriteResult;
 import dev.larder.client.internal.FetchMany.Missing;
@@ -93,6 +95,13 @@ final class Fills<K, V> {
     return new Item<>(one.key(), one.lease(), fill);
   }
 
+  /** Whether an error can be that of one item: a wrong tag, or a value that is too large. */
+  private static boolean isOfAnItem(Throwable error) {
+    return error instanceof LarderException failure
+        && !Errors.isOutage(failure)
+        && (failure.code() == Code.INVALID_ARGUMENT || failure.code() == Code.RESOURCE_EXHAUSTED);
+  }
+
   private CompletableFuture<Void> fill(List<Item<K, V>> items) {
     BatchSetRequest.Builder request = BatchSetRequest.newBuilder();
     items.forEach(item -> request.addItems(item.fill().request()));
@@ -111,13 +120,11 @@ final class Fills<K, V> {
             }
             return CompletableFuture.completedFuture(null);
           }
-          if (items.size() > 1 && !scope.failsOpen(error)) {
-            // One item that is wrong fails a batch, so that each is tried alone.
-            CompletableFuture<Void> done = CompletableFuture.completedFuture(null);
-            for (Item<K, V> item : items) {
-              done = done.thenCompose(ignored -> fill(List.of(item)));
-            }
-            return done;
+          if (items.size() > 1 && isOfAnItem(error)) {
+            // One item that is wrong fails a batch, so that it is looked for.
+            int half = items.size() / 2;
+            List<Item<K, V>> rest = items.subList(half, items.size());
+            return fill(items.subList(0, half)).thenCompose(ignored -> fill(rest));
           }
           for (Item<K, V> item : items) {
             item.lease().passOn();

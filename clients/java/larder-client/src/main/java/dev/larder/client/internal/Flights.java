@@ -3,9 +3,13 @@ package dev.larder.client.internal;
 import dev.larder.client.Result;
 import java.util.ArrayList;
 import java.util.HashMap;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.Executor;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Function;
@@ -18,25 +22,35 @@ import java.util.function.Predicate;
 final class Flights {
   private final ReentrantLock lock = new ReentrantLock();
   private final Map<Object, Flight> flights = new HashMap<>();
-  private final Futures.Timer timer;
 
-  Flights(Futures.Timer timer) {
+  /** All that run, those too that no call joins any more. */
+  private final Set<Flight> running = new HashSet<>();
+
+  private final Futures.Timer timer;
+  private final Executor workers;
+
+  Flights(Futures.Timer timer, Executor workers) {
     this.timer = timer;
+    this.workers = workers;
   }
 
   private static final class Flight {
+    final Object id;
     final String namespace;
     final String key;
     final CompletableFuture<Result<?>> promise = new CompletableFuture<>();
     final Cancellation cancellation = new Cancellation();
-    int callers;
+
+    /** Those that wait for it. Without any it is cancelled, and no call may join. */
+    int callers = 1;
 
     /** The computation of those that joined and could not use the result of this one. */
     Flight next;
 
-    Flight(String namespace, String key) {
-      this.namespace = namespace;
-      this.key = key;
+    Flight(Passenger<?> first) {
+      this.id = first.id();
+      this.namespace = first.namespace();
+      this.key = first.key();
     }
   }
 
@@ -78,22 +92,20 @@ final class Flights {
 
   /** Computes, or joins a computation. Null: the one that it joined takes too long. */
   <V> CompletableFuture<Answer<V>> run(Passenger<V> passenger) {
-    Flight own = null;
-    Flight running;
+    Flight joined;
+    boolean leads;
     lock.lock();
     try {
-      running = flights.get(passenger.id());
-      if (running == null) {
-        own = register(passenger);
-      }
+      Flight present = flights.get(passenger.id());
+      leads = present == null;
+      joined = leads ? register(passenger) : boarded(present);
     } finally {
       lock.unlock();
     }
-    if (own != null) {
-      return lead(own, passenger);
+    if (leads) {
+      return lead(joined, passenger);
     }
     double ending = Times.now() + passenger.timeout();
-    Flight joined = running;
     return Futures.then(
         this.<V>join(joined, passenger, ending),
         (first, error) -> {
@@ -113,24 +125,27 @@ final class Flights {
   /** All that joined ask again, together: what began after them is an answer to them. */
   private <V> CompletableFuture<Answer<V>> again(
       Flight before, Passenger<V> passenger, double ending) {
-    Flight own = null;
     Flight next;
+    boolean leads;
     lock.lock();
     try {
-      if (before.next == null) {
+      if (before.next == null || before.next.callers == 0) {
+        // One that its callers have left ends with their reason, which is none of this call.
         Flight later = flights.get(passenger.id());
         before.next = later == before ? null : later;
       }
-      if (before.next == null) {
-        own = register(passenger);
-        before.next = own;
+      leads = before.next == null;
+      if (leads) {
+        before.next = register(passenger);
+      } else {
+        boarded(before.next);
       }
       next = before.next;
     } finally {
       lock.unlock();
     }
-    if (own != null) {
-      return lead(own, passenger);
+    if (leads) {
+      return lead(next, passenger);
     }
     return Futures.then(
         this.<V>join(next, passenger, ending),
@@ -147,62 +162,66 @@ final class Flights {
         });
   }
 
+  /** A flight with its first caller. Under the lock. */
   private Flight register(Passenger<?> passenger) {
-    Flight flight = new Flight(passenger.namespace(), passenger.key());
-    flights.put(passenger.id(), flight);
+    Flight flight = new Flight(passenger);
+    flights.put(flight.id, flight);
+    running.add(flight);
+    return flight;
+  }
+
+  /** The flight with one more caller. Under the lock, so that it is not left meanwhile. */
+  private static Flight boarded(Flight flight) {
+    flight.callers++;
     return flight;
   }
 
   private <V> CompletableFuture<Answer<V>> lead(Flight flight, Passenger<V> passenger) {
-    CompletableFuture<Result<V>> boarded = board(flight, passenger.call().cancellation());
+    CompletableFuture<Result<V>> seat =
+        seat(flight, passenger.call().cancellation(), Runnable::run);
     CompletableFuture<Result<V>> computed;
     try {
       Call call = passenger.call();
-      computed = passenger.compute().apply(call.with(flight.cancellation, call.loaders()));
+      computed = passenger.compute().apply(call.with(flight.cancellation));
     } catch (RuntimeException error) {
       computed = Futures.failed(error);
     }
     computed.whenComplete(
         (value, error) -> {
-          remove(each -> each == flight);
+          landed(flight);
           if (error == null) {
             flight.promise.complete(value);
           } else {
             flight.promise.completeExceptionally(Errors.unwrap(error));
           }
         });
-    return boarded.thenApply(result -> new Answer<>(result, false));
+    return seat.thenApply(result -> new Answer<>(result, false));
   }
 
   private <V> CompletableFuture<Result<V>> join(
       Flight flight, Passenger<V> passenger, double ending) {
     if (Double.isInfinite(ending)) {
-      return board(flight, passenger.call().cancellation());
+      return seat(flight, passenger.call().cancellation(), this::work);
     }
     Cancellation outer = passenger.call().cancellation();
     Cancellation leaving = new Cancellation();
     Runnable forget = outer.onCancel(() -> leaving.cancel(outer.reason()));
     ScheduledFuture<?> late =
         timer.after(Math.max(0, ending - Times.now()), () -> leaving.cancel(new Late()));
-    CompletableFuture<Result<V>> boarded = board(flight, leaving);
-    boarded.whenComplete(
+    CompletableFuture<Result<V>> seat = seat(flight, leaving, this::work);
+    seat.whenComplete(
         (value, error) -> {
           forget.run();
           if (late != null) {
             late.cancel(false);
           }
         });
-    return boarded;
+    return seat;
   }
 
   /** Waits for a computation, which ends when the last that waits has left. */
-  private <V> CompletableFuture<Result<V>> board(Flight flight, Cancellation cancellation) {
-    lock.lock();
-    try {
-      flight.callers++;
-    } finally {
-      lock.unlock();
-    }
+  private <V> CompletableFuture<Result<V>> seat(
+      Flight flight, Cancellation cancellation, Executor executor) {
     CompletableFuture<Result<V>> result = new CompletableFuture<>();
     Runnable forget =
         cancellation.onCancel(
@@ -211,7 +230,7 @@ final class Flights {
                 leave(flight, cancellation.reason());
               }
             });
-    flight.promise.whenComplete(
+    flight.promise.whenCompleteAsync(
         (value, error) -> {
           forget.run();
           if (error == null) {
@@ -221,8 +240,18 @@ final class Flights {
           } else {
             result.completeExceptionally(error);
           }
-        });
+        },
+        executor);
     return result;
+  }
+
+  /** What a call that joined goes on with must not run in the thread of the first call. */
+  private void work(Runnable action) {
+    try {
+      workers.execute(action);
+    } catch (RejectedExecutionException full) {
+      action.run();
+    }
   }
 
   private void leave(Flight flight, Throwable reason) {
@@ -231,24 +260,22 @@ final class Flights {
     try {
       flight.callers--;
       last = flight.callers == 0;
+      if (last) {
+        flights.remove(flight.id, flight);
+      }
     } finally {
       lock.unlock();
     }
     if (last) {
-      end(flight, reason);
+      flight.cancellation.cancel(reason);
     }
   }
 
-  private void end(Flight flight, Throwable reason) {
-    // The next call does not join a computation that is being cancelled.
-    remove(each -> each == flight);
-    flight.cancellation.cancel(reason);
-  }
-
-  private void remove(Predicate<Flight> concerned) {
+  private void landed(Flight flight) {
     lock.lock();
     try {
-      flights.values().removeIf(concerned);
+      flights.remove(flight.id, flight);
+      running.remove(flight);
     } finally {
       lock.unlock();
     }
@@ -256,10 +283,17 @@ final class Flights {
 
   /** Later calls do not join the computations of now: what they compute was invalidated. */
   void forget(String namespace, Predicate<String> concerns) {
-    remove(
-        flight ->
-            (namespace == null || flight.namespace.equals(namespace))
-                && concerns.test(flight.key));
+    lock.lock();
+    try {
+      flights
+          .values()
+          .removeIf(
+              flight ->
+                  (namespace == null || flight.namespace.equals(namespace))
+                      && concerns.test(flight.key));
+    } finally {
+      lock.unlock();
+    }
   }
 
   /** Cancels all computations, and ends when they have ended. */
@@ -267,11 +301,12 @@ final class Flights {
     List<Flight> all;
     lock.lock();
     try {
-      all = new ArrayList<>(flights.values());
+      all = new ArrayList<>(running);
+      flights.clear();
     } finally {
       lock.unlock();
     }
-    all.forEach(flight -> end(flight, reason));
+    all.forEach(flight -> flight.cancellation.cancel(reason));
     return CompletableFuture.allOf(
         all.stream()
             .map(flight -> flight.promise.handle((value, error) -> null))

@@ -4,6 +4,7 @@ import com.google.protobuf.ByteString;
 import dev.larder.client.Change;
 import dev.larder.client.Change.Cause;
 import dev.larder.client.ListedKey;
+import dev.larder.client.UnauthenticatedException;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
@@ -47,14 +48,6 @@ final class Follow {
    */
   record Signal(Kind kind, Change change, double silence) {}
 
-  private static final class Silent extends RuntimeException {
-    private static final long serialVersionUID = 1L;
-
-    Silent() {
-      super("the stream is silent", null, false, false);
-    }
-  }
-
   private final Scope<?> scope;
   private final boolean keys;
   private final Cancellation ending;
@@ -62,6 +55,7 @@ final class Follow {
   private volatile ByteString resumeToken = ByteString.EMPTY;
   private volatile double silence = READY_MS;
   private volatile double backoff = FIRST_BACKOFF_MS;
+  private volatile boolean refused;
 
   Follow(Scope<?> scope, boolean keys, Cancellation ending, Listener listener) {
     this.scope = scope;
@@ -90,9 +84,20 @@ final class Follow {
     Connection connection = new Connection();
     connection.expect(READY_MS);
     Transport.Attempt attempt =
-        new Transport.Attempt(Double.POSITIVE_INFINITY, connection.cancellation, Map.of());
+        new Transport.Attempt(Double.POSITIVE_INFINITY, connection.cancellation, Map.of(), null);
     connection.flow.complete(
         scope.core.caller.transport.stream(Rpcs.WATCH, request, attempt, connection));
+  }
+
+  /** Whether the next attempt has another token, once after each Ready. */
+  private boolean isRenewed(Throwable error) {
+    if (refused
+        || !(error instanceof UnauthenticatedException)
+        || !scope.core.caller.transport.renewsToken()) {
+      return false;
+    }
+    refused = true;
+    return true;
   }
 
   /** One connection. */
@@ -104,7 +109,7 @@ final class Follow {
     private volatile ScheduledFuture<?> timer;
 
     void expect(double ms) {
-      timer = scope.core.timer.after(ms, () -> cancellation.cancel(new Silent()));
+      timer = scope.core.timer.after(ms, () -> cancellation.cancel(new Silence()));
     }
 
     private void unexpect() {
@@ -121,6 +126,7 @@ final class Follow {
       Signal signal = read(message);
       if (signal.change() instanceof Change.Ready) {
         backoff = FIRST_BACKOFF_MS;
+        refused = false;
       }
       listener.signal(
           signal,
@@ -138,7 +144,10 @@ final class Follow {
         listener.end(null);
         return;
       }
-      if (error != null && !(error instanceof Silent) && !Errors.isOutage(error)) {
+      if (error != null
+          && !(error instanceof Silence)
+          && !Errors.isOutage(error)
+          && !isRenewed(error)) {
         listener.end(error);
         return;
       }

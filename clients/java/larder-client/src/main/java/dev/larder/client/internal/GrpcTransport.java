@@ -20,11 +20,6 @@ import java.util.concurrent.locks.ReentrantLock;
 
 /** Calls over gRPC. Connects at the first call. */
 final class GrpcTransport implements Transport {
-  private static final Metadata.Key<String> AUTHORIZATION =
-      Metadata.Key.of("authorization", Metadata.ASCII_STRING_MARSHALLER);
-  private static final Metadata.Key<String> SCHEMA_VERSION =
-      Metadata.Key.of("larder-schema-version", Metadata.ASCII_STRING_MARSHALLER);
-
   /** After so many calls in a row without an answer in time a connection counts as dead. */
   private static final int DEAD_AFTER = 5;
 
@@ -36,6 +31,7 @@ final class GrpcTransport implements Transport {
 
   private final ReentrantLock lock = new ReentrantLock();
   private final GrpcOptions options;
+  private final CallHeaders headers;
   private final Channels channels;
   private final Futures.Timer timer;
   private final Deque<ManagedChannel> drained = new ArrayDeque<>();
@@ -47,6 +43,7 @@ final class GrpcTransport implements Transport {
   GrpcTransport(GrpcOptions options, Futures.Timer timer) {
     this.options = options;
     this.timer = timer;
+    this.headers = new CallHeaders(options, timer);
     this.channels = new Channels(options, timer);
   }
 
@@ -56,11 +53,15 @@ final class GrpcTransport implements Transport {
     final AtomicInteger unanswered = new AtomicInteger();
     volatile boolean answered;
 
+    /** Counts answers, roughly: only whether there was one is asked. */
+    volatile int answers;
+
     Link(ManagedChannel channel) {
       this.channel = channel;
     }
 
     void heard() {
+      answers++;
       if (!answered) {
         answered = true;
       }
@@ -89,12 +90,26 @@ final class GrpcTransport implements Transport {
       }
       if (link == null) {
         link = new Link(channels.open());
+        certificatesInUse();
       }
       return link;
-    } catch (IOException error) {
-      throw new IllegalArgumentException("a file of TLS cannot be read: " + error, error);
+    } catch (IOException | IllegalArgumentException error) {
+      if (options.certificates() == null) {
+        throw new IllegalArgumentException("the target cannot be used: " + error, error);
+      }
+      // They may be replaced just now: the next call reads them again.
+      throw Errors.of(
+          Code.UNAVAILABLE,
+          "the certificates cannot be used: " + error,
+          ErrorFacts.of("CERTIFICATES").withCause(error));
     } finally {
       lock.unlock();
+    }
+  }
+
+  private void certificatesInUse() {
+    if (options.certificates() != null) {
+      options.certificates().inUse();
     }
   }
 
@@ -116,6 +131,7 @@ final class GrpcTransport implements Transport {
       ManagedChannel channel = channels.open();
       replace();
       link = new Link(channel);
+      certificatesInUse();
     } catch (IOException | IllegalArgumentException notYet) {
       // They are looked at again.
       return;
@@ -135,38 +151,19 @@ final class GrpcTransport implements Transport {
     timer.after(DRAINED_MS, old::shutdownNow);
   }
 
-  private CompletableFuture<Metadata> headers(Attempt attempt) {
-    Metadata headers = new Metadata();
-    if (options.schemaVersion() != null) {
-      headers.put(SCHEMA_VERSION, options.schemaVersion());
-    }
-    attempt
-        .headers()
-        .forEach(
-            (name, value) ->
-                headers.put(Metadata.Key.of(name, Metadata.ASCII_STRING_MARSHALLER), value));
-    if (options.authorization() == null) {
-      return CompletableFuture.completedFuture(headers);
-    }
-    return options
-        .authorization()
-        .get()
-        .thenApply(
-            value -> {
-              headers.put(AUTHORIZATION, value);
-              return headers;
-            });
-  }
-
-  private CallOptions callOptions(Link on, double timeoutMs) {
+  private CallOptions callOptions(Link on, double timeoutMs, Attempt attempt) {
+    CallOptions options =
+        attempt.callbacks() == null
+            ? CallOptions.DEFAULT
+            : CallOptions.DEFAULT.withExecutor(attempt.callbacks());
     if (Double.isInfinite(timeoutMs)) {
-      return CallOptions.DEFAULT;
+      return options;
     }
     boolean connected =
         on.answered || on.channel.getState(false) == ConnectivityState.READY;
     // The first call also has the time to connect.
-    double ms = connected ? timeoutMs : timeoutMs + options.connectTimeout();
-    return CallOptions.DEFAULT.withDeadlineAfter(
+    double ms = connected ? timeoutMs : timeoutMs + this.options.connectTimeout();
+    return options.withDeadlineAfter(
         (long) (Math.max(0, ms) * NANOS_PER_MS), TimeUnit.NANOSECONDS);
   }
 
@@ -211,9 +208,11 @@ final class GrpcTransport implements Transport {
   private <Q, R> Flow start(
       MethodDescriptor<Q, R> method, Q request, Attempt attempt, Sink<R> sink, int messages) {
     Running<R> running = new Running<>(attempt.cancellation(), sink);
-    headers(attempt)
+    double asked = Times.now();
+    headers
+        .of(attempt)
         .whenComplete(
-            (headers, error) -> {
+            (found, error) -> {
               if (error != null) {
                 sink.end(Errors.unwrap(error));
                 return;
@@ -224,9 +223,10 @@ final class GrpcTransport implements Transport {
                 }
                 Link on = current();
                 running.link = on;
-                ClientCall<Q, R> call =
-                    on.channel.newCall(method, callOptions(on, attempt.timeoutMs()));
-                running.begin(call, request, headers, messages);
+                running.authorization = found.get(CallHeaders.AUTHORIZATION);
+                double left = attempt.timeoutMs() - (Times.now() - asked);
+                ClientCall<Q, R> call = on.channel.newCall(method, callOptions(on, left, attempt));
+                running.begin(call, request, found, messages);
               } catch (RuntimeException failure) {
                 sink.end(failure);
               }
@@ -243,6 +243,8 @@ final class GrpcTransport implements Transport {
     private final Cancellation cancellation;
     private final Sink<R> sink;
     private Link link;
+    private String authorization;
+    private int answersBefore;
     private volatile ClientCall<?, R> call;
     private volatile Runnable forget = () -> {};
 
@@ -253,6 +255,7 @@ final class GrpcTransport implements Transport {
 
     <Q> void begin(ClientCall<Q, R> started, Q request, Metadata headers, int messages) {
       call = started;
+      answersBefore = link.answers;
       started.start(this, headers);
       started.sendMessage(request);
       started.halfClose();
@@ -269,6 +272,7 @@ final class GrpcTransport implements Transport {
     @Override
     public void onMessage(R message) {
       link.heard();
+      answersBefore = link.answers;
       sink.message(message);
     }
 
@@ -279,15 +283,20 @@ final class GrpcTransport implements Transport {
         link.heard();
         sink.end(null);
       } else if (cancellation.isCancelled()) {
+        if (cancellation.reason() instanceof Silence && link.answers == answersBefore) {
+          // Nothing at all came, as on a connection that is dead.
+          replaceDead(link);
+        }
         sink.end(cancellation.reason());
       } else {
-        sink.end(failure(link, status, trailers));
+        sink.end(failure(link, status, trailers, authorization));
       }
     }
   }
 
-  private Throwable failure(Link on, Status status, Metadata trailers) {
-    if (status.getCode() == Status.Code.DEADLINE_EXCEEDED) {
+  private Throwable failure(
+      Link on, Status status, Metadata trailers, String authorization) {
+    if (status.getCode() == Status.Code.DEADLINE_EXCEEDED && !Statuses.isAnswer(trailers)) {
       // A connection can look alive and be dead, after a freeze, a failover or by a NAT: the next
       // call takes another.
       int unanswered = on.unanswered.incrementAndGet();
@@ -298,7 +307,7 @@ final class GrpcTransport implements Transport {
       on.unanswered.set(0);
     }
     if (status.getCode() == Status.Code.UNAUTHENTICATED && options.authorization() != null) {
-      options.authorization().refuse();
+      options.authorization().refuse(authorization);
     }
     return Statuses.error(status, trailers);
   }

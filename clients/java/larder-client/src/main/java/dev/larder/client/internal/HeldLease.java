@@ -2,7 +2,6 @@ package dev.larder.client.internal;
 
 import dev.larder.client.EncodeException;
 import dev.larder.client.FetchOptions;
-import dev.larder.client.LarderException;
 import dev.larder.client.LoadContext;
 import dev.larder.client.WriteResult;
 import dev.larder.client.WriteResult.NotStored;
@@ -24,7 +23,7 @@ import larder.v1.CacheServiceOuterClass.SetResponse;
 final class HeldLease<V> {
   private static final int MAX_REASON_BYTES = 256;
 
-  /** The shortest time between two renewals, whatever the server says. */
+  /** The shortest time between two renewals, whatever the server answers. */
   private static final double MIN_RENEWAL_MS = 10;
 
   private final Scope<V> scope;
@@ -208,18 +207,10 @@ final class HeldLease<V> {
     return result;
   }
 
-  /**
-   * The result of a fill that has failed; throws a mistake. A value over the limit is no mistake
-   * here: the loader's value is still the caller's.
-   */
+  /** The result of a fill that has failed: the value of the loader is still the caller's. */
   static WriteResult unfilled(Scope<?> scope, Throwable error) {
-    boolean tooLarge =
-        error instanceof LarderException failure && failure.reason().equals("VALUE_TOO_LARGE");
-    if (!tooLarge && (scope.raise || !Errors.isOutage(error))) {
-      throw Errors.<RuntimeException>sneaky(error);
-    }
     scope.count.add(Name.FILLS_REFUSED);
-    if (tooLarge) {
+    if (!Errors.isOutage(error)) {
       return Results.notStored(Reason.NOT_STORED, false, error);
     }
     scope.count.add(Name.FAIL_OPEN);

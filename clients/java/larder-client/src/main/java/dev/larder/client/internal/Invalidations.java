@@ -28,6 +28,7 @@ final class Invalidations {
   static CompletableFuture<Invalidated> invalidate(
       Scope<?> scope, CallSpec spec, Targets targets, java.time.Duration holdOff) {
     scope.core.caller.checkOpen();
+    Names.checkTags(targets.tags(), "tags");
     List<Target> all = new ArrayList<>();
     targets
         .keys()

@@ -75,7 +75,8 @@ public interface Load<V> {
                     done.completeExceptionally(Errors.unwrap(error));
                   }
                 });
-      } catch (RuntimeException error) {
+      } catch (Throwable error) {
+        // As the errors of a loader that blocks.
         done.completeExceptionally(error);
       }
       return done;

@@ -1,5 +1,8 @@
 package dev.larder.client.internal;
 
+import dev.larder.client.ErrorFacts;
+import dev.larder.client.LarderException;
+import dev.larder.client.LarderException.Code;
 import java.nio.ByteBuffer;
 import java.nio.charset.StandardCharsets;
 import java.security.MessageDigest;
@@ -24,6 +27,8 @@ public final class Names {
   private static final int DIGEST = 16;
   private static final int MAX_KEY_BYTES = 1024;
   private static final int KEPT_KEY_BYTES = 900;
+  private static final int MAX_TAGS = 32;
+  private static final int MAX_TAG_BYTES = 128;
   private static final int MAX_PARAMS = 64;
   private static final int MAX_PARAM_BYTES = 8 * 1024;
 
@@ -93,6 +98,30 @@ public final class Names {
 
   private static boolean isPlain(int c) {
     return c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-';
+  }
+
+  /** Checks the tags of an entry or of a target, as the server does. */
+  public static void checkTags(List<String> tags, String argument) {
+    for (String tag : tags) {
+      if (tag.isEmpty()) {
+        throw invalid(argument + ": a tag must not be empty");
+      }
+      checkUnicode(tag, argument);
+      if (tag.getBytes(StandardCharsets.UTF_8).length > MAX_TAG_BYTES) {
+        throw invalid(argument + ": a tag has at most " + MAX_TAG_BYTES + " bytes");
+      }
+    }
+  }
+
+  /** Checks the tags of an entry, all together. */
+  static void checkTagCount(List<String> tags) {
+    if (tags.size() > MAX_TAGS) {
+      throw invalid("tags: an entry has at most " + MAX_TAGS);
+    }
+  }
+
+  private static LarderException invalid(String message) {
+    return Errors.of(Code.INVALID_ARGUMENT, message, ErrorFacts.of("INVALID_ARGUMENT"));
   }
 
   /** A key: a long one is cut and ends with its digest. */

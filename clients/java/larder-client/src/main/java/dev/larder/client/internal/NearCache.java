@@ -88,7 +88,13 @@ final class NearCache<V> {
     } finally {
       lock.unlock();
     }
-    V value = entry.shared ? entry.value : codec.decode(copy(entry.encoded));
+    V value;
+    try {
+      value = entry.shared ? entry.value : codec.decode(copy(entry.encoded));
+    } catch (RuntimeException | LinkageError | StackOverflowError error) {
+      // The store is asked, whose answer has the error.
+      return null;
+    }
     return new Result.Hit<>(
         value,
         new Facts(

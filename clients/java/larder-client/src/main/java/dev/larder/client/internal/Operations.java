@@ -56,12 +56,18 @@ public final class Operations<V> {
     return new Call(
         new Cancellation(),
         scope.core.caller.parent(),
-        loaders == null ? Runnable::run : loaders);
+        loaders == null ? Runnable::run : loaders,
+        null);
   }
 
   /** Threads of the client. */
   public Executor workers() {
     return scope.core.workers;
+  }
+
+  /** The value of the near cache, which needs no call; null: it has none. */
+  public Result<V> held(Key key, ReadOptions options) {
+    return Reads.held(scope, key, options);
   }
 
   /** Reads one entry. */

@@ -1,6 +1,7 @@
 package dev.larder.client.internal;
 
 import com.google.protobuf.Duration;
+import dev.larder.client.Key;
 import dev.larder.client.ReadOptions;
 import dev.larder.client.Result;
 import dev.larder.client.internal.Counters.Name;
@@ -41,6 +42,17 @@ final class Reads {
   /** The near cache that a read may use; null: none. */
   static <V> NearCache<V> nearOf(Scope<V> scope, ReadOptions options) {
     return options.consistent() || options.touch() != null ? null : scope.near;
+  }
+
+  /** The value of the near cache, without a call; null: it has none. */
+  static <V> Result<V> held(Scope<V> scope, Key key, ReadOptions options) {
+    NearCache<V> near = nearOf(scope, options);
+    if (near == null) {
+      return null;
+    }
+    scope.core.caller.checkOpen();
+    Result<V> held = near.get(Address.of(key));
+    return held == null ? null : nearHit(scope, held);
   }
 
   /** Counts a hit of the near cache. */

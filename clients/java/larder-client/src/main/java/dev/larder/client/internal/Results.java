@@ -56,7 +56,7 @@ final class Results {
         V decoded;
         try {
           decoded = scope.codec.decode(Values.fromWire(value));
-        } catch (RuntimeException error) {
+        } catch (RuntimeException | LinkageError | StackOverflowError error) {
           // A codec of the program throws what it likes.
           scope.count.add(Name.UNDECODABLE);
           scope.count.add(Name.MISSES);

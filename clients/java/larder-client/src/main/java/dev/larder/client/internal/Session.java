@@ -159,6 +159,8 @@ public final class Session {
     Double ttl = options.ttl() == null ? null : Times.ms(options.ttl());
     boolean raise = onError == OnError.RAISE;
     List<String> tags = options.tags();
+    Names.checkTags(tags, "tags");
+    Names.checkTagCount(tags);
     NearCache<V> near = null;
     if (options.nearCache() != null) {
       Feed feed = core.feeds.open(new Scope<>(core, namespace, codec, ttl, tags, raise, null));
@@ -175,7 +177,7 @@ public final class Session {
 
   /** A call for the asynchronous methods of the client. */
   public Call call() {
-    return new Call(new Cancellation(), core.caller.parent(), Runnable::run);
+    return new Call(new Cancellation(), core.caller.parent(), Runnable::run, null);
   }
 
   /** Invalidates what the rules of the server select for an event. */

@@ -22,6 +22,11 @@ final class Statuses {
 
   private Statuses() {}
 
+  /** Whether the server itself has made an error, and not the deadline of the client. */
+  static boolean isAnswer(Metadata trailers) {
+    return trailers != null && trailers.containsKey(DETAILS);
+  }
+
   static LarderException error(Status status, Metadata trailers) {
     Code code = isBroken(status) ? Code.UNAVAILABLE : Code.valueOf(status.getCode().name());
     String message = status.getDescription();
@@ -66,8 +71,18 @@ final class Statuses {
         reason = "";
       }
     }
+    if (reason.isEmpty() && isTooLarge(status)) {
+      reason = "MESSAGE_TOO_LARGE";
+    }
     Long pushback = pushback(trailers);
     return new ErrorFacts(reason, retryAfter, pushback, metadata, status.asException());
+  }
+
+  /** Whether gRPC has refused a message of the server: no other answer of a retry fits either. */
+  private static boolean isTooLarge(Status status) {
+    return status.getCode() == Status.Code.RESOURCE_EXHAUSTED
+        && status.getDescription() != null
+        && status.getDescription().startsWith("gRPC message exceeds maximum size");
   }
 
   /** A pushback that is no number means that there must be no retry. */

@@ -3,6 +3,7 @@ package dev.larder.client.internal;
 import io.grpc.MethodDescriptor;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.Executor;
 
 /** Carries calls to a server. Errors are {@code LarderException}s, or reasons of cancellations. */
 public interface Transport {
@@ -34,8 +35,13 @@ public interface Transport {
    * @param timeoutMs milliseconds for the answer; infinite: no limit
    * @param cancellation ends the attempt
    * @param headers headers, such as the trace context
+   * @param callbacks takes the answers; null: threads of the transport
    */
-  record Attempt(double timeoutMs, Cancellation cancellation, Map<String, String> headers) {}
+  record Attempt(
+      double timeoutMs,
+      Cancellation cancellation,
+      Map<String, String> headers,
+      Executor callbacks) {}
 
   /** Receives a stream. The calls come one after another. */
   interface Sink<R> {

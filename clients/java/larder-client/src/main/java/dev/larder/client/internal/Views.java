@@ -1,7 +1,7 @@
 package dev.larder.client.internal;
 
 import java.util.concurrent.CompletableFuture;
-import java.util.concurrent.ExecutionException;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.function.Function;
 
 /** How the blocking and the asynchronous interface make calls. */
@@ -41,13 +41,12 @@ public final class Views {
 
   /** Makes a call and waits for it. */
   public static <R> R await(Call call, Function<Call, CompletableFuture<R>> operation) {
-    CompletableFuture<R> result = operation.apply(call);
+    // It runs nothing of the program, so that any thread can do it after this one has left.
+    CallerThread thread = new CallerThread(Runnable::run);
     try {
-      return result.get();
+      return thread.await(operation.apply(call.in(thread)));
     } catch (InterruptedException error) {
       throw interrupted(call, error);
-    } catch (ExecutionException error) {
-      throw failed(Errors.unwrap(error));
     }
   }
 
@@ -55,7 +54,7 @@ public final class Views {
   public static <R> R awaitLoading(
       Operations<?> operations, Function<Call, CompletableFuture<R>> operation) {
     CallerThread thread = new CallerThread(operations.workers());
-    Call call = operations.call(thread);
+    Call call = operations.call(thread).in(action -> callback(thread, action));
     try {
       return thread.await(operation.apply(call));
     } catch (InterruptedException error) {
@@ -65,15 +64,19 @@ public final class Views {
     }
   }
 
+  private static void callback(CallerThread thread, Runnable action) {
+    try {
+      thread.execute(action);
+    } catch (RejectedExecutionException full) {
+      // The thread has left, and there is no other.
+      action.run();
+    }
+  }
+
   private static RuntimeException interrupted(Call call, InterruptedException error) {
     Thread.currentThread().interrupt();
     RuntimeException reason = Errors.cancelled("interrupted while waiting", error);
     call.cancellation().cancel(reason);
     return reason;
-  }
-
-  /** The error as it is, with the trace of the caller as one that is suppressed. */
-  private static RuntimeException failed(Throwable error) {
-    throw Errors.<RuntimeException>sneaky(error);
   }
 }

@@ -30,6 +30,7 @@ final class Writes {
 
   static <V> CompletableFuture<WriteResult> set(
       Scope<V> scope, Call call, Address address, V value, WriteOptions options) {
+    checkTags(scope, options);
     boolean idempotent = options.condition() == null;
     CallSpec spec = scope.spec(call, options.timeout(), idempotent, true);
     Double ttl = scope.ttlOf(options.ttl());
@@ -40,6 +41,11 @@ final class Writes {
     return writeOpen(
         scope,
         scope.core.caller.unary(Rpcs.SET, request, spec).thenApply(Results::written));
+  }
+
+  private static void checkTags(Scope<?> scope, WriteOptions options) {
+    Names.checkTags(options.tags(), "tags");
+    Names.checkTagCount(scope.tagsOf(options.tags()));
   }
 
   private static SetRequest request(
@@ -112,6 +118,7 @@ final class Writes {
     if (options.condition() != null) {
       throw new IllegalArgumentException("options: setMany takes no condition");
     }
+    checkTags(scope, options);
     CallSpec spec = scope.spec(call, options.timeout(), true, true);
     Map<K, WriteResult> results = new LinkedHashMap<>();
     Double ttl = scope.ttlOf(options.ttl());

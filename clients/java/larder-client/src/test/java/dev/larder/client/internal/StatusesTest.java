@@ -1,7 +1,9 @@
 package dev.larder.client.internal;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
+import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertInstanceOf;
+import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.larder.client.LarderException;
 import dev.larder.client.LarderException.Code;
@@ -21,6 +23,16 @@ class StatusesTest {
     assertInstanceOf(UnavailableException.class, error);
     assertEquals(Code.UNAVAILABLE, error.code());
     assertEquals(Code.UNKNOWN, Statuses.error(Status.UNKNOWN, new Metadata()).code());
+  }
+
+  @Test
+  void aMessageOverTheLimitOfTheClientIsNoOutage() {
+    Status tooLarge =
+        Status.RESOURCE_EXHAUSTED.withDescription("gRPC message exceeds maximum size 5: 6");
+    LarderException error = Statuses.error(tooLarge, new Metadata());
+    assertEquals("MESSAGE_TOO_LARGE", error.reason());
+    assertFalse(Errors.isOutage(error));
+    assertTrue(Errors.isOutage(Statuses.error(Status.RESOURCE_EXHAUSTED, new Metadata())));
   }
 
   @Test

@@ -16,7 +16,12 @@ final class Functions {
           "f", List.of("a", "b", "c"),
           "v", List.of("value"),
           "user", List.of("user_id", "page"),
-          "g", List.of("a"));
+          "g", List.of("a"),
+          "pair", List.of("a", "b"));
+
+  /** Those whose key is a template. */
+  private static final Map<String, String> TEMPLATES =
+      Map.of("user", "user:{user_id}", "pair", "{a}:{b}");
 
   private final Map<String, Integer> runs = new HashMap<>();
   private final Namespace<Object> namespace;
@@ -40,7 +45,7 @@ final class Functions {
       arguments.put(ARGUMENTS.get(name).get(at), positional.get(at));
     }
     arguments.putAll(Grammar.map(args.get("named")));
-    CallKey key = CallKey.of(name.equals("user") ? "user:{user_id}" : name);
+    CallKey key = CallKey.of(TEMPLATES.getOrDefault(name, name));
     arguments.forEach(key::arg);
     Key whole = key.key();
     Result<Object> result =
