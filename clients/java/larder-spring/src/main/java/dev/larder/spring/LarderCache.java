@@ -181,7 +181,7 @@ public final class LarderCache extends AbstractValueAdaptingCache {
         return value;
       } catch (ThrowableWrapper wrapper) {
         // The lease is given up with the name of the error, and callers that joined get it.
-        failure = wrapper.getOriginal();
+        failure = invocation == null ? wrapper : wrapper.getOriginal();
         throw LarderCache.<RuntimeException>sneaky(failure);
       } catch (Throwable error) {
         failure = error;

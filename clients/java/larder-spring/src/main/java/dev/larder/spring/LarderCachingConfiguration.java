@@ -8,6 +8,8 @@ import org.springframework.cache.interceptor.CacheInterceptor;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 import org.springframework.context.annotation.Role;
+import org.springframework.core.Ordered;
+import org.springframework.core.PriorityOrdered;
 
 /**
  * Makes {@link CacheTags}, {@link CacheEvictTags} and the types of methods work under
@@ -20,20 +22,8 @@ public class LarderCachingConfiguration {
   /** Replaces the interceptor of Spring before it is used. */
   @Bean
   @Role(BeanDefinition.ROLE_INFRASTRUCTURE)
-  static BeanPostProcessor larderCacheInterceptorPostProcessor(BeanFactory beans) {
-    TaggedMethods methods = new TaggedMethods(new Expressions(beans));
-    return new BeanPostProcessor() {
-      @Override
-      public Object postProcessBeforeInitialization(Object bean, String name) {
-        if (bean.getClass() != CacheInterceptor.class) {
-          return bean;
-        }
-        LarderCacheInterceptor ours =
-            new LarderCacheInterceptor((CacheInterceptor) bean, methods);
-        ours.setBeanFactory(beans);
-        return ours;
-      }
-    };
+  static Replacement larderCacheInterceptorPostProcessor(BeanFactory beans) {
+    return new Replacement(beans, new TaggedMethods(new Expressions(beans)));
   }
 
   /** Runs {@link CacheEvictTags}. */
@@ -41,5 +31,24 @@ public class LarderCachingConfiguration {
   @Role(BeanDefinition.ROLE_INFRASTRUCTURE)
   static Advisor larderEvictTagsAdvisor(BeanFactory beans) {
     return new EvictTagsAdvisor(new EvictTagsInterceptor(beans));
+  }
+
+  /** Ordered before what makes proxies, which needs the interceptor: Spring asks its class. */
+  record Replacement(BeanFactory beans, TaggedMethods methods)
+      implements BeanPostProcessor, PriorityOrdered {
+    @Override
+    public int getOrder() {
+      return Ordered.LOWEST_PRECEDENCE;
+    }
+
+    @Override
+    public Object postProcessBeforeInitialization(Object bean, String name) {
+      if (bean.getClass() != CacheInterceptor.class) {
+        return bean;
+      }
+      LarderCacheInterceptor ours = new LarderCacheInterceptor((CacheInterceptor) bean, methods);
+      ours.setBeanFactory(beans);
+      return ours;
+    }
   }
 }
