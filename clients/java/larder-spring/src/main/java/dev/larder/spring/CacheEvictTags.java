@@ -17,9 +17,9 @@ import java.lang.annotation.Target;
  * }</pre>
  *
  * <p>The expressions are those of {@link CacheTags}; {@code #result} is what the method returns. If
- * the cache cannot be reached, the call throws: the entries may be there still. With a cache manager
- * that is transaction-aware, entries are removed after the commit. A cache of another provider,
- * which has no tags, is cleared.
+ * the cache cannot be reached, the call throws: the entries may be there still. With a manager that
+ * is transaction-aware, entries are removed after the commit. A cache of another provider, which
+ * has no tags, is cleared.
  */
 @Target({ElementType.METHOD, ElementType.ANNOTATION_TYPE})
 @Retention(RetentionPolicy.RUNTIME)

@@ -13,8 +13,8 @@ public interface CacheKeyEncoder {
   Key encode(Object key);
 
   /**
-   * The default: text and integers as they are, other values as clients/README.md has them ("Keys of
-   * function calls"), and several arguments as a list. So another program can compute the same key.
+   * The default: text and integers as they are, other values as clients/README.md has them ("Keys
+   * of function calls"), and several arguments as a list. So other programs can compute the keys.
    */
   static CacheKeyEncoder canonical() {
     return CanonicalKeys.INSTANCE;

@@ -126,6 +126,7 @@ final class CacheStore {
   }
 
   private String line(String what, Key key, Throwable error) {
-    return "cache " + name + ", key " + key.key() + ": " + what + (error == null ? "" : ": " + error);
+    String cause = error == null ? "" : ": " + error;
+    return "cache " + name + ", key " + key.key() + ": " + what + cause;
   }
 }

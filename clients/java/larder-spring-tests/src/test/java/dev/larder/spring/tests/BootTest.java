@@ -11,7 +11,6 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
-import dev.larder.client.Codecs;
 import dev.larder.client.LarderClient;
 import dev.larder.client.LarderException;
 import dev.larder.client.Namespace;
@@ -21,6 +20,8 @@ import dev.larder.spring.CacheEvictTags;
 import dev.larder.spring.CacheTags;
 import dev.larder.spring.LarderCache;
 import dev.larder.spring.LarderCacheManager;
+import dev.larder.spring.boot.LarderAutoConfiguration;
+import dev.larder.spring.boot.LarderCacheAutoConfiguration;
 import dev.larder.spring.boot.LarderCacheManagerBuilderCustomizer;
 import dev.larder.spring.boot.LarderClientBuilderCustomizer;
 import java.time.Duration;
@@ -35,8 +36,10 @@ import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
 import org.springframework.boot.SpringBootVersion;
 import org.springframework.boot.WebApplicationType;
+import org.springframework.boot.autoconfigure.AutoConfigurations;
 import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
 import org.springframework.boot.builder.SpringApplicationBuilder;
+import org.springframework.boot.test.context.runner.ApplicationContextRunner;
 import org.springframework.cache.Cache;
 import org.springframework.cache.CacheManager;
 import org.springframework.cache.annotation.Cacheable;
@@ -80,6 +83,10 @@ class BootTest {
   @Configuration
   @EnableAutoConfiguration
   static class WithoutCaching {}
+
+  @Configuration
+  @EnableCaching
+  static class Caching {}
 
   @Configuration
   static class OwnManager {
@@ -141,7 +148,7 @@ class BootTest {
       ConfigurableApplicationContext context, String namespace, String key) {
     LarderClient client = context.getBean(LarderClient.class);
     return client
-        .namespace(namespace, Codecs.auto(Object.class), dev.larder.client.NamespaceOptions.DEFAULTS)
+        .namespace(namespace, Object.class)
         .get(key);
   }
 
@@ -231,13 +238,22 @@ class BootTest {
   }
 
   private static void assertRefused(String name, String value, String message) {
-    Throwable error =
-        assertThrows(Exception.class, () -> start(Map.of(name, value), App.class).close());
-    StringBuilder all = new StringBuilder();
-    for (; error != null; error = error.getCause()) {
-      all.append(error.getMessage()).append('\n');
-    }
-    assertTrue(all.toString().contains(message), all.toString());
+    new ApplicationContextRunner()
+        .withConfiguration(
+            AutoConfigurations.of(
+                LarderAutoConfiguration.class, LarderCacheAutoConfiguration.class))
+        .withUserConfiguration(Caching.class)
+        .withPropertyValues(name + "=" + value)
+        .run(
+            context -> {
+              Throwable error = context.getStartupFailure();
+              assertNotNull(error, name);
+              StringBuilder all = new StringBuilder();
+              for (; error != null; error = error.getCause()) {
+                all.append(error.getMessage()).append('\n');
+              }
+              assertTrue(all.toString().contains(message), all.toString());
+            });
   }
 
   @Test

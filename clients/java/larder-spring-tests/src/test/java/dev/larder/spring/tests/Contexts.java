@@ -1,6 +1,9 @@
 package dev.larder.spring.tests;
 
+import dev.larder.client.Codec;
 import dev.larder.client.LarderClient;
+import dev.larder.client.Namespace;
+import dev.larder.client.NamespaceOptions;
 import dev.larder.client.Preset;
 import dev.larder.spring.LarderCacheManager;
 import dev.larder.spring.LarderCachingConfiguration;
@@ -69,10 +72,10 @@ final class Contexts {
   }
 
   /** A handle of the client of a context, to see entries as they are stored. */
-  static <V> dev.larder.client.Namespace<V> raw(
-      AnnotationConfigApplicationContext context, String cache, dev.larder.client.Codec<V> codec) {
+  static <V> Namespace<V> raw(
+      AnnotationConfigApplicationContext context, String cache, Codec<V> codec) {
     return context
         .getBean(LarderClient.class)
-        .namespace(cache, codec, dev.larder.client.NamespaceOptions.DEFAULTS);
+        .namespace(cache, codec, NamespaceOptions.DEFAULTS);
   }
 }
