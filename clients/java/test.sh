@@ -77,7 +77,8 @@ setup() {
     }
     local inputs
     mapfile -t inputs < <(find "$here" "$repository/proto" -path '*/target' -prune -o \
-        \( -name '*.java' -o -name pom.xml -o -name '*.proto' \) -print | sort)
+        \( -name '*.java' -o -name pom.xml -o -name '*.proto' -o -path '*/main/resources/*' \) \
+        -type f -print | sort)
     once "$INSTALLED/java" "${inputs[@]}" -- install_all
 }
 

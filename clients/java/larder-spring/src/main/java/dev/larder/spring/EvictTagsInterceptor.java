@@ -113,7 +113,7 @@ final class EvictTagsInterceptor implements MethodInterceptor {
     return result;
   }
 
-  /** What is to be evicted for a result. */
+  /** A cache, and the tags to evict from it. */
   private record Work(Cache cache, LarderCacheManager manager, List<String> tags) {}
 
   private List<Work> work(List<Eviction> evictions, Expressions.Call call, Object result) {

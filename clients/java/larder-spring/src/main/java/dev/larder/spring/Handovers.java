@@ -70,7 +70,7 @@ final class Handovers {
         });
   }
 
-  /** Begins a loader on the executor; one that nobody waits for is cancelled. */
+  /** Begins a loader on the executor; without a caller that waits it is cancelled. */
   static CompletableFuture<Object> begin(
       Supplier<CompletableFuture<?>> loader,
       LoadContext context,

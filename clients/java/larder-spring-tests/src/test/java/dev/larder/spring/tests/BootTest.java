@@ -191,10 +191,13 @@ class BootTest {
     properties.put("larder.cache.caches.forever.ttl", "forever");
     properties.put("larder.cache.secret", "a secret of the fleet");
     properties.put("larder.cache.caches.objects.codec", "serialized");
+    properties.put("larder.cache.caches.[a.b].ttl", "5s");
+    properties.put("spring.cache.cache-names", "plain,users");
     try (ConfigurableApplicationContext context = start(properties, App.class)) {
       LarderCacheManager manager = manager(context);
       assertEquals(
-          Set.of("users", "lists", "forever", "objects"), Set.copyOf(manager.getCacheNames()));
+          Set.of("users", "lists", "forever", "objects", "a.b", "plain"),
+          Set.copyOf(manager.getCacheNames()));
       assertNull(manager.getCache("other"));
       assertTrue(manager.isTransactionAware());
       Cache users = assertInstanceOf(

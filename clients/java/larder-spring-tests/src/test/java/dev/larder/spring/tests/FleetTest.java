@@ -12,6 +12,7 @@ import ch.qos.logback.classic.spi.ILoggingEvent;
 import ch.qos.logback.core.read.ListAppender;
 import dev.larder.client.UnavailableException;
 import dev.larder.spring.CacheEvictTags;
+import dev.larder.spring.CacheTags;
 import dev.larder.spring.LarderCache;
 import dev.larder.testing.LarderServer;
 import java.util.ArrayList;
@@ -53,7 +54,9 @@ class FleetTest {
     }
 
     @Cacheable(cacheNames = "reports", sync = true)
+    @CacheTags("'report'")
     public CompletableFuture<Integer> reportLater(String name) {
+      LOADS.incrementAndGet();
       return CompletableFuture.supplyAsync(
           () -> {
             try {
@@ -114,9 +117,35 @@ class FleetTest {
       }
       callers.countDown();
       for (CompletableFuture<Integer> each : all) {
-        assertEquals(1, each.get(30, TimeUnit.SECONDS));
+        assertEquals(2, each.get(30, TimeUnit.SECONDS));
       }
-      assertEquals(1, LOADS.get());
+      assertEquals(2, LOADS.get());
+    }
+  }
+
+  @Test
+  void anEvictionDuringAComputationIsFinal() throws Exception {
+    Contexts.Where where = Contexts.Where.fresh();
+    try (AnnotationConfigApplicationContext one = Contexts.start(where, Reports.class);
+        AnnotationConfigApplicationContext two = Contexts.start(where, Reports.class)) {
+      Cache cache = two.getBean(CacheManager.class).getCache("reports");
+      List<Runnable> evictions =
+          List.of(
+              () -> cache.evict("daily"),
+              cache::clear,
+              () -> ((LarderCache) cache).evictTags(List.of("report")));
+      for (Runnable eviction : evictions) {
+        LOADS.set(0);
+        callers = new CountDownLatch(1);
+        CompletableFuture<Integer> computed = one.getBean(Reports.class).reportLater("daily");
+        while (LOADS.get() == 0) {
+          Thread.onSpinWait();
+        }
+        eviction.run();
+        callers.countDown();
+        assertEquals(2, computed.get(20, TimeUnit.SECONDS));
+        assertNull(cache.get("daily"));
+      }
     }
   }
 

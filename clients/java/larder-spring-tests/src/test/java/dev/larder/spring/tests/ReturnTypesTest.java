@@ -32,7 +32,7 @@ import org.springframework.stereotype.Component;
 import reactor.core.publisher.Flux;
 import reactor.core.publisher.Mono;
 
-/** What methods return: the cases that Spring has had reports of, and their like. */
+/** Values of methods: the cases that Spring has had reports of, and their like. */
 class ReturnTypesTest {
   private static final java.time.Duration LIMIT = java.time.Duration.ofSeconds(20);
 

@@ -13,11 +13,14 @@ import org.springframework.boot.autoconfigure.condition.ConditionalOnBean;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnMissingBean;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnProperty;
 import org.springframework.boot.context.properties.EnableConfigurationProperties;
+import org.springframework.boot.context.properties.bind.Bindable;
+import org.springframework.boot.context.properties.bind.Binder;
 import org.springframework.cache.CacheManager;
 import org.springframework.cache.interceptor.CacheAspectSupport;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 import org.springframework.context.annotation.Import;
+import org.springframework.core.env.Environment;
 
 /**
  * The caches of {@code @EnableCaching}, unless the program has a manager of its own, or chooses
@@ -50,6 +53,7 @@ public class LarderCacheAutoConfiguration {
     LarderCacheManager cacheManager(
         LarderClient client,
         LarderCacheProperties properties,
+        Environment environment,
         ObjectProvider<CacheCodecs> codecs,
         @Qualifier("applicationTaskExecutor") ObjectProvider<Executor> executor,
         ObjectProvider<LarderCacheManagerBuilderCustomizer> customizers) {
@@ -61,6 +65,9 @@ public class LarderCacheAutoConfiguration {
               .dynamic(properties.dynamic())
               .transactionAware(properties.transactionAware());
       executor.ifAvailable(builder::executor);
+      Binder.get(environment)
+          .bind("spring.cache.cache-names", Bindable.listOf(String.class))
+          .ifBound(names -> names.forEach(name -> builder.cache(name, defaults)));
       properties
           .caches()
           .keySet()

@@ -16,7 +16,8 @@ import java.util.Set;
 
 /** A read from the store: whether the cache and its store answer. */
 final class LarderHealth {
-  private static final String NAME = "health";
+  /** The namespace and the key, which nothing writes. */
+  private static final String NAME = "larder-health";
 
   /** The server answers, and does not let this client read that namespace. */
   private static final Set<Code> REFUSALS = EnumSet.of(Code.PERMISSION_DENIED, Code.NOT_FOUND);
