@@ -9,8 +9,6 @@ import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
-import com.fasterxml.jackson.databind.JsonNode;
-import com.fasterxml.jackson.databind.ObjectMapper;
 import dev.larder.client.LarderClient;
 import dev.larder.client.LarderException;
 import dev.larder.client.Namespace;
@@ -386,21 +384,5 @@ class BootTest {
       }
       assertEquals(Tier.STORE, raw(one, "users", "a").tier().orElseThrow());
     }
-  }
-
-  @Test
-  void allPropertiesAreDocumented() throws Exception {
-    JsonNode all =
-        new ObjectMapper()
-            .readTree(
-                LarderCacheManager.class.getResource(
-                    "/META-INF/spring-configuration-metadata.json"))
-            .path("properties");
-    int properties = 0;
-    for (JsonNode property : all) {
-      assertFalse(property.path("description").asText().isEmpty(), property.toString());
-      properties++;
-    }
-    assertTrue(properties >= 35, properties + " properties");
   }
 }
