@@ -97,7 +97,7 @@ check_package() {
 }
 
 # All tests with both versions of Spring Boot, on the embedded store.
-check_spring() { counted surefire:test -pl "$SPRING_TESTS"; }
+check_spring() { counted --fail-at-end surefire:test -pl "$SPRING_TESTS"; }
 
 # Those that depend on the store, on Redis.
 check_spring_redis() {

@@ -38,7 +38,8 @@ class DocsTest {
     Matcher block = PROGRAM.matcher(Files.readString(DOCS));
     assertTrue(block.find());
     Path source = directory.resolve("Shop.java");
-    Files.writeString(source, block.group(1));
+    // In a package, as that without a name has all classes there are.
+    Files.writeString(source, "package shop;\n" + block.group(1));
     StringWriter errors = new StringWriter();
     String classes = System.getProperty("java.class.path");
     var compiler = ToolProvider.getSystemJavaCompiler();
@@ -60,7 +61,7 @@ class DocsTest {
             "-XX:TieredStopAtLevel=1",
             "-cp",
             directory + ":" + classes,
-            "Shop",
+            "shop.Shop",
             "--server.port=0",
             "--spring.main.banner-mode=off",
             "--larder.preset=local",
