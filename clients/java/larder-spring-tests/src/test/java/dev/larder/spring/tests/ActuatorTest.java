@@ -34,9 +34,7 @@ class ActuatorTest {
 
   private static ConfigurableApplicationContext start(
       String target, Map<String, Object> properties) {
-    Map<String, Object> all = new HashMap<>();
-    all.put("larder.target", target);
-    all.put("larder.preset", "local");
+    Map<String, Object> all = new HashMap<>(TestServer.properties(target));
     all.put("larder.namespace-prefix", TestServer.fresh("a"));
     all.put("larder.cache.caches.first.ttl", "1m");
     all.put("server.port", "0");

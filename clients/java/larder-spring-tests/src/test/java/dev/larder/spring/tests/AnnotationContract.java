@@ -7,7 +7,6 @@ import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 
 import dev.larder.client.LarderClient;
-import dev.larder.client.Preset;
 import dev.larder.spring.LarderCacheConfiguration;
 import dev.larder.spring.LarderCacheManager;
 import dev.larder.spring.LarderCachingConfiguration;
@@ -51,9 +50,7 @@ abstract class AnnotationContract {
   static class Config implements CachingConfigurer {
     @Bean
     LarderClient larderClient() {
-      return LarderClient.builder()
-          .target(TestServer.target())
-          .preset(Preset.LOCAL)
+      return TestServer.client(TestServer.target())
           .namespacePrefix(TestServer.fresh("t"))
           .build();
     }

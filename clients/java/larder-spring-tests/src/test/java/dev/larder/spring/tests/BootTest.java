@@ -125,9 +125,7 @@ class BootTest {
 
   private static ConfigurableApplicationContext start(
       Map<String, Object> properties, Class<?>... sources) {
-    Map<String, Object> all = new HashMap<>();
-    all.put("larder.target", TestServer.target());
-    all.put("larder.preset", "local");
+    Map<String, Object> all = new HashMap<>(TestServer.properties(TestServer.target()));
     all.put("larder.namespace-prefix", TestServer.fresh("b"));
     all.put("spring.main.banner-mode", "off");
     all.put("spring.jmx.enabled", "false");

@@ -11,7 +11,6 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.larder.client.LarderClient;
 import dev.larder.client.Namespace;
-import dev.larder.client.Preset;
 import dev.larder.spring.LarderCache;
 import dev.larder.spring.LarderCacheConfiguration;
 import dev.larder.spring.LarderCacheManager;
@@ -45,8 +44,7 @@ class CacheContractTest {
 
   @BeforeAll
   static void connect() {
-    client =
-        LarderClient.builder().target(TestServer.target()).preset(Preset.LOCAL).build();
+    client = TestServer.client(TestServer.target()).build();
   }
 
   @AfterAll

@@ -4,7 +4,6 @@ import dev.larder.client.Codec;
 import dev.larder.client.LarderClient;
 import dev.larder.client.Namespace;
 import dev.larder.client.NamespaceOptions;
-import dev.larder.client.Preset;
 import dev.larder.spring.LarderCacheManager;
 import dev.larder.spring.LarderCachingConfiguration;
 import java.util.ArrayList;
@@ -27,11 +26,7 @@ final class Contexts {
   static class Plain {
     @Bean
     LarderClient larderClient(Where where) {
-      return LarderClient.builder()
-          .target(where.target())
-          .preset(Preset.LOCAL)
-          .namespacePrefix(where.prefix())
-          .build();
+      return TestServer.client(where.target()).namespacePrefix(where.prefix()).build();
     }
 
     @Bean

@@ -55,19 +55,21 @@ class DocsTest {
       expected.add(printed.group(1));
     }
     assertEquals(2, expected.size());
-    ProcessBuilder program =
-        new ProcessBuilder(
-            Path.of(System.getProperty("java.home"), "bin", "java").toString(),
-            "-XX:TieredStopAtLevel=1",
-            "-cp",
-            directory + ":" + classes,
-            "shop.Shop",
-            "--server.port=0",
-            "--spring.main.banner-mode=off",
-            "--larder.preset=local",
-            "--larder.namespace-prefix=" + TestServer.fresh("docs"),
-            "--logging.level.root=off");
-    program.environment().put("LARDER_ENDPOINT", TestServer.target());
+    List<String> command =
+        new ArrayList<>(
+            List.of(
+                Path.of(System.getProperty("java.home"), "bin", "java").toString(),
+                "-XX:TieredStopAtLevel=1",
+                "-cp",
+                directory + ":" + classes,
+                "shop.Shop",
+                "--server.port=0",
+                "--spring.main.banner-mode=off",
+                "--larder.namespace-prefix=" + TestServer.fresh("docs"),
+                "--logging.level.root=off"));
+    TestServer.properties(TestServer.target())
+        .forEach((name, value) -> command.add("--" + name + "=" + value));
+    ProcessBuilder program = new ProcessBuilder(command);
     program.redirectErrorStream(true);
     Process process = program.start();
     String output = new String(process.getInputStream().readAllBytes());

@@ -5,7 +5,6 @@ import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.larder.client.LarderClient;
-import dev.larder.client.Preset;
 import dev.larder.spring.LarderCacheManager;
 import java.io.IOException;
 import java.net.InetAddress;
@@ -38,8 +37,7 @@ class NonBlockingTest {
 
   @Test
   void aPutArrives() {
-    try (LarderClient client =
-        LarderClient.builder().target(TestServer.target()).preset(Preset.LOCAL).build()) {
+    try (LarderClient client = TestServer.client(TestServer.target()).build()) {
       Cache cache =
           LarderCacheManager.builder(client).build().getCache(TestServer.fresh("r"));
       boolean blocking =

@@ -1,21 +1,44 @@
 package dev.larder.spring.tests;
 
+import dev.larder.client.LarderClient;
+import dev.larder.client.Preset;
 import dev.larder.testing.LarderServer;
 import java.io.IOException;
 import java.io.UncheckedIOException;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.time.Duration;
+import java.util.Map;
 import java.util.concurrent.TimeUnit;
 
 /** The server of all tests, on the store that {@code LARDER_TEST_STORE} names. */
 final class TestServer {
   private static final String CONFIG = "[defaults]\nttl_jitter = 0.0\n";
+  private static final Duration LIMIT = Duration.ofSeconds(30);
   private static final LarderServer SERVER = start();
 
   private TestServer() {}
 
   static String target() {
     return SERVER.target();
+  }
+
+  /** Options of a client that waits for long: an outage of a busy machine is not one to test. */
+  static LarderClient.Builder client(String target) {
+    return LarderClient.builder()
+        .target(target)
+        .preset(Preset.LOCAL)
+        .callTimeout(LIMIT)
+        .connectTimeout(LIMIT);
+  }
+
+  /** The same as properties of Spring Boot. */
+  static Map<String, Object> properties(String target) {
+    return Map.of(
+        "larder.target", target,
+        "larder.preset", "local",
+        "larder.timeout.call", LIMIT.toString(),
+        "larder.timeout.connect", LIMIT.toString());
   }
 
   /** A name that no other test has. */
