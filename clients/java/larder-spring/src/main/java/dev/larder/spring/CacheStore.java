@@ -25,6 +25,8 @@ final class CacheStore {
   /** An outage concerns every call: more lines would hide others. */
   private static final long WARN_EVERY = Duration.ofSeconds(30).toNanos();
 
+  private static final long COUNTED_AGE = Duration.ofMillis(200).toNanos();
+
   final String name;
   final LarderCacheConfiguration configuration;
   final Executor executor;
@@ -36,6 +38,7 @@ final class CacheStore {
   private final LarderClient client;
   private final CacheKeyEncoder keys;
   private final Map<Type, Namespace<Object>> handles = new ConcurrentHashMap<>();
+  private volatile Counted counted;
   private final AtomicLong nextWarning = new AtomicLong(System.nanoTime());
 
   CacheStore(
@@ -52,9 +55,19 @@ final class CacheStore {
     handle(configuration.type());
   }
 
-  LarderClient client() {
-    return client;
+  /** A counter of the client for the namespace; those of one scrape are of one copy. */
+  double clientCount(String counter) {
+    long now = System.nanoTime();
+    Counted known = counted;
+    if (known == null || now - known.at() >= COUNTED_AGE) {
+      Map<String, Map<String, Long>> all = client.counters();
+      known = new Counted(all.getOrDefault(handle(Object.class).wireName(), Map.of()), now);
+      counted = known;
+    }
+    return known.values().getOrDefault(counter, 0L);
   }
+
+  private record Counted(Map<String, Long> values, long at) {}
 
   /** The handle for values of a type; Object stands for the type of the cache. */
   Namespace<Object> handle(Type type) {
