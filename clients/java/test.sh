@@ -16,6 +16,8 @@ readonly LOCAL=$INSTALLED/java/repository
 readonly JAVA_RELEASE=17
 # A run with other counts has failed, also an empty one.
 readonly TCK_TESTS=479
+readonly SPRING_TESTS=larder-spring-tests,larder-spring-boot4-tests
+readonly SPRING_BOOTS="3.5.7 4.0.7"
 
 maven() { mvn --batch-mode -Dstyle.color=never -Dmaven.repo.local="$LOCAL" "$@"; }
 
@@ -38,7 +40,9 @@ install_all() {
     (cd "$here" && maven --quiet install -DskipTests)
     # The tests run offline: what only they need is fetched now.
     (cd "$here" && maven --quiet surefire:test -pl larder-tests -Dtest=RpcsTest)
+    (cd "$here" && maven --quiet surefire:test -pl "$SPRING_TESTS" -Dtest=KeysTest)
     build_consumer
+    for_each_boot build_spring_consumer
 }
 
 # build_consumer ARGUMENT...: builds the program of a user, outside of the repository.
@@ -46,6 +50,22 @@ build_consumer() {
     rm -rf -- "$work/consumer"
     cp -R "$here/consumer" "$work/consumer"
     (cd "$work/consumer" && maven --quiet "$@" package dependency:copy-dependencies)
+}
+
+# build_spring_consumer VERSION ARGUMENT...: the same with Spring Boot.
+build_spring_consumer() {
+    local version=$1
+    shift
+    rm -rf -- "$work/spring-$version"
+    cp -R "$here/larder-spring-consumer" "$work/spring-$version"
+    (cd "$work/spring-$version" && maven --quiet -Dspring-boot.version="$version" "$@" package)
+}
+
+# for_each_boot COMMAND ARGUMENT...: runs the command with each version of Spring Boot.
+for_each_boot() {
+    local command=$1 version
+    shift
+    for version in $SPRING_BOOTS; do "$command" "$version" "$@"; done
 }
 
 setup() {
@@ -59,7 +79,8 @@ setup() {
     }
     local inputs
     mapfile -t inputs < <(find "$here" "$repository/proto" -path '*/target' -prune -o \
-        \( -name '*.java' -o -name pom.xml -o -name '*.proto' \) -print | sort)
+        \( -name '*.java' -o -name pom.xml -o -name '*.proto' -o -path '*/main/resources/*' \) \
+        -type f -print | sort)
     once "$INSTALLED/java" "${inputs[@]}" -- install_all
 }
 
@@ -67,7 +88,9 @@ check_unit() {
     counted surefire:test -pl larder-client,larder-jcache,larder-tests -Dtest='!Conformance*,!Matrix*'
 }
 
-check_conformance() { counted surefire:test -pl larder-tests -Dtest='ConformanceTest'; }
+check_conformance() {
+    counted surefire:test -pl larder-tests -Dtest='ConformanceTest'
+}
 
 # The suites of others: SUITES.md. LARDER_SUITE_STORE=redis runs them on Redis.
 check_suites() {
@@ -88,12 +111,30 @@ check_package() {
     java -cp "$work/consumer/target/classes:$work/consumer/target/dependency/*" Consumer
 }
 
+# All tests with both versions of Spring Boot, on the embedded store.
+check_spring() { counted --fail-at-end surefire:test -pl "$SPRING_TESTS"; }
+
+# Those that depend on the store, on Redis.
+check_spring_redis() {
+    LARDER_TEST_STORE=redis counted surefire:test -pl larder-spring-boot4-tests \
+        -Dtest='CacheContractTest,*AnnotationsTest,FleetTest,TagsTest,EvictTagsTest'
+}
+
+run_spring_consumer() { java -jar "$work/spring-$1/target/app.jar"; }
+
+# A program with each version of Spring Boot, as one archive.
+check_spring_package() {
+    for_each_boot build_spring_consumer --offline
+    for_each_boot run_spring_consumer
+    echo "programs with Spring Boot: $(wc -w <<<"$SPRING_BOOTS") passed, 0 skipped"
+}
+
 case ${1-} in
 --setup) setup ;;
 '')
     setup >&2
     # One after another: they share the folders of Maven.
-    run_lanes java "generated unit package conformance suites"
+    run_lanes java "generated unit package conformance suites spring spring-redis spring-package"
     ;;
 *)
     setup >&2
