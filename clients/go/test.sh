@@ -65,9 +65,11 @@ check_adapters() {
 check_package() {
     local proxy=$work/proxy consumer=$work/consumer cache=$work/modules version module
     version=v$(sed -nE 's/^const Version = "(.*)"$/\1/p' "$here/version.go")
-    # shellcheck disable=SC2086 # Several modules.
-    (cd "$here/packaging" && go run . "$version" "$proxy" $(printf "$here/%s " $PACKAGES))
+    local folders=() package
+    for package in $PACKAGES; do folders+=("$here/$package"); done
+    (cd "$here/packaging" && go run . "$version" "$proxy" "${folders[@]}")
     mkdir -p "$consumer"
+    # shellcheck disable=SC2016 # The backticks are those of Markdown.
     sed -nE '/^```go$/,/^```$/p' "$here/README.md" | sed '1d; /^```$/,$d' >"$work/readme"
     sed -e "/^README$/{r $work/readme" -e 'd}' "$here/packaging/example_test.go.txt" \
         >"$consumer/example_test.go"
