@@ -35,6 +35,8 @@ mod reads;
 mod results;
 mod rpc;
 mod telemetry;
+#[cfg(feature = "testing")]
+pub mod testing;
 mod top_value;
 mod transport;
 mod ttl;

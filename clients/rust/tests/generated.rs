@@ -15,6 +15,7 @@ fn the_generated_code_is_that_of_the_protos() {
         .bytes(".")
         .btree_map(".")
         .build_transport(false)
+        .server_mod_attribute(".", "#[cfg(feature = \"testing\")]")
         .out_dir(made.path())
         .compile_fds(descriptors)
         .expect("the code is generated");

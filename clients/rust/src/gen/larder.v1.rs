@@ -2612,6 +2612,7 @@ pub mod cache_service_client {
     }
 }
 /// Generated server implementations.
+#[cfg(feature = "testing")]
 pub mod cache_service_server {
     #![allow(
         unused_variables,
@@ -4976,6 +4977,7 @@ pub mod admin_service_client {
     }
 }
 /// Generated server implementations.
+#[cfg(feature = "testing")]
 pub mod admin_service_server {
     #![allow(
         unused_variables,

@@ -7,6 +7,7 @@ mod case_run;
 mod clients;
 mod control;
 mod data;
+mod fake_server;
 mod grammar;
 mod loaders;
 mod ops;
@@ -18,6 +19,7 @@ use std::{collections::HashMap, process::ExitCode, sync::Arc, time::Duration};
 
 use case_run::CaseRun;
 use control::{Control, conformance, missing_programs};
+use fake_server::FAKE;
 use place::{Place, REAL};
 use value::Value;
 
@@ -99,6 +101,12 @@ async fn run_all(filters: &[String]) -> Counts {
             .all(|need| CLIENT.contains(&&**need) || features.contains(&&**need));
         applies && (filters.is_empty() || filters.iter().any(|filter| name.contains(filter)))
     };
+    let configuration = suite.field("configuration").and_then(Value::as_map);
+    let configuration = configuration.expect("the configuration");
+    for case in cases.iter().filter(|case| chosen("fake", case, &FAKE)) {
+        let place = Place::Fake(fake_server::configured(configuration));
+        report("fake", case, &place, &skips, &mut counts).await;
+    }
     let missing = missing_programs();
     if missing.is_empty() {
         let control = Arc::new(Control::start().await);
