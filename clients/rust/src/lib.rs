@@ -1,7 +1,19 @@
 //! Client of Larder, a cache service.
 //!
-//! A process has one [`Client`]. It connects at the first call. Handles of namespaces have all
-//! calls.
+//! A process has one [`Client`]. It connects at the first call. A handle of a namespace,
+//! [`Namespace`], has all calls: [`get_or_fetch`](Namespace::get_or_fetch) reads a value, and runs a
+//! loader once if it is missing.
+//!
+//! ```no_run
+//! # async fn example() -> Result<(), Box<dyn std::error::Error>> {
+//! let client = larder_client::Client::from_env().connect_lazy()?;
+//! let names = client.namespace::<String>("names");
+//! let name = names.get_or_fetch("7", || async { std::fs::read_to_string("name") }).await?;
+//! println!("{:?}", name.value());
+//! # Ok(())
+//! # }
+//! ```
+#![deny(missing_docs)]
 
 mod background;
 mod breaker;
@@ -72,3 +84,8 @@ pub use transport::{
 };
 pub use ttl::Ttl;
 pub use watching::{Change, ResetReason, Watch};
+
+/// The examples of the README.
+#[cfg(all(doctest, feature = "testing"))]
+#[doc = include_str!("../README.md")]
+struct Readme;
