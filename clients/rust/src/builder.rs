@@ -106,7 +106,10 @@ pub struct ClientBuilder {
 
 impl std::fmt::Debug for ClientBuilder {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        formatter.debug_struct("ClientBuilder").field("target", &self.target).finish_non_exhaustive()
+        formatter
+            .debug_struct("ClientBuilder")
+            .field("target", &self.target)
+            .finish_non_exhaustive()
     }
 }
 
@@ -239,9 +242,9 @@ impl ClientBuilder {
         let is_valid = (1..=64).contains(&version.len())
             && version.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-".contains(&b));
         let header = is_valid.then(|| HeaderValue::from_str(version).ok()).flatten();
-        header.map(Some).ok_or_else(|| {
-            Error::argument("schema_version", "expected 1 to 64 of A-Za-z0-9._-")
-        })
+        header
+            .map(Some)
+            .ok_or_else(|| Error::argument("schema_version", "expected 1 to 64 of A-Za-z0-9._-"))
     }
 
     fn remote(

@@ -44,7 +44,11 @@ impl Scope {
         Fut: Future<Output = Result<R, Status>>,
     {
         let core = &*self.core;
-        if spec.parting { core.check_parting()? } else { core.check_open()? }
+        if spec.parting {
+            core.check_parting()?
+        } else {
+            core.check_open()?
+        }
         if let Some(error) = &self.wrong {
             return Err(error.clone());
         }

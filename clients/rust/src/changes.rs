@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use serde::Serialize;
 
 use crate::{
-    Deleted, DeleteOptions, Error, IncrementOptions, Incremented, Key, PatchOptions, Patched,
+    DeleteOptions, Deleted, Error, IncrementOptions, Incremented, Key, PatchOptions, Patched,
     core::{BATCH_KEYS, Scope},
     json_writer::to_json,
     key::Address,
@@ -98,12 +98,15 @@ impl<V: Send + Sync + 'static> Typed<V> {
             let answer = scope.call(request, spec).await?;
             for (index, key) in part.iter().enumerate() {
                 let queued = i32::from(pb::Durability::Queued);
-                results.insert(key.clone(), Deleted {
-                    existed: answer.existed.get(index).copied().unwrap_or_default(),
-                    deleted: answer.deleted.get(index).copied().unwrap_or_default(),
-                    removed: None,
-                    queued: answer.durabilities.get(index) == Some(&queued),
-                });
+                results.insert(
+                    key.clone(),
+                    Deleted {
+                        existed: answer.existed.get(index).copied().unwrap_or_default(),
+                        deleted: answer.deleted.get(index).copied().unwrap_or_default(),
+                        removed: None,
+                        queued: answer.durabilities.get(index) == Some(&queued),
+                    },
+                );
             }
         }
         Ok(results)

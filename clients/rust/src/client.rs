@@ -11,9 +11,7 @@ use crate::{
     core::{Core, Scope},
     feed::removing_all,
     names::encode_namespace,
-    pb::{
-        admin_service_client::AdminServiceClient, cache_service_client::CacheServiceClient,
-    },
+    pb::{admin_service_client::AdminServiceClient, cache_service_client::CacheServiceClient},
     transport::wire::{Attempt, Route},
 };
 

@@ -185,9 +185,10 @@ mod tests {
     fn what_json_cannot_represent_is_refused_with_its_place() {
         let value = BTreeMap::from([("total", vec![1.0, f64::INFINITY])]);
         let error = to_json(&value).err();
-        assert_eq!(error.map(|error| error.to_string()), Some(
-            "value.total[1]: inf is no number of JSON".to_owned()
-        ));
+        assert_eq!(
+            error.map(|error| error.to_string()),
+            Some("value.total[1]: inf is no number of JSON".to_owned())
+        );
     }
 
     #[test]

@@ -63,12 +63,7 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    pub(crate) fn new(
-        shared: Shared,
-        limits: Limits,
-        on_error: OnError,
-        prefix: String,
-    ) -> Self {
+    pub(crate) fn new(shared: Shared, limits: Limits, on_error: OnError, prefix: String) -> Self {
         let counters = Arc::new(Counters::default());
         Self {
             shared: Arc::new(shared),

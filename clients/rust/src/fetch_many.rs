@@ -19,7 +19,8 @@ use crate::{
     key::Address,
     lease::Lease,
     pb::{
-        self, batch_get_or_fetch_result::Result as Answered, get_or_fetch_response::Outcome as Answer,
+        self, batch_get_or_fetch_result::Result as Answered,
+        get_or_fetch_response::Outcome as Answer,
     },
     reads::fields,
     ttl::{from_wire, to_wire},
@@ -81,7 +82,8 @@ impl<V: Send + Sync + 'static, E: LoaderError> FetchMany<V, E> {
                 _ if contended.is_empty() => return Ok(()),
                 Some(delay) => tokio::time::sleep(delay).await,
                 None if self.loader.is_none() => {
-                    let misses = contended.into_iter().map(|(key, _)| (key, Read::miss(false, None)));
+                    let misses =
+                        contended.into_iter().map(|(key, _)| (key, Read::miss(false, None)));
                     self.results.extend(misses);
                     return Ok(());
                 }
@@ -145,7 +147,7 @@ impl<V: Send + Sync + 'static, E: LoaderError> FetchMany<V, E> {
             match answer.outcome {
                 Some(Answer::Found(found)) => self.found(key, found, answer.degraded, &mut left),
                 Some(Answer::Lease(lease)) => {
-                    self.leased(key, address, lease, answer.degraded, &mut left);
+                    self.leased((key, address), lease, answer.degraded, &mut left);
                 }
                 Some(Answer::Contended(contended)) => {
                     let delay = retry_delay(&contended);
@@ -183,8 +185,7 @@ impl<V: Send + Sync + 'static, E: LoaderError> FetchMany<V, E> {
 
     fn leased(
         &mut self,
-        key: Key<'static>,
-        address: Address,
+        (key, address): (Key<'static>, Address),
         mut lease: pb::Lease,
         degraded: bool,
         left: &mut Left<V>,

@@ -18,7 +18,7 @@ use crate::{
     Error, Failure, FetchError, FetchOptions, Key, Loaded, Outcome, Read, Reason, Tier, Write,
     error::LoaderError,
     feed::changing,
-    flights::{Computation, Ended, FlightId, Landed},
+    flights::{Computation, Ended, FlightId, Landed, Passenger},
     key::Address,
     lease::{Fill, Lease, filled, unfilled},
     options::positive,
@@ -31,8 +31,7 @@ use crate::{
 const MIN_RETRY: Duration = Duration::from_millis(10);
 
 /// A loader with its types hidden.
-pub(crate) type Loader<V, E> =
-    Box<dyn FnOnce() -> BoxFuture<'static, Result<Loaded<V>, E>> + Send>;
+pub(crate) type Loader<V, E> = Box<dyn FnOnce() -> BoxFuture<'static, Result<Loaded<V>, E>> + Send>;
 
 /// How long a contended call waits before it asks again.
 pub(crate) fn retry_delay(contended: &pb::Contended) -> Duration {
@@ -169,11 +168,14 @@ impl<V: Send + Sync + 'static, E: LoaderError> Fetch<V, E> {
         {
             let background = Arc::clone(background);
             let namespace = Arc::clone(&self.typed.scope.namespace);
-            background.start(room, crate::telemetry::in_trace(async move {
-                if let Err(error) = self.compute(held, None).await {
-                    tracing::warn!(%namespace, "a stale value is not refreshed: {error}");
-                }
-            }));
+            background.start(
+                room,
+                crate::telemetry::in_trace(async move {
+                    if let Err(error) = self.compute(held, None).await {
+                        tracing::warn!(%namespace, "a stale value is not refreshed: {error}");
+                    }
+                }),
+            );
             return Ok(answer);
         }
         self.compute(held, stale).await
@@ -297,8 +299,9 @@ impl<V: Send + Sync + 'static> Typed<V> {
             options: Arc::new(options),
             budget,
         };
+        let passenger = Passenger { id, key: &key, timeout };
         let tracked = || scope.core.background.track();
-        match scope.core.flights.run(id, &key, timeout, tracked, fetch).await {
+        match scope.core.flights.run(passenger, tracked, fetch).await {
             Landed::Own(ended) => ended,
             Landed::Joined(ended) => {
                 let read = ended?;

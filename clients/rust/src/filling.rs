@@ -83,10 +83,7 @@ async fn fill_part(
     }
 }
 
-async fn send(
-    scope: &Scope,
-    items: Vec<pb::SetRequest>,
-) -> Result<pb::BatchSetResponse, Error> {
+async fn send(scope: &Scope, items: Vec<pb::SetRequest>) -> Result<pb::BatchSetResponse, Error> {
     let keys: Vec<_> = items.iter().map(|item| item.key.clone()).collect();
     let call = scope.call(pb::BatchSetRequest { items }, scope.spec(None, false)?);
     changing(scope, |feed| keys.iter().for_each(|key| feed.key_changed(key)), call).await

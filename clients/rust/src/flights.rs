@@ -93,12 +93,10 @@ fn lasting<V, E>(ended: &Ended<V, E>) -> bool {
 }
 
 impl Flights {
-    /// Computes, or joins a computation for at most `timeout`.
+    /// Computes, or joins a computation. `tracked` lets `close` wait for one that is begun.
     pub(crate) async fn run<V, E, C>(
         &self,
-        id: FlightId,
-        key: &str,
-        timeout: Option<Duration>,
+        passenger: Passenger<'_>,
         tracked: impl Fn() -> Tracked,
         computation: C,
     ) -> Landed<V, E, C>
@@ -107,6 +105,7 @@ impl Flights {
         E: Send + Sync + 'static,
         C: Computation<V, E>,
     {
+        let Passenger { id, key, timeout } = passenger;
         let begin = |computation: C| Begin { id: &id, key, tracked: tracked(), computation };
         let (seat, computation) = self.board(&id, computation, begin);
         let Some(computation) = computation else { return Landed::Own(seat.ended().await) };
@@ -220,6 +219,14 @@ impl Flights {
     }
 }
 
+/// A call that may join another.
+pub(crate) struct Passenger<'a> {
+    pub(crate) id: FlightId,
+    pub(crate) key: &'a str,
+    /// Time for a computation that it joins.
+    pub(crate) timeout: Option<Duration>,
+}
+
 struct Begin<'a, C> {
     id: &'a FlightId,
     key: &'a str,
@@ -237,9 +244,8 @@ struct Landing {
 impl Drop for Landing {
     fn drop(&mut self) {
         let mut table = self.flights.lock();
-        let is_own = table
-            .get(&self.id)
-            .is_some_and(|flight| flight.ended.same_channel(&self.receiver));
+        let is_own =
+            table.get(&self.id).is_some_and(|flight| flight.ended.same_channel(&self.receiver));
         if is_own {
             table.remove(&self.id);
         }
@@ -260,10 +266,10 @@ impl Seat {
         Self { flights: Arc::clone(&flights.flights), closed, flight }
     }
 
-    async fn ended<V: 'static, E: 'static>(&self) -> Ended<V, E>
+    async fn ended<V, E>(&self) -> Ended<V, E>
     where
-        V: Send + Sync,
-        E: Send + Sync,
+        V: Send + Sync + 'static,
+        E: Send + Sync + 'static,
     {
         let mut ended = self.flight.ended.clone();
         let shared = match ended.wait_for(Option::is_some).await {
@@ -311,9 +317,8 @@ impl Drop for Seat {
             return;
         }
         // The next call does not join a computation that is being aborted.
-        let is_own = table
-            .get(&self.flight.id)
-            .is_some_and(|flight| Arc::ptr_eq(flight, &self.flight));
+        let is_own =
+            table.get(&self.flight.id).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight));
         if is_own {
             table.remove(&self.flight.id);
         }

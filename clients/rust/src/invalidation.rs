@@ -25,17 +25,15 @@ impl Scope {
             let (key, params) = (address.key.clone(), address.params.clone());
             Kind::Key(pb::KeyRef { namespace: namespace(), key, params })
         });
-        let tags = targets.tags.chunks(TAGS_PER_TARGET).map(|tags| {
-            Kind::Tags(pb::TagTarget { namespace: namespace(), tags: tags.to_vec() })
-        });
+        let tags = targets
+            .tags
+            .chunks(TAGS_PER_TARGET)
+            .map(|tags| Kind::Tags(pb::TagTarget { namespace: namespace(), tags: tags.to_vec() }));
         let globs = targets.globs.iter().map(|glob| {
             Kind::Pattern(pb::PatternTarget { namespace: namespace(), glob: glob.clone() })
         });
-        let all: Vec<_> = keys
-            .chain(tags)
-            .chain(globs)
-            .map(|kind| pb::Target { target: Some(kind) })
-            .collect();
+        let all: Vec<_> =
+            keys.chain(tags).chain(globs).map(|kind| pb::Target { target: Some(kind) }).collect();
         let spec = self.spec(targets.timeout, true)?;
         let mut result = Invalidated::default();
         for part in all.chunks(BATCH_KEYS) {

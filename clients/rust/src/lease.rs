@@ -1,10 +1,6 @@
 //! The lease of a computation: it is renewed, filled or given up.
 
-use std::{
-    future::Future,
-    sync::Arc,
-    time::Duration,
-};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -15,6 +11,7 @@ use crate::{
     core::{Scope, Spec},
     feed::changing,
     key::Address,
+    names::cut,
     pb,
     ttl::from_wire,
     writes::write_result,
@@ -120,8 +117,7 @@ impl Lease {
     /// Gives the lease up because its computation failed.
     pub(crate) fn abandon(mut self, reason: &str) {
         self.settled = true;
-        let reason = &reason[..reason.floor_char_boundary(MAX_REASON_BYTES)];
-        self.give_up(reason.to_owned(), false);
+        self.give_up(cut(reason, MAX_REASON_BYTES).to_owned(), false);
     }
 
     fn give_up(&self, reason: String, pass_on: bool) {

@@ -116,11 +116,8 @@ impl Scope {
         let mut all: Option<pb::StatsResponse> = None;
         let mut page_token = String::new();
         loop {
-            let request = pb::StatsRequest {
-                namespaces: namespaces.clone(),
-                page_size: 0,
-                page_token,
-            };
+            let request =
+                pb::StatsRequest { namespaces: namespaces.clone(), page_size: 0, page_token };
             let spec = self.list_spec(&ListOptions::default())?;
             let mut answer = self.call(request, spec).await?;
             page_token = std::mem::take(&mut answer.next_page_token);

@@ -24,6 +24,15 @@ const fn is_plain(character: char) -> bool {
     matches!(character, 'a'..='z' | '0'..='9' | '.' | '_' | '-')
 }
 
+/// The longest begin of a text that has at most so many bytes, cut between two characters.
+pub(crate) fn cut(text: &str, bytes: usize) -> &str {
+    let mut end = bytes.min(text.len());
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    &text[..end]
+}
+
 /// The name of a namespace as the server has it.
 pub(crate) fn encode_namespace(name: &str) -> Result<String, Error> {
     let Some(first) = name.chars().next() else {
@@ -52,7 +61,7 @@ pub(crate) fn encode_key(key: &str) -> Result<String, Error> {
     if key.len() <= MAX_KEY_BYTES {
         return Ok(key.to_owned());
     }
-    let kept = &key[..key.floor_char_boundary(KEPT_KEY_BYTES)];
+    let kept = cut(key, KEPT_KEY_BYTES);
     Ok(format!("{kept}#{}", hex(&Sha256::digest(key.as_bytes()))))
 }
 

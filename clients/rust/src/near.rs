@@ -179,16 +179,19 @@ impl<V> Pending<V> {
             store.ids.entry(Arc::clone(&key)).or_default().insert(id.clone());
         }
         store.bytes += bytes;
-        store.entries.insert(id, Entry {
-            key,
-            value: Arc::clone(value),
-            version: read.version.clone(),
-            tags: Arc::clone(&read.tags),
-            begun: self.begun,
-            age: read.age.unwrap_or_default(),
-            ends,
-            bytes,
-        });
+        store.entries.insert(
+            id,
+            Entry {
+                key,
+                value: Arc::clone(value),
+                version: read.version.clone(),
+                tags: Arc::clone(&read.tags),
+                begun: self.begun,
+                age: read.age.unwrap_or_default(),
+                ends,
+                bytes,
+            },
+        );
         while store.bytes > bounds.max_bytes || store.entries.len() > bounds.max_entries {
             let Some((id, entry)) = store.entries.remove_lru() else { break };
             store.forget(&id, &entry);

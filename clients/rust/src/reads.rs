@@ -77,8 +77,7 @@ impl<V: Send + Sync + 'static> Typed<V> {
         match self.scope.call(request, spec).await {
             Ok(answer) => {
                 let bytes = value_bytes(answer.value.as_ref());
-                let read =
-                    self.read(answer.outcome(), answer.value, answer.entry, answer.degraded);
+                let read = self.read(answer.outcome(), answer.value, answer.entry, answer.degraded);
                 if let Some(pending) = pending {
                     pending.keep(id, &read, bytes);
                 }
@@ -105,9 +104,7 @@ impl<V: Send + Sync + 'static> Typed<V> {
         let request = self.get_request(Address::of(key)?, options, false)?;
         let request = pb::GetRequest { omit_value: true, ..request };
         match self.scope.call(request, spec).await {
-            Ok(answer) => {
-                Ok(matches!(answer.outcome(), pb::Outcome::Hit | pb::Outcome::Stale))
-            }
+            Ok(answer) => Ok(matches!(answer.outcome(), pb::Outcome::Hit | pb::Outcome::Stale)),
             Err(error) => self.scope.fail_open(error).map(|_| false),
         }
     }

@@ -38,9 +38,8 @@ mod enabled {
     use crate::{Error, counters::Counters};
 
     const NAME: &str = "larder-client";
-    const BUCKETS: [f64; 14] = [
-        0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0,
-    ];
+    const BUCKETS: [f64; 14] =
+        [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
     /// What a client observes about itself.
     pub(crate) struct Telemetry {
@@ -119,18 +118,21 @@ mod enabled {
 
         pub(crate) fn end(&self, error: Option<&Error>) {
             let span = self.context.span();
-            let code = error.map_or_else(|| "OK".to_owned(), |error| code_name(error));
+            let code = error.map_or_else(|| "OK".to_owned(), code_name);
             span.set_attribute(KeyValue::new("rpc.response.status_code", code.clone()));
             if let Some(error) = error {
                 span.set_attribute(KeyValue::new("error.type", code.clone()));
                 span.set_status(Status::error(error.to_string()));
             }
             span.end();
-            self.duration.record(self.started.elapsed().as_secs_f64(), &[
-                KeyValue::new("rpc.system.name", "grpc"),
-                KeyValue::new("rpc.method", self.rpc.clone()),
-                KeyValue::new("rpc.response.status_code", code),
-            ]);
+            self.duration.record(
+                self.started.elapsed().as_secs_f64(),
+                &[
+                    KeyValue::new("rpc.system.name", "grpc"),
+                    KeyValue::new("rpc.method", self.rpc.clone()),
+                    KeyValue::new("rpc.response.status_code", code),
+                ],
+            );
         }
     }
 

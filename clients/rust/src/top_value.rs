@@ -34,7 +34,9 @@ impl serde::ser::Error for Signal {
 }
 
 /// The value as it is sent.
-pub(crate) fn encode<V: Serialize + ?Sized>(value: &V) -> std::result::Result<Encoded, EncodeError> {
+pub(crate) fn encode<V: Serialize + ?Sized>(
+    value: &V,
+) -> std::result::Result<Encoded, EncodeError> {
     match value.serialize(Top) {
         Ok(encoded) => Ok(encoded),
         Err(Signal::Other) => to_json(value).map(Encoded::Json),

@@ -135,8 +135,7 @@ impl Scope {
 impl<V: Send + Sync + 'static> Typed<V> {
     fn encoded(&self, value: &V) -> Result<(pb::Value, usize), Error> {
         let encoded = self.codec.encode(value).map_err(|error| {
-            Error::new(tonic::Code::InvalidArgument, error.to_string())
-                .with_source(Arc::new(error))
+            Error::new(tonic::Code::InvalidArgument, error.to_string()).with_source(Arc::new(error))
         })?;
         let bytes = encoded.len();
         Ok((encoded.into_wire(), bytes))

@@ -1,4 +1,5 @@
 //! What the conformance cases cannot express, on the fake.
+#![allow(clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 use std::{
     convert::Infallible,
@@ -11,8 +12,7 @@ use std::{
 
 use bytes::Bytes;
 use larder_client::{
-    Client, Code, Error, FetchError, FetchOptions, Key, Loaded, NearCache, Outcome, Read, Tier,
-    pb,
+    Client, Code, Error, FetchError, FetchOptions, Key, Loaded, NearCache, Outcome, Read, Tier, pb,
     testing::{FakeFailure, FakeLarder, FakeNamespace},
 };
 use tokio::sync::Semaphore;
@@ -135,10 +135,13 @@ async fn a_loader_that_panics_is_an_error_of_its_callers() -> Result {
 }
 
 async fn stale_answers(client: &Client, fake: &FakeLarder) -> [Read<u32>; 2] {
-    fake.configure("stale", FakeNamespace {
-        stale_while_revalidate: Duration::from_secs(3600),
-        ..FakeNamespace::default()
-    });
+    fake.configure(
+        "stale",
+        FakeNamespace {
+            stale_while_revalidate: Duration::from_secs(3600),
+            ..FakeNamespace::default()
+        },
+    );
     let values = client.namespace::<u32>("stale");
     for key in ["a", "b"] {
         values.set(key, &1).await.expect("a write");

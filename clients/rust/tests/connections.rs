@@ -1,4 +1,5 @@
 //! Connections to the real server: `LARDER_BIN`, or `target/debug/larder`.
+#![allow(clippy::expect_used, clippy::unwrap_used)]
 
 use std::{
     path::{Path, PathBuf},
@@ -281,7 +282,8 @@ async fn the_end_of_the_last_handle_ends_the_connections() -> Tested {
 #[test]
 fn a_client_can_be_used_on_several_runtimes() -> Tested {
     let runtime = || tokio::runtime::Builder::new_current_thread().enable_all().build();
-    let serving = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
+    let serving =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let server = serving.block_on(server());
     let first = runtime()?;
     let client = local(server.target()).connect_lazy()?;

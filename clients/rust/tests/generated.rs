@@ -1,6 +1,7 @@
 //! The generated code in `src/gen` is that of the protos.
 //!
 //! `LARDER_GENERATE=1 cargo test -p larder-client --test generated` writes it.
+#![allow(clippy::expect_used)]
 
 use std::{env, fs, path::Path};
 

@@ -2,6 +2,7 @@
 //!
 //! It does nothing without `LARDER_MATRIX`, which is `write` or `read`, `LARDER_MATRIX_TARGET` and
 //! `LARDER_MATRIX_WRITERS`.
+#![allow(clippy::expect_used, clippy::wildcard_enum_match_arm, unreachable_pub)]
 
 #[path = "conformance/grammar.rs"]
 #[expect(dead_code, reason = "shared with the cases")]

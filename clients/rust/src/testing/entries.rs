@@ -47,7 +47,8 @@ pub(crate) fn get(
         entry.fresh_until = entry.fresh_until.max(until);
         state.store.entries.insert(place.clone(), entry.clone());
     }
-    let not_modified = !request.if_version_not.is_empty() && request.if_version_not == entry.version;
+    let not_modified =
+        !request.if_version_not.is_empty() && request.if_version_not == entry.version;
     let has_value = !request.omit_value && !not_modified;
     let found = state.store.found(&entry);
     Ok(pb::GetResponse {
@@ -125,8 +126,8 @@ pub(crate) fn delete(
     }
     let found = state.store.find(place).map(|(entry, _)| entry);
     let wanted = request.if_version.as_ref();
-    let is_wanted = wanted
-        .is_none_or(|version| found.as_ref().is_some_and(|entry| entry.version == *version));
+    let is_wanted =
+        wanted.is_none_or(|version| found.as_ref().is_some_and(|entry| entry.version == *version));
     let mut answer = pb::DeleteResponse {
         existed: found.is_some(),
         deleted: found.is_some() && is_wanted,
@@ -219,10 +220,8 @@ pub(crate) fn patch(
     if state.degraded {
         return Err(store_unavailable());
     }
-    let refused = |result: pb::PatchResult| pb::PatchResponse {
-        result: result.into(),
-        ..Default::default()
-    };
+    let refused =
+        |result: pb::PatchResult| pb::PatchResponse { result: result.into(), ..Default::default() };
     let Some(entry) = state.store.fresh(place) else {
         return Ok(refused(pb::PatchResult::Missing));
     };

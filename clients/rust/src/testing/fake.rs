@@ -251,10 +251,9 @@ impl State {
         self.leases.void(place, why);
         let key = pb::ChangedKey { key: place.key.clone(), params_digest: place.digest() };
         let namespace = place.namespace.clone();
-        self.watches
-            .announce(&place.namespace, &Event::KeysChanged(pb::KeysChanged {
-                namespace,
-                keys: vec![key],
-            }));
+        self.watches.announce(
+            &place.namespace,
+            &Event::KeysChanged(pb::KeysChanged { namespace, keys: vec![key] }),
+        );
     }
 }

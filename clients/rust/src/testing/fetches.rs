@@ -33,7 +33,7 @@ fn contended(after: Duration) -> Outcome {
 
 /// What a look at the entry comes to.
 enum Look {
-    Answer(pb::GetOrFetchResponse),
+    Answer(Box<pb::GetOrFetchResponse>),
     /// Another caller computes; its lease ends at this time of the clock of the fake.
     Busy(Duration),
 }
@@ -60,24 +60,24 @@ fn look(
         if now < entry.fresh_until {
             let coalesced = pb::FetchStatus::Coalesced;
             let status = if waited { coalesced } else { pb::FetchStatus::Unspecified };
-            return Look::Answer(answer(Outcome::Found(found), status));
+            return Look::Answer(answer(Outcome::Found(found), status).into());
         }
         stale = Some(found);
         may_answer = past < settings.stale_while_revalidate;
     }
     if request.only_if_cached {
         let none = Outcome::NotCached(pb::NotCached {});
-        return Look::Answer(answer(none, pb::FetchStatus::Unspecified));
+        return Look::Answer(answer(none, pb::FetchStatus::Unspecified).into());
     }
     if let Some((rest, cause)) = state.leases.backoff(place, now) {
         let outcome = stale.map_or_else(|| contended(rest), Outcome::Found);
         let failed = answer(outcome, pb::FetchStatus::Failed);
-        return Look::Answer(pb::GetOrFetchResponse { cause, ..failed });
+        return Look::Answer(pb::GetOrFetchResponse { cause, ..failed }.into());
     }
     if let Some(expires_at) = state.leases.busy(place, now) {
         return match stale.filter(|_| may_answer) {
             Some(stale) => {
-                Look::Answer(answer(Outcome::Found(stale), pb::FetchStatus::Refreshing))
+                Look::Answer(answer(Outcome::Found(stale), pb::FetchStatus::Refreshing).into())
             }
             None => Look::Busy(expires_at),
         };
@@ -88,7 +88,7 @@ fn look(
         stale_while_revalidate: stale.is_some() && may_answer && !request.no_cache,
         stale,
     };
-    Look::Answer(answer(Outcome::Lease(lease), pb::FetchStatus::Unspecified))
+    Look::Answer(answer(Outcome::Lease(lease), pb::FetchStatus::Unspecified).into())
 }
 
 /// Reads one entry, or grants the lease to compute it.
@@ -120,7 +120,7 @@ pub(crate) async fn get_or_fetch(
                 return Ok(pb::GetOrFetchResponse { degraded: true, ..away });
             }
             match look(&mut state, place, request, begun, waited) {
-                Look::Answer(answer) => return Ok(answer),
+                Look::Answer(answer) => return Ok(*answer),
                 Look::Busy(expires_at) => expires_at.saturating_sub(state.store.now()),
             }
         };
@@ -150,9 +150,8 @@ pub(crate) async fn batch(
         };
         get_or_fetch(shared, place, &single).await
     };
-    let is_lease = |answer: &pb::GetOrFetchResponse| {
-        matches!(answer.outcome, Some(Outcome::Lease(_)))
-    };
+    let is_lease =
+        |answer: &pb::GetOrFetchResponse| matches!(answer.outcome, Some(Outcome::Lease(_)));
     let mut answers = Vec::with_capacity(places.len());
     for place in places {
         answers.push(ask(place, Some(to_wire(Duration::ZERO))).await?);

@@ -60,10 +60,8 @@ pub(crate) fn invalidate(
     }
     let hold_off = from_wire(request.hold_off).filter(|hold_off| !hold_off.is_zero());
     let until = hold_off.map(|hold_off| state.store.now() + hold_off);
-    let mut answer = pb::InvalidateResponse {
-        durability: pb::Durability::Applied.into(),
-        ..Default::default()
-    };
+    let mut answer =
+        pb::InvalidateResponse { durability: pb::Durability::Applied.into(), ..Default::default() };
     for target in targets {
         let Kind::Event(event) = target else {
             answer.results.push(apply(state, target, until, schema)?);
@@ -166,8 +164,7 @@ pub(crate) fn matching(
     glob: &str,
 ) -> Result<Vec<pb::ListedKey>, Status> {
     checks::namespace(namespace)?;
-    let matcher: Option<Glob> =
-        if glob.is_empty() { None } else { Some(checks::glob(glob)?) };
+    let matcher: Option<Glob> = if glob.is_empty() { None } else { Some(checks::glob(glob)?) };
     if state.degraded {
         return Err(store_unavailable());
     }
@@ -195,5 +192,8 @@ pub(crate) fn list_keys(
     };
     let next = from + size;
     let next_page_token = if next < all.len() { next.to_string() } else { String::new() };
-    Ok(pb::ListKeysResponse { keys: all.into_iter().skip(from).take(size).collect(), next_page_token })
+    Ok(pb::ListKeysResponse {
+        keys: all.into_iter().skip(from).take(size).collect(),
+        next_page_token,
+    })
 }

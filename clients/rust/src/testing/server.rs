@@ -1,13 +1,6 @@
 //! The real server on a free port, with the embedded store.
 
-use std::{
-    collections::VecDeque,
-    io,
-    path::PathBuf,
-    process::Stdio,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::VecDeque, io, path::PathBuf, process::Stdio, sync::Arc, time::Duration};
 
 use parking_lot::Mutex;
 use tokio::{
@@ -92,7 +85,8 @@ impl LarderServer {
     pub async fn start(options: ServerOptions) -> Result<Self, ServerError> {
         let named = std::env::var_os("LARDER_BIN").map(PathBuf::from);
         let binary = options.binary.or(named).unwrap_or_else(|| PathBuf::from("larder"));
-        let config = std::env::temp_dir().join(format!("larder-test-{:x}.toml", rand::random::<u64>()));
+        let config =
+            std::env::temp_dir().join(format!("larder-test-{:x}.toml", rand::random::<u64>()));
         std::fs::write(&config, &options.config)?;
         let mut command = Command::new(&binary);
         for (name, _) in std::env::vars_os() {

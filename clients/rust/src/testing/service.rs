@@ -30,12 +30,7 @@ fn schema<T>(request: &Request<T>) -> String {
     version.and_then(|version| version.to_str().ok()).unwrap_or_default().to_owned()
 }
 
-fn place(
-    namespace: &str,
-    key: &str,
-    params: &BTreeMap<String, String>,
-    schema: &str,
-) -> Place {
+fn place(namespace: &str, key: &str, params: &BTreeMap<String, String>, schema: &str) -> Place {
     Place {
         namespace: namespace.to_owned(),
         key: key.to_owned(),

@@ -69,9 +69,8 @@ pub(crate) struct Authorization {
 fn bearer(token: &str) -> Result<HeaderValue, Error> {
     let is_valid = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
     let header = is_valid.then(|| HeaderValue::try_from(format!("Bearer {token}")).ok()).flatten();
-    let mut header = header.ok_or_else(|| {
-        Error::argument("token", "expected printable ASCII without white space")
-    })?;
+    let mut header = header
+        .ok_or_else(|| Error::argument("token", "expected printable ASCII without white space"))?;
     header.set_sensitive(true);
     Ok(header)
 }

@@ -42,9 +42,8 @@ impl Connector {
             match endpoint {
                 Endpoint::Unix(path) => places.push(Place::Unix(path.clone())),
                 Endpoint::Tcp { host, port } => match lookup_host((host.as_str(), *port)).await {
-                    Ok(found) => places.extend(
-                        found.map(|address| Place::Tcp { address, host: host.clone() }),
-                    ),
+                    Ok(found) => places
+                        .extend(found.map(|address| Place::Tcp { address, host: host.clone() })),
                     Err(error) => errors.push(error),
                 },
             }
@@ -104,9 +103,7 @@ impl Connector {
                 self.secure(stream, &host).await
             }
             #[cfg(unix)]
-            Place::Unix(path) => {
-                self.handshake(tokio::net::UnixStream::connect(path).await?).await
-            }
+            Place::Unix(path) => self.handshake(tokio::net::UnixStream::connect(path).await?).await,
             #[cfg(not(unix))]
             Place::Unix(_) => Err(io::ErrorKind::Unsupported.into()),
         }

@@ -150,9 +150,8 @@ impl Pool {
         if let Some(link) = inner.take_turn() {
             return Step::Take(link);
         }
-        let is_first = |slot: &Slot| {
-            matches!(slot.state, State::Connecting) && slot.backoff.is_zero()
-        };
+        let is_first =
+            |slot: &Slot| matches!(slot.state, State::Connecting) && slot.backoff.is_zero();
         if inner.slots.iter().any(is_first) || (inner.slots.is_empty() && inner.resolving) {
             return Step::Wait;
         }

@@ -130,7 +130,8 @@ mod tests {
             ("http://a:1", "http"),
             ("unix:", "path"),
         ] {
-            let message = Target::parse(text).map_or_else(|error| error.to_string(), |_| text.into());
+            let message =
+                Target::parse(text).map_or_else(|error| error.to_string(), |_| text.into());
             assert!(message.starts_with("target: ") && message.contains(part), "{message}");
         }
     }

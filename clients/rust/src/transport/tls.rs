@@ -44,10 +44,7 @@ fn wrong(name: &str, file: &std::path::Path, why: impl std::fmt::Display) -> Err
     Error::argument(name, format!("{}: {why}", file.display()))
 }
 
-fn certificates(
-    name: &str,
-    file: &std::path::Path,
-) -> Result<Vec<CertificateDer<'static>>, Error> {
+fn certificates(name: &str, file: &std::path::Path) -> Result<Vec<CertificateDer<'static>>, Error> {
     let read = CertificateDer::pem_file_iter(file).map_err(|why| wrong(name, file, why))?;
     let all: Vec<_> = read.collect::<Result<_, _>>().map_err(|why| wrong(name, file, why))?;
     if all.is_empty() { Err(wrong(name, file, "no certificate in it")) } else { Ok(all) }

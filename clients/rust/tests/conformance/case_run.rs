@@ -90,7 +90,9 @@ impl<'a> CaseRun<'a> {
         let mut loaders = HashMap::new();
         for (name, spec) in fields(case, "loaders") {
             let gate = text(spec, "gate").map(|gate| {
-                Arc::clone(gates.entry(gate.to_owned()).or_insert_with(|| Arc::new(Gate::new(false))))
+                Arc::clone(
+                    gates.entry(gate.to_owned()).or_insert_with(|| Arc::new(Gate::new(false))),
+                )
             });
             loaders.insert(name.clone(), Arc::new(CountedLoader::new(spec.clone(), gate)));
         }

@@ -68,11 +68,14 @@ impl Control {
         let control = Self { pipes, child };
         let store = std::env::var("LARDER_CONFORMANCE_STORE");
         let addresses = control
-            .run("start", json!({
-                "binary": program("LARDER_BIN", "larder"),
-                "config": conformance().join("larder.toml"),
-                "store": store.as_deref().unwrap_or("memory"),
-            }))
+            .run(
+                "start",
+                json!({
+                    "binary": program("LARDER_BIN", "larder"),
+                    "config": conformance().join("larder.toml"),
+                    "store": store.as_deref().unwrap_or("memory"),
+                }),
+            )
             .await;
         control.pipes.lock().await.addresses = addresses;
         control

@@ -140,9 +140,8 @@ pub fn incremented(incremented: &Incremented) -> Value {
 }
 
 pub fn patched(patched: &Patched) -> Value {
-    let is = |applied, missing| {
-        [("applied", Value::Bool(applied)), ("missing", Value::Bool(missing))]
-    };
+    let is =
+        |applied, missing| [("applied", Value::Bool(applied)), ("missing", Value::Bool(missing))];
     let Patched::Applied { version, ttl } = patched else {
         return map(is(false, matches!(patched, Patched::Missing)));
     };

@@ -11,8 +11,17 @@ const TIMES: [&str; 4] = ["ttl", "ttl_remaining", "age", "retry_after"];
 /// Tolerance of durations, in milliseconds.
 const CLOSE: f64 = 1.5;
 const TAGS: [&str; 11] = [
-    "$bytes", "$int", "$number", "$repeat", "$concat", "$keys", "$keys_sorted", "$params", "$items",
-    "$raw", "$var",
+    "$bytes",
+    "$int",
+    "$number",
+    "$repeat",
+    "$concat",
+    "$keys",
+    "$keys_sorted",
+    "$params",
+    "$items",
+    "$raw",
+    "$var",
 ];
 const MATCHERS: [&str; 6] = ["$between", "$any", "$not", "$has", "$begins", "$exactly"];
 
@@ -57,9 +66,7 @@ fn numbered(prefix: &Value, count: &Value) -> Vec<String> {
 pub fn expand(value: &Value, bound: &Bound) -> Value {
     match value {
         Value::List(items) => Value::List(items.iter().map(|item| expand(item, bound)).collect()),
-        Value::Text(text) if text == "$each" => {
-            bound.get("$each").cloned().unwrap_or(Value::Null)
-        }
+        Value::Text(text) if text == "$each" => bound.get("$each").cloned().unwrap_or(Value::Null),
         Value::Map(fields) => match tag(value).filter(|(name, _)| TAGS.contains(name)) {
             Some((name, given)) => tagged(name, given, bound),
             None => Value::Map(
@@ -85,9 +92,8 @@ fn tagged(name: &str, given: &Value, bound: &Bound) -> Value {
         }
         "$concat" => {
             let parts = given.as_list().unwrap_or_default().iter();
-            let texts = parts.map(|part| {
-                expand(part, bound).as_text().map(str::to_owned).unwrap_or_default()
-            });
+            let texts = parts
+                .map(|part| expand(part, bound).as_text().map(str::to_owned).unwrap_or_default());
             Value::Text(texts.collect())
         }
         "$keys" | "$keys_sorted" => {
@@ -150,12 +156,7 @@ fn match_by(
 }
 
 /// A result must be as expected: a map names some of its fields.
-pub fn check(
-    expected: &Value,
-    actual: &Value,
-    place: &str,
-    bound: &Bound,
-) -> Result<(), Mismatch> {
+pub fn check(expected: &Value, actual: &Value, place: &str, bound: &Bound) -> Result<(), Mismatch> {
     let found = tag(expected);
     if let Some((name, given)) = found.filter(|(name, _)| MATCHERS.contains(name)) {
         return match_by(name, given, actual, place, bound);

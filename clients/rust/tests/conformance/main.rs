@@ -2,6 +2,7 @@
 //!
 //! `LARDER_BIN` and `LARDER_CLIENT_CONTROL` name the programs, and `LARDER_CONFORMANCE_STORE` the
 //! store, `memory` or `redis`. Arguments select the cases whose name contains one of them.
+#![allow(clippy::expect_used, clippy::wildcard_enum_match_arm, unreachable_pub)]
 
 mod case_run;
 mod clients;
@@ -96,9 +97,8 @@ async fn run_all(filters: &[String]) -> Counts {
     let chosen = |kind: &str, case: &Value, features: &[&str]| {
         let id = case.field("id").and_then(Value::as_text).unwrap_or_default();
         let name = format!("{kind}/{id}");
-        let applies = needs(case)
-            .iter()
-            .all(|need| CLIENT.contains(&&**need) || features.contains(&&**need));
+        let applies =
+            needs(case).iter().all(|need| CLIENT.contains(&&**need) || features.contains(&&**need));
         applies && (filters.is_empty() || filters.iter().any(|filter| name.contains(filter)))
     };
     let configuration = suite.field("configuration").and_then(Value::as_map);

@@ -21,6 +21,7 @@ pub enum Failed {
     Loader(LoaderFailed),
     Cancelled,
     /// The runner cannot make the call.
+    #[expect(dead_code, reason = "the reason is shown")]
     Runner(String),
 }
 
@@ -190,9 +191,7 @@ pub async fn call(
             let value = arguments.value("value");
             data::write(&on.set_with(arguments.key()?, &value, &arguments.write()).await?)
         }
-        "delete" => {
-            data::deleted(&on.delete_with(arguments.key()?, &arguments.delete()).await?)
-        }
+        "delete" => data::deleted(&on.delete_with(arguments.key()?, &arguments.delete()).await?),
         "get_many" => {
             let results = on.get_many_with(arguments.keys(), &arguments.read()).await?;
             data::many(&results, data::read)
@@ -207,9 +206,7 @@ pub async fn call(
             let results = on.delete_many(arguments.keys(), &arguments.delete()).await?;
             data::many(&results, data::deleted)
         }
-        "contains" => {
-            data::map([("value", Value::Bool(on.contains(arguments.key()?).await?))])
-        }
+        "contains" => data::map([("value", Value::Bool(on.contains(arguments.key()?).await?))]),
         "touch" => {
             let ttl = arguments.get("ttl").and_then(ttl);
             let ttl = ttl.ok_or_else(|| Failed::Runner("no ttl".to_owned()))?;
