@@ -8,6 +8,7 @@
 #[expect(dead_code, reason = "shared with the cases")]
 mod grammar;
 #[path = "conformance/value.rs"]
+#[expect(dead_code, reason = "shared with the cases")]
 mod value;
 
 use std::{convert::Infallible, env, path::Path};
