@@ -146,3 +146,51 @@ impl Tls {
         ServerName::try_from(host.to_owned()).map_err(|why| Error::argument("target", why))
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    /// It ends in 2126.
+    const AUTHORITY: &str = "\
+-----BEGIN CERTIFICATE-----\n\
+MIIBdDCCARugAwIBAgIUU64nVBkK6I+nLwZi80BHKZNs4dYwCgYIKoZIzj0EAwIw\n\
+DzENMAsGA1UEAwwEdGVzdDAgFw0yNjExMzAwMDAwMzJaGA8yMTI2MTEwNjAwMDAz\n\
+MlowDzENMAsGA1UEAwwEdGVzdDBZMBMGByqGSM49AgEGCCqGSM49AwEHA0IABJlP\n\
+wq+QSoBY3H8TUr0ikg6fGwORB1nG4JUQTf/YjmjuV6Y3phCAwG2dXuDcJ0td4ZMn\n\
+/bW8rDpq/EfXl7osqg2jUzBRMB0GA1UdDgQWBBTl8QJfFsV9OmK/n5nD5afbZf4g\n\
+rTAfBgNVHSMEGDAWgBTl8QJfFsV9OmK/n5nD5afbZf4grTAPBgNVHRMBAf8EBTAD\n\
+AQH/MAoGCCqGSM49BAMCA0cAMEQCICE0aGW8iMEBLjRIs9/ImYyf/74htPUaQ4Vh\n\
+vUpESUBSAiA+uUroOZArAN/wwf0srJIVUY3BHR9pJWioh5H9z8OUfQ==\n\
+-----END CERTIFICATE-----\n\
+";
+
+    #[tokio::test(start_paused = true)]
+    async fn files_are_read_again_when_they_change() {
+        let file = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(file.path(), AUTHORITY).unwrap();
+        let files = Files { ca: Some(file.path().to_owned()), ..Files::default() };
+        let tls = Tls::new(files, None).unwrap();
+        let first = tls.config();
+        std::fs::write(file.path(), format!("{AUTHORITY}\n")).unwrap();
+        assert!(!tls.renewed(), "the files are looked at too often");
+        tokio::time::advance(FILES_CHECKED).await;
+        assert!(tls.renewed());
+        assert!(!Arc::ptr_eq(&first, &tls.config()));
+        tokio::time::advance(FILES_CHECKED).await;
+        assert!(!tls.renewed(), "nothing has changed");
+        // A file that is being written leaves the old certificates in use.
+        let second = tls.config();
+        std::fs::write(file.path(), "-----BEGIN").unwrap();
+        tokio::time::advance(FILES_CHECKED).await;
+        assert!(!tls.renewed());
+        assert!(Arc::ptr_eq(&second, &tls.config()));
+    }
+
+    #[test]
+    fn a_certificate_needs_its_key() {
+        let files = Files { cert: Some("a".into()), ..Files::default() };
+        assert!(Tls::new(files, None).is_err());
+    }
+}
