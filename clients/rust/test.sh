@@ -5,8 +5,8 @@
 #   clients/rust/test.sh lints     one of them
 #   clients/rust/test.sh --setup   only builds what they need
 #
-# LARDER_BIN is the server, and LARDER_CLIENT_CONTROL the control program of the conformance cases. The
-# exit code is 69 without cargo.
+# LARDER_BIN is the server, and LARDER_CLIENT_CONTROL the control program of the conformance cases.
+# The exit code is 69 without cargo.
 # shellcheck source=clients/checks.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../checks.sh"
 
@@ -90,8 +90,10 @@ async fn main() -> Result<(), larder_client::Error> {
 }
 EOF
     cp "$repository/Cargo.lock" "$program/"
-    (cd "$program" && CARGO_TARGET_DIR=$INSTALLED/rust-package cargo run --quiet)
-    (cd "$program" && CARGO_TARGET_DIR=$INSTALLED/rust-package cargo check --quiet --features testing)
+    cd "$program"
+    export CARGO_TARGET_DIR=$INSTALLED/rust-package
+    cargo run --quiet
+    cargo check --quiet --features testing
     echo "the packaged crate is built and runs"
 }
 

@@ -1,4 +1,4 @@
-//! Work without a caller that waits: bounded, and known so that `close` can end it.
+//! Work without a caller that waits: bounded, and listed so that `close` can end it.
 
 use std::sync::{
     Arc,

@@ -41,7 +41,7 @@ impl Breaker {
     }
 }
 
-/// One call. Without a report of its end it says nothing about the server.
+/// One call. Without a report of its end it has no effect.
 #[derive(Debug)]
 pub(crate) struct Permit {
     breaker: Arc<Breaker>,

@@ -55,7 +55,7 @@ impl FromStr for Preset {
     }
 }
 
-/// What calls do at an outage: while the cache is away, slow or full.
+/// Whether calls fail at an outage: while the cache is away, slow or full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum OnError {
     /// Reads and writes go on without the cache. The default.
@@ -138,7 +138,7 @@ impl ClientBuilder {
         preset(Preset) = preset;
         /// Put before the names of all namespaces.
         namespace_prefix(impl Into<String>) = namespace_prefix.into();
-        /// What calls do at an outage: `Open`.
+        /// Whether calls fail at an outage: `Open`.
         on_error(OnError) = on_error;
         /// Sent as `authorization: Bearer`; `LARDER_TOKEN`.
         token(impl Into<String>) = Some(Source::Fixed(token.into()));
@@ -162,7 +162,7 @@ impl ClientBuilder {
         connect_timeout(Duration) = Some(connect_timeout);
         /// How long `get_or_fetch` waits for the computation of another process: 5 s.
         wait(Duration) = Some(wait);
-        /// What `get_or_fetch` has in addition to `wait`.
+        /// The time of `get_or_fetch` in addition to `wait`.
         wait_margin(Duration) = Some(wait_margin);
         /// Time between pings while calls run; `None`: no pings.
         keepalive(Option<Duration>) = Some(keepalive);

@@ -17,7 +17,7 @@ use crate::{
 
 /// Time between two attempts of `connect`.
 const PAUSE: Duration = Duration::from_millis(20);
-/// Any answer says that there is a server.
+/// Any answer is that of a server.
 const HEALTH: &str = "/grpc.health.v1.Health/Check";
 
 /// A client of Larder. A process has one: clones share its connections. It connects at the first
@@ -27,7 +27,7 @@ pub struct Client {
     owner: Arc<Owner>,
 }
 
-/// What clients, handles and streams hold: the end of the last one closes the client.
+/// Held by clients, handles and streams: the end of the last one closes the client.
 pub(crate) struct Owner(pub(crate) Arc<Core>);
 
 impl Drop for Owner {

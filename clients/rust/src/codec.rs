@@ -26,7 +26,7 @@ impl Encoded {
             Some(pb::value::Kind::Text(text)) => Ok(Self::Text(text)),
             Some(pb::value::Kind::Data(data)) => Ok(Self::Data(data)),
             Some(pb::value::Kind::Json(json)) => Ok(Self::Json(json)),
-            None => Err(DecodeError("a value of a kind that is not known".to_owned())),
+            None => Err(DecodeError("a value of an unknown kind".to_owned())),
         }
     }
 

@@ -1,4 +1,4 @@
-//! What all handles of a client share, and the settings of a handle.
+//! The parts that all handles of a client share, and the settings of a handle.
 
 use std::{
     sync::{
@@ -43,7 +43,7 @@ const OPEN: u8 = 0;
 const CLOSING: u8 = 1;
 const CLOSED: u8 = 2;
 
-/// What all handles of a client share.
+/// The parts that all handles of a client share.
 pub(crate) struct Core {
     pub(crate) shared: Arc<Shared>,
     pub(crate) limits: Limits,
@@ -215,8 +215,7 @@ impl Scope {
         Ok(Spec { open: !self.raise, ..self.spec(timeout, idempotent)? })
     }
 
-    /// What a call that goes on after this error notes. An error that it must not ignore is
-    /// returned.
+    /// Notes that a call goes on after this error. One that it must not ignore is returned.
     pub(crate) fn fail_open(&self, error: Error) -> Result<Failure, Error> {
         if self.raise || !error.is_outage() {
             return Err(error);

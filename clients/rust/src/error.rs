@@ -53,7 +53,7 @@ struct Facts {
     source: Option<Arc<dyn std::error::Error + Send + Sync>>,
 }
 
-/// What the server says about a retry, by `grpc-retry-pushback-ms`.
+/// The server's wish for a retry, by `grpc-retry-pushback-ms`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Pushback {
     After(Duration),
@@ -271,7 +271,7 @@ pub(crate) struct RetryInfo {
 pub struct EncodeError {
     /// The place in the value, such as `.photo[0]`; empty for the value itself.
     pub place: String,
-    /// What is wrong there.
+    /// The error there.
     pub message: String,
 }
 

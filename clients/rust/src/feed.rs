@@ -36,7 +36,7 @@ pub(crate) trait Listener: Send + Sync {
 struct State {
     is_ready: bool,
     silence: Duration,
-    heard: (Instant, SystemTime),
+    alive_at: (Instant, SystemTime),
 }
 
 /// The changes of a namespace.
@@ -48,10 +48,10 @@ pub(crate) struct Feed {
 
 impl Feed {
     fn new() -> Self {
-        let heard = (Instant::now(), SystemTime::now());
+        let alive_at = (Instant::now(), SystemTime::now());
         Self {
             listeners: Mutex::default(),
-            state: Mutex::new(State { is_ready: false, silence: Duration::ZERO, heard }),
+            state: Mutex::new(State { is_ready: false, silence: Duration::ZERO, alive_at }),
             is_started: AtomicBool::new(false),
         }
     }
@@ -62,10 +62,10 @@ impl Feed {
         listeners.push(listener);
     }
 
-    fn each(&self, tell: impl Fn(&dyn Listener)) {
+    fn each(&self, visit: impl Fn(&dyn Listener)) {
         let listeners: Vec<_> = self.listeners.lock().iter().filter_map(Weak::upgrade).collect();
         for listener in listeners {
-            tell(&*listener);
+            visit(&*listener);
         }
     }
 
@@ -76,8 +76,8 @@ impl Feed {
             return false;
         }
         // Either clock may have stood still while the process was frozen.
-        let wall = SystemTime::now().duration_since(state.heard.1).unwrap_or_default();
-        if now.saturating_duration_since(state.heard.0).max(wall) <= state.silence {
+        let wall = SystemTime::now().duration_since(state.alive_at.1).unwrap_or_default();
+        if now.saturating_duration_since(state.alive_at.0).max(wall) <= state.silence {
             return true;
         }
         state.is_ready = false;
@@ -109,11 +109,11 @@ impl Feed {
     fn take(&self, signal: Signal, silence: Duration) {
         // A stream that was silent for too long has been given up before.
         self.is_live(Instant::now());
-        self.state.lock().heard = (Instant::now(), SystemTime::now());
+        self.state.lock().alive_at = (Instant::now(), SystemTime::now());
         match signal {
             Signal::Alive => {}
             Signal::Broken => {
-                // What is there is valid again if the stream can be continued.
+                // The entries are valid again if the stream can be continued.
                 self.set_ready(false);
                 self.each(|listener| listener.matching(&|_, _| false));
             }

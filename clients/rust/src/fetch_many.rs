@@ -53,7 +53,7 @@ impl<V> Missing<V> {
     }
 }
 
-/// What one call of the server has left to do.
+/// The work that one call of the server has left.
 struct Left<V> {
     missing: Vec<Missing<V>>,
     contended: Wanted,

@@ -16,7 +16,7 @@ use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
 use crate::{Error, FetchError, Read, background::Tracked};
 
-/// What a computation ends with.
+/// The end of a computation.
 pub(crate) type Ended<V, E> = Result<Read<V>, FetchError<E>>;
 type Shared = Arc<dyn Any + Send + Sync>;
 
@@ -72,7 +72,7 @@ pub(crate) struct Flights {
 
 type Table = Arc<Mutex<HashMap<FlightId, Arc<Flight>>>>;
 
-/// What a call has come to.
+/// The end of a call.
 pub(crate) enum Landed<V, E, C> {
     /// The result of its own computation.
     Own(Ended<V, E>),
@@ -83,7 +83,7 @@ pub(crate) enum Landed<V, E, C> {
 }
 
 /// Whether a result is an answer to a call that began after the computation. A value that was read
-/// or computed before an invalidation is none, and only a fill that is stored says that there was
+/// or computed before an invalidation is none, and only a fill that is stored proves that there was
 /// no invalidation.
 fn lasting<V, E>(ended: &Ended<V, E>) -> bool {
     match ended {

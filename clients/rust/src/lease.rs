@@ -18,11 +18,11 @@ use crate::{
 };
 
 const MAX_REASON_BYTES: usize = 256;
-/// The shortest time between two renewals, whatever the server says.
+/// The shortest time between two renewals, whatever the server wants.
 const MIN_RENEWAL: Duration = Duration::from_millis(10);
 const LEASE: Duration = Duration::from_secs(10);
 
-/// What a fill has come to, or the request that is still to be sent.
+/// The end of a fill, or the request that is still to be sent.
 pub(crate) enum Fill {
     /// There is no fill; the lease was given up.
     Done(Write),

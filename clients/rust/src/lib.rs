@@ -1,8 +1,8 @@
 //! Client of Larder, a cache service.
 //!
 //! A process has one [`Client`]. It connects at the first call. A handle of a namespace,
-//! [`Namespace`], has all calls: [`get_or_fetch`](Namespace::get_or_fetch) reads a value, and runs a
-//! loader once if it is missing.
+//! [`Namespace`], has all calls: [`get_or_fetch`](Namespace::get_or_fetch) reads a value, and runs
+//! a loader once if it is missing.
 //!
 //! ```no_run
 //! # async fn example() -> Result<(), Box<dyn std::error::Error>> {

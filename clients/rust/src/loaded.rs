@@ -1,4 +1,4 @@
-//! What loaders return.
+//! Values of loaders.
 
 use crate::Ttl;
 
@@ -12,7 +12,7 @@ pub struct Loaded<V> {
 }
 
 impl<V> Loaded<V> {
-    /// A value that is cached as the call says.
+    /// A value that is cached by the options of the call.
     pub const fn new(value: V) -> Self {
         Self { value, ttl: None, tags: Vec::new(), store: true }
     }

@@ -65,7 +65,7 @@ impl<V: Send + Sync + 'static> Namespace<V> {
         self
     }
 
-    /// What calls do at an outage; the client's choice otherwise.
+    /// Sets whether calls fail at an outage; the client's choice otherwise.
     #[must_use]
     pub fn on_error(mut self, on_error: OnError) -> Self {
         self.typed.scope.raise = on_error == OnError::Raise;

@@ -16,7 +16,7 @@ use crate::{
     feed::{Feed, Listener},
 };
 
-/// What an entry takes besides its key and its value.
+/// Bytes of an entry besides its key and its value.
 const ENTRY_BYTES: usize = 256;
 
 /// Bounds of a near cache.
@@ -238,7 +238,7 @@ impl<V: Send + Sync> Listener for Near<V> {
 
     fn matching(&self, concerns: &dyn Fn(&str, &[String]) -> bool) {
         let mut store = self.store.lock();
-        // The tags of a value that is on its way are not known.
+        // The tags of a value that is on its way are open.
         for begun in store.begun.values_mut() {
             begun.is_clean = false;
         }

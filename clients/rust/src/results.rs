@@ -37,7 +37,7 @@ pub enum Tier {
 #[derive(Debug)]
 #[non_exhaustive]
 pub struct Read<V> {
-    /// What was found.
+    /// The outcome.
     pub outcome: Outcome,
     /// The value; `None` unless the outcome is Hit or Stale.
     pub value: Option<Arc<V>>,

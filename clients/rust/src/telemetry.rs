@@ -41,7 +41,7 @@ mod enabled {
     const BUCKETS: [f64; 14] =
         [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
 
-    /// What a client observes about itself.
+    /// The instruments of a client.
     pub(crate) struct Telemetry {
         duration: Histogram<f64>,
         /// Ends the observation of the counters.

@@ -63,7 +63,7 @@ pub enum Change {
     Reset(ResetReason),
 }
 
-/// What a stream delivers.
+/// A message of a stream, or its end.
 #[derive(Debug)]
 pub(crate) enum Signal {
     Change(Change),
@@ -192,7 +192,7 @@ impl Follower {
                     .collect(),
             ),
             Some(Event::Reset(reset)) => Change::Reset(cause(reset.reason())),
-            // An event of a later release: what it invalidates is not known.
+            // An event of a later release: what it invalidates is open.
             None => Change::Reset(ResetReason::Unknown),
         })
     }
@@ -253,7 +253,7 @@ impl Watch {
             let lost = self.follower.last_message + self.follower.grace;
             let signal = tokio::select! {
                 signal = self.follower.next() => signal?,
-                // Until then, a new stream can say that nothing was missed.
+                // Until then, a new stream can prove that nothing was missed.
                 () = tokio::time::sleep_until(lost), if self.is_broken && self.is_valid => {
                     self.is_valid = false;
                     return Ok(Change::Reset(ResetReason::Disconnected));

@@ -13,7 +13,7 @@ use crate::{
 };
 
 const BATCH_BYTES: usize = 3 * 1024 * 1024;
-/// What an item of a batch takes besides its value.
+/// Bytes of an item of a batch besides its value.
 const ITEM_BYTES: usize = 256;
 
 /// The result of a write that the server has answered.

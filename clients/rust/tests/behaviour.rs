@@ -1,4 +1,4 @@
-//! What the conformance cases cannot express, on the fake.
+//! Behaviour that the conformance cases cannot express, on the fake.
 #![allow(clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 use std::{

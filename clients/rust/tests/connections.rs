@@ -203,8 +203,8 @@ async fn a_server_with_permissions() -> Tested {
     assert_eq!(reader.get("k").await?.outcome, Outcome::Miss);
     let error = reader.set("k", &1).await.unwrap_err();
     assert_eq!(error.code(), Code::PermissionDenied);
-    let nobody = local(server.target()).connect_lazy()?.namespace::<u32>("n");
-    assert_eq!(nobody.get("k").await.unwrap_err().code(), Code::Unauthenticated);
+    let unnamed = local(server.target()).connect_lazy()?.namespace::<u32>("n");
+    assert_eq!(unnamed.get("k").await.unwrap_err().code(), Code::Unauthenticated);
     Ok(())
 }
 

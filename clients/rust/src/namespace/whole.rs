@@ -114,7 +114,7 @@ impl<V: Send + Sync + 'static> Namespace<V> {
                     feed.tags_invalidated(&targets.tags);
                 }
             },
-            // The tags of a value that is being computed are not known.
+            // The tags of a value that is being computed are open.
             |key| {
                 !targets.tags.is_empty()
                     || names.iter().any(|name| name.key == *key)

@@ -31,7 +31,7 @@ fn contended(after: Duration) -> Outcome {
     Outcome::Contended(pb::Contended { retry_after: Some(to_wire(after)) })
 }
 
-/// What a look at the entry comes to.
+/// The result of a look at the entry.
 enum Look {
     Answer(Box<pb::GetOrFetchResponse>),
     /// Another caller computes; its lease ends at this time of the clock of the fake.

@@ -165,7 +165,7 @@ impl LarderServer {
 
 impl Drop for LarderServer {
     fn drop(&mut self) {
-        // Nobody needs it any more; a file that stays is small.
+        // A file that stays is small.
         let _ = std::fs::remove_file(&self.config);
     }
 }

@@ -159,7 +159,7 @@ impl Store {
         found.filter_map(|(found, place)| found.map(|(entry, _)| (place, entry))).collect()
     }
 
-    /// What the server says about an entry.
+    /// The facts of an entry, as the server gives them.
     pub(crate) fn info(&self, entry: &Entry) -> pb::EntryInfo {
         let now = self.now();
         pb::EntryInfo {

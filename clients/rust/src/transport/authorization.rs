@@ -51,7 +51,7 @@ pub type TokenError = Box<dyn std::error::Error + Send + Sync>;
 type Answer = Pin<Box<dyn Future<Output = Result<Token, TokenError>> + Send>>;
 pub(crate) type Provider = Arc<dyn Fn() -> Answer + Send + Sync>;
 
-/// What a client is told about tokens.
+/// Where tokens come from.
 #[derive(Clone)]
 pub(crate) enum Source {
     Fixed(String),

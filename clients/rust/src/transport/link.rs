@@ -24,7 +24,7 @@ pub(crate) struct Link {
     scheme: Scheme,
     authority: Authority,
     task: AbortHandle,
-    answered: AtomicBool,
+    has_answered: AtomicBool,
     /// Calls in a row that had no answer in time.
     unanswered: AtomicU32,
 }
@@ -41,7 +41,7 @@ impl Link {
             scheme,
             authority,
             task,
-            answered: AtomicBool::new(false),
+            has_answered: AtomicBool::new(false),
             unanswered: AtomicU32::new(0),
         }
     }
@@ -52,12 +52,12 @@ impl Link {
 
     /// Whether it has ever had an answer.
     pub(crate) fn has_answered(&self) -> bool {
-        self.answered.load(Relaxed)
+        self.has_answered.load(Relaxed)
     }
 
     /// Notes an answer.
-    pub(crate) fn heard(&self) {
-        self.answered.store(true, Relaxed);
+    pub(crate) fn answered(&self) {
+        self.has_answered.store(true, Relaxed);
         self.unanswered.store(0, Relaxed);
     }
 

@@ -33,7 +33,7 @@ struct Current {
     checked_at: Instant,
 }
 
-/// What connections need for TLS.
+/// The settings of connections with TLS.
 pub(crate) struct Tls {
     files: Files,
     server_name: Option<ServerName<'static>>,

@@ -89,7 +89,7 @@ impl Service<Request<Body>> for Attempt {
                     *taken.lock() = Some(Arc::clone(&link));
                     let sent = link.send(request).await;
                     if sent.is_ok() {
-                        link.heard();
+                        link.answered();
                     } else {
                         link.ended();
                     }

@@ -27,7 +27,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 const STEP: Duration = Duration::from_secs(60);
 type Called = Result<Value, Failed>;
 
-/// What ends a case.
+/// The end of a case.
 pub enum Stop {
     /// A step may pass later.
     Mismatch(Mismatch),

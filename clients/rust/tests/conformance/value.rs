@@ -8,7 +8,7 @@ use serde::{
     de::{MapAccess, SeqAccess, Visitor},
 };
 
-/// What `serde_json` calls the only field of a number.
+/// The name that `serde_json` gives to the only field of a number.
 const NUMBER: &str = "$serde_json::private::Number";
 
 pub type Fields = BTreeMap<String, Value>;
