@@ -86,6 +86,7 @@ impl Core {
     /// # Errors
     ///
     /// `FAILED_PRECONDITION` (`CLIENT_CLOSED`) after `close`.
+    #[inline]
     pub(crate) fn check_open(&self) -> Result<(), Error> {
         if self.state.load(SeqCst) == OPEN { Ok(()) } else { Err(Error::closed()) }
     }

@@ -33,7 +33,10 @@ macro_rules! counters {
 
         impl Live {
             fn read(&self) -> Counts {
-                Counts { $($name: self.$name.0.load(Relaxed),)* }
+                let mut counts = Counts { $($name: self.$name.0.load(Relaxed),)* };
+                // A hit of the near cache is counted once, because it is short.
+                counts.hits += counts.near_hits;
+                counts
             }
         }
     };
@@ -73,6 +76,7 @@ counters! {
 pub(crate) struct Counter(AtomicU64);
 
 impl Counter {
+    #[inline]
     pub(crate) fn add(&self) {
         self.0.fetch_add(1, Relaxed);
     }

@@ -5,18 +5,18 @@ use std::{
     future::Future,
     sync::{
         Arc, Weak,
-        atomic::{AtomicBool, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicU64, Ordering::SeqCst},
     },
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use crate::{
     Change, Error,
     core::{Core, Scope},
     globs::Glob,
+    moment::Moment,
     watching::{Follower, Signal},
 };
 
@@ -33,25 +33,22 @@ pub(crate) trait Listener: Send + Sync {
     fn clear(&self);
 }
 
-struct State {
-    is_ready: bool,
-    silence: Duration,
-    alive_at: (Instant, SystemTime),
-}
-
 /// The changes of a namespace.
 pub(crate) struct Feed {
     listeners: Mutex<Vec<Weak<dyn Listener>>>,
-    state: Mutex<State>,
+    /// Time without a message after which nothing is valid.
+    silence: Mutex<Duration>,
+    /// Until when all changes arrive, unless a message comes before that. Zero: they do not.
+    live_until: AtomicU64,
     is_started: AtomicBool,
 }
 
 impl Feed {
     fn new() -> Self {
-        let alive_at = (Instant::now(), SystemTime::now());
         Self {
             listeners: Mutex::default(),
-            state: Mutex::new(State { is_ready: false, silence: Duration::ZERO, alive_at }),
+            silence: Mutex::default(),
+            live_until: AtomicU64::new(0),
             is_started: AtomicBool::new(false),
         }
     }
@@ -70,19 +67,15 @@ impl Feed {
     }
 
     /// Whether all changes arrive.
-    pub(crate) fn is_live(&self, now: Instant) -> bool {
-        let mut state = self.state.lock();
-        if !state.is_ready {
-            return false;
-        }
-        // Either clock may have stood still while the process was frozen.
-        let wall = SystemTime::now().duration_since(state.alive_at.1).unwrap_or_default();
-        if now.saturating_duration_since(state.alive_at.0).max(wall) <= state.silence {
+    #[inline]
+    pub(crate) fn is_live(&self, now: Moment) -> bool {
+        let until = self.live_until.load(SeqCst);
+        if now.nanos() <= until {
             return true;
         }
-        state.is_ready = false;
-        drop(state);
-        self.clear();
+        if until != 0 && self.live_until.compare_exchange(until, 0, SeqCst, SeqCst).is_ok() {
+            self.clear();
+        }
         false
     }
 
@@ -102,31 +95,37 @@ impl Feed {
         });
     }
 
-    fn set_ready(&self, is_ready: bool) {
-        self.state.lock().is_ready = is_ready;
+    fn end(&self) {
+        self.live_until.store(0, SeqCst);
+    }
+
+    /// A message has come.
+    fn extend(&self) {
+        let until = Moment::now().after(*self.silence.lock());
+        self.live_until.store(until.nanos(), SeqCst);
     }
 
     fn take(&self, signal: Signal, silence: Duration) {
         // A stream that was silent for too long has been given up before.
-        self.is_live(Instant::now());
-        self.state.lock().alive_at = (Instant::now(), SystemTime::now());
+        if self.is_live(Moment::now()) {
+            self.extend();
+        }
         match signal {
             Signal::Alive => {}
             Signal::Broken => {
                 // The entries are valid again if the stream can be continued.
-                self.set_ready(false);
+                self.end();
                 self.each(|listener| listener.matching(&|_, _| false));
             }
             Signal::Change(Change::Ready { resumed }) => {
                 if !resumed {
                     self.clear();
                 }
-                let mut state = self.state.lock();
-                state.silence = silence;
-                state.is_ready = true;
+                *self.silence.lock() = silence;
+                self.extend();
             }
             Signal::Change(Change::Reset(_)) => {
-                self.set_ready(false);
+                self.end();
                 self.clear();
             }
             Signal::Change(Change::Keys(keys)) => {
@@ -176,7 +175,7 @@ impl Running<'_> {
                     Err(error) => break error,
                 }
             };
-            self.0.set_ready(false);
+            self.0.end();
             self.0.clear();
             tracing::warn!(namespace = &*scope.namespace, "there is no near cache: {error}");
             tokio::time::sleep(LONG_PAUSE).await;
@@ -186,7 +185,7 @@ impl Running<'_> {
 
 impl Drop for Running<'_> {
     fn drop(&mut self) {
-        self.0.set_ready(false);
+        self.0.end();
         self.0.clear();
         self.0.is_started.store(false, SeqCst);
     }

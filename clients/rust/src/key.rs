@@ -45,6 +45,7 @@ impl<'a> Key<'a> {
     }
 
     /// The text for a key whose [`entry_id`] is its own text.
+    #[inline]
     pub(crate) fn plain_id(&self) -> Option<&str> {
         (self.params.is_empty() && !self.text.starts_with(MARK)).then_some(&*self.text)
     }

@@ -37,6 +37,7 @@ mod key;
 mod lease;
 mod listing;
 mod loaded;
+mod moment;
 mod names;
 mod namespace;
 mod near;
@@ -75,8 +76,8 @@ pub use options::{
     ReadOptions, Targets, WriteOptions,
 };
 pub use results::{
-    Deleted, Incremented, Invalidated, Outcome, Patched, Published, Read, Reason, Tier, Touched,
-    Write,
+    Deleted, Incremented, Invalidated, Outcome, Patched, Published, Read, Reason, Tags, Tier,
+    Touched, Write,
 };
 pub use transport::{
     authorization::{Token, TokenError},

@@ -106,7 +106,13 @@ impl<V: Send + Sync + 'static> Namespace<V> {
     ///
     /// The call is wrong; with [`OnError::Raise`] also at an outage.
     pub async fn get<'k>(&self, key: impl Into<Key<'k>>) -> Result<Read<V>, Error> {
-        self.get_with(key, &ReadOptions::default()).await
+        let key = key.into();
+        let options = ReadOptions::default();
+        if let Some(hit) = self.typed.get_near(&key, &options) {
+            return Ok(hit);
+        }
+        // On the heap, so that the future of a hit is small.
+        Box::pin(self.typed.get(key, &options)).await
     }
 
     /// As [`get`](Self::get), with options.

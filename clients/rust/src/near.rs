@@ -8,12 +8,12 @@ use std::{
 
 use hashlink::LruCache;
 use parking_lot::Mutex;
-use tokio::time::Instant;
 
 use crate::{
-    Outcome, Read, Tier,
+    Outcome, Read, Tags, Tier,
     core::Scope,
     feed::{Feed, Listener},
+    moment::Moment,
 };
 
 /// Bytes of an entry besides its key and its value.
@@ -52,11 +52,11 @@ struct Entry<V> {
     key: Arc<str>,
     value: Arc<V>,
     version: Option<Arc<str>>,
-    tags: Arc<[String]>,
+    tags: Tags,
     /// When the read began, and the age of the value then.
-    begun: Instant,
+    begun: Moment,
     age: Duration,
-    ends: Instant,
+    ends: Moment,
     bytes: usize,
 }
 
@@ -105,7 +105,7 @@ impl<V: Send + Sync + 'static> Near<V> {
 
     /// The value of an entry, if it is certain to be that of the store.
     pub(crate) fn get(&self, id: &str) -> Option<Read<V>> {
-        let now = Instant::now();
+        let now = Moment::now();
         if !self.feed.is_live(now) {
             return None;
         }
@@ -119,9 +119,9 @@ impl<V: Send + Sync + 'static> Near<V> {
             outcome: Outcome::Hit,
             value: Some(Arc::clone(&entry.value)),
             version: entry.version.clone(),
-            age: Some(entry.age + now.saturating_duration_since(entry.begun)),
-            ttl_remaining: Some(entry.ends - now),
-            tags: Arc::clone(&entry.tags),
+            age: Some(entry.age + now.since(entry.begun)),
+            ttl_remaining: Some(entry.ends.since(now)),
+            tags: entry.tags.clone(),
             tier: Some(Tier::Client),
             degraded: false,
             error: None,
@@ -132,7 +132,7 @@ impl<V: Send + Sync + 'static> Near<V> {
 
     /// Begins a read whose result may be kept. `None`: there is no feed, yet.
     pub(crate) fn begin(self: &Arc<Self>, key: &str) -> Option<Pending<V>> {
-        let begun = Instant::now();
+        let begun = Moment::now();
         if !self.feed.is_live(begun) {
             self.feed.start(&self.scope);
             return None;
@@ -150,7 +150,7 @@ impl<V: Send + Sync + 'static> Near<V> {
 pub(crate) struct Pending<V> {
     near: Arc<Near<V>>,
     id: u64,
-    begun: Instant,
+    begun: Moment,
 }
 
 impl<V> Pending<V> {
@@ -162,7 +162,7 @@ impl<V> Pending<V> {
         }
         let bounds = self.near.bounds;
         let bytes = ENTRY_BYTES + value_bytes + id.len();
-        if bytes > bounds.max_bytes || !self.near.feed.is_live(Instant::now()) {
+        if bytes > bounds.max_bytes || !self.near.feed.is_live(Moment::now()) {
             return;
         }
         let mut store = self.near.store.lock();
@@ -170,9 +170,7 @@ impl<V> Pending<V> {
             return;
         };
         // The lifetimes are those of the answer, which is later than the begin of the read.
-        let Some(ends) = self.begun.checked_add(read.ttl_remaining.unwrap_or_default()) else {
-            return;
-        };
+        let ends = self.begun.after(read.ttl_remaining.unwrap_or_default());
         store.remove(&id);
         let key: Arc<str> = begun.key.into();
         if id != *key {
@@ -185,7 +183,7 @@ impl<V> Pending<V> {
                 key,
                 value: Arc::clone(value),
                 version: read.version.clone(),
-                tags: Arc::clone(&read.tags),
+                tags: read.tags.clone(),
                 begun: self.begun,
                 age: read.age.unwrap_or_default(),
                 ends,

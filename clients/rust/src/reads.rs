@@ -44,7 +44,6 @@ impl<V: Send + Sync + 'static> Typed<V> {
             Some(id) => near.get(id),
             None => near.get(&Address::of(key.clone()).ok()?.entry_id()),
         }?;
-        self.scope.count.hits.add();
         self.scope.count.near_hits.add();
         Some(hit)
     }

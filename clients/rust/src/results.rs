@@ -33,6 +33,24 @@ pub enum Tier {
     Loader,
 }
 
+/// Tags of an entry, which results share.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Tags(Option<Arc<[String]>>);
+
+impl Tags {
+    pub(crate) fn new(tags: Vec<String>) -> Self {
+        Self((!tags.is_empty()).then(|| tags.into()))
+    }
+}
+
+impl std::ops::Deref for Tags {
+    type Target = [String];
+
+    fn deref(&self) -> &[String] {
+        self.0.as_deref().unwrap_or_default()
+    }
+}
+
 /// Result of a read. The value is shared with the near cache and with calls that joined.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -48,7 +66,7 @@ pub struct Read<V> {
     /// Time until the value becomes stale.
     pub ttl_remaining: Option<Duration>,
     /// Tags of the entry, sorted.
-    pub tags: Arc<[String]>,
+    pub tags: Tags,
     /// Where the value comes from.
     pub tier: Option<Tier>,
     /// The cache or its store was away, slow or full.
@@ -69,7 +87,7 @@ impl<V> Clone for Read<V> {
             version: self.version.clone(),
             age: self.age,
             ttl_remaining: self.ttl_remaining,
-            tags: Arc::clone(&self.tags),
+            tags: self.tags.clone(),
             tier: self.tier,
             degraded: self.degraded,
             error: self.error.clone(),
@@ -87,7 +105,7 @@ impl<V> Read<V> {
             version: None,
             age: None,
             ttl_remaining: None,
-            tags: Arc::default(),
+            tags: Tags::default(),
             tier: None,
             degraded,
             error,
@@ -109,7 +127,7 @@ impl<V> Read<V> {
             read.version = (!entry.version.is_empty()).then(|| entry.version.into());
             read.age = from_wire(entry.age);
             read.ttl_remaining = from_wire(entry.ttl_remaining);
-            read.tags = entry.tags.into();
+            read.tags = Tags::new(entry.tags);
         }
         read
     }
@@ -126,7 +144,7 @@ impl<V> Read<V> {
             version,
             age: Some(Duration::ZERO),
             ttl_remaining,
-            tags: tags.into(),
+            tags: Tags::new(tags),
             tier: Some(Tier::Loader),
             stored: Some(stored),
             ..Self::miss(false, None)
