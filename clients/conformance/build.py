@@ -207,6 +207,10 @@ def read_cases():
     return cases
 
 
+def server_settings():
+    return tomllib.loads((FOLDER / "larder.toml").read_text(encoding="utf-8"))
+
+
 def configuration():
     """Settings of the namespaces, for fakes: durations in milliseconds, sizes in bytes."""
     units = {"ms": 1, "s": 1000, "m": 60_000, "h": 3_600_000, "KiB": 1024}
@@ -215,7 +219,7 @@ def configuration():
         found = re.fullmatch(r"(\d+)(\w+)", value) if isinstance(value, str) else None
         return int(found[1]) * units[found[2]] if found else value
 
-    content = tomllib.loads((FOLDER / "larder.toml").read_text(encoding="utf-8"))
+    content = server_settings()
     every = {"": content["defaults"], **content["namespaces"]}
     return {
         name: {setting: plain(value) for setting, value in settings.items()}
@@ -228,6 +232,7 @@ def rendered():
     suite = {
         "version": VERSION,
         "configuration": configuration(),
+        "events": server_settings()["events"],
         "cases": read_cases(),
         "matrix": matrix["values"],
     }

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Tests both client libraries on fleets: a stampede, an outage of 45 s, full speed through restarts,
-# and the example applications.
+# Tests both client libraries together: values that one writes and the other reads, a stampede, an
+# outage of 45 s, full speed through restarts, and the example applications.
 #
 #   clients/fleet/test.sh         all checks
 #   clients/fleet/test.sh soak    one of them
@@ -12,6 +12,11 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../checks.sh"
 readonly here=$clients/fleet
 export PYTHON=$INSTALLED/python-venv/bin/python
 
+check_matrix() {
+    "$clients/conformance/matrix.sh"
+    echo "the languages read each other's values"
+}
+
 check_stampede() { "$here/stampede.sh"; }
 
 check_outage() { "$here/outage.sh"; }
@@ -22,6 +27,6 @@ check_applications() { "$repository/examples/apps/run.sh" --quick; }
 
 case ${1-} in
 --setup) ;;
-'') run_lanes fleet "outage stampede" "applications soak" ;;
+'') run_lanes fleet "outage stampede matrix" "applications soak" ;;
 *) run_lanes fleet "$*" ;;
 esac

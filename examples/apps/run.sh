@@ -48,12 +48,20 @@ install_python() {
         touch "$stamp"
 }
 
+# The tests of the client may use them meanwhile, so they are not installed twice.
+install_client_modules() {
+    local installed=node_modules/.larder-installed
+    cmp -s package-lock.json "$installed" && return
+    npm ci --silent --no-audit --no-fund --ignore-scripts &&
+        cp package-lock.json "$installed"
+}
+
 install_node() {
     local client=$repository/clients/node stamp=$made/node.stamp
     is_newer "$stamp" "$client/src" "$client/package.json" "$apps/express_app/package.json" ||
         return 0
     cd "$client" &&
-        npm ci --silent --no-audit --no-fund --ignore-scripts &&
+        install_client_modules &&
         npm run --silent build &&
         cd "$apps/express_app" &&
         npm ci --silent --no-audit --no-fund --ignore-scripts &&

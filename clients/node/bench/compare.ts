@@ -1,7 +1,8 @@
 /**
- * Compares the client with raw stubs on the same server: `LARDER_BIN=... npm run bench`. The ways
- * take turns, and the median counts. On a machine with other work the rates say little: the time of
- * the processor per call is then what compares.
+ * Compares the client with raw stubs on the same server:
+ * `LARDER_BIN=... npm run bench -- SECONDS`. The ways take turns, and the median counts. On a
+ * machine with other work the rates say little: the time of the processor per call is then what
+ * compares.
  */
 import { credentials, loadPackageDefinition } from '@grpc/grpc-js';
 import { loadSync } from '@grpc/proto-loader';
@@ -11,7 +12,7 @@ import { Client } from '../src/index.js';
 import { LarderServer } from '../src/testing.js';
 
 const ROUNDS = 7;
-const MS = Number(process.env.BENCH_MS ?? 700);
+const MS = Number(process.argv[2] ?? 1) * 1000;
 const VALUE = 'x'.repeat(1024);
 
 interface Measure {

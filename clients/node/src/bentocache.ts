@@ -1,5 +1,5 @@
 import { LarderBus } from './adapters/bento-bus.js';
-import { type ClientSource, connectionOf, prefixGlob } from './adapters/support.js';
+import { type ClientSource, connectionOf, prefixGlob, warn } from './adapters/support.js';
 import type { Connection } from './adapters/support.js';
 import { FOREVER, type Namespace } from './index.js';
 
@@ -47,9 +47,6 @@ export function larderBusDriver(options: LarderBusOptions = {}) {
     options,
     factory: () => {
       const { namespace = 'bentocache-bus', onError } = options;
-      const warn = (error: unknown) => {
-        process.emitWarning(error instanceof Error ? error : String(error), 'LarderWarning');
-      };
       return new LarderBus(connectionOf(options), namespace, onError ?? warn);
     },
   };
@@ -68,7 +65,7 @@ export class LarderDriver {
     this.#connection = parent?.connection ?? connectionOf(config);
     this.#path = parent?.path ?? '';
     const name = (config.prefix ?? 'bentocache').replace(/:+$/, '') || 'bentocache';
-    this.#handle = this.#connection.client.namespace<string>(name);
+    this.#handle = this.#connection.client.namespace<string>(name, { onError: 'open' });
     this.#config = config;
   }
 

@@ -1,4 +1,4 @@
-import { type ClientSource, connectionOf } from './adapters/support.js';
+import { type ClientSource, connectionOf, warn } from './adapters/support.js';
 import { incrementalHandler, type IncrementalEntry } from './next/incremental.js';
 import type { HandlerContext, IncrementalHandler } from './next/incremental.js';
 import { TagRecords } from './next/tags.js';
@@ -32,8 +32,9 @@ export interface LarderCacheHandlerOptions extends LarderNextOptions {
 export function createUseCacheHandler(options: LarderNextOptions = {}): UseCacheHandler {
   const { client } = connectionOf(options);
   const name = options.namespace ?? 'next';
-  const entries = client.namespace<StoredEntry>(name, { codec: entryCodec });
-  const tags = new TagRecords(entries, client.namespace<unknown>(`${name}-tags`));
+  const entries = client.namespace<StoredEntry>(name, { codec: entryCodec, onError: 'open' });
+  const records = client.namespace<unknown>(`${name}-tags`, { onError: 'open' });
+  const tags = new TagRecords(entries, records);
   return useCacheHandler(entries, tags, options.onError ?? warn);
 }
 
@@ -48,12 +49,9 @@ export function createCacheHandler(
 ): new (context: HandlerContext) => IncrementalHandler {
   const { client } = connectionOf(options);
   const name = options.namespace ?? 'next';
-  const entries = client.namespace<IncrementalEntry>(name, { codec: nextCodec });
-  const tags = new TagRecords(entries, client.namespace<unknown>(`${name}-tags`));
+  const entries = client.namespace<IncrementalEntry>(name, { codec: nextCodec, onError: 'open' });
+  const records = client.namespace<unknown>(`${name}-tags`, { onError: 'open' });
+  const tags = new TagRecords(entries, records);
   const { buildId, onError = warn } = options;
   return incrementalHandler({ entries, tags, onError, buildId });
-}
-
-function warn(error: unknown): void {
-  process.emitWarning(error instanceof Error ? error : String(error), 'LarderWarning');
 }

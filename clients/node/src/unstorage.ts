@@ -1,4 +1,4 @@
-import { type ClientSource, connectionOf, prefixGlob } from './adapters/support.js';
+import { type ClientSource, connectionOf, prefixGlob, warn } from './adapters/support.js';
 import { type Duration, FOREVER, type Namespace } from './index.js';
 
 /** Options of {@link larderStorage}. */
@@ -34,7 +34,10 @@ interface Item {
  */
 export function larderStorage(options: LarderStorageOptions = {}) {
   const connection = connectionOf(options);
-  const handle = connection.client.namespace<unknown>(options.namespace ?? 'unstorage');
+  const name = options.namespace ?? 'unstorage';
+  const handle = connection.client.namespace<unknown>(name, { onError: 'open' });
+  /** At an outage it throws, rather than that an item seems to be gone. */
+  const present = connection.client.namespace<unknown>(name, { onError: 'raise' });
   const base = options.base ? `${options.base.replace(/:+$/, '')}:` : '';
   const watches = new Set<AbortController>();
   const settings = (call: LarderStorageCall | undefined) => ({
@@ -132,14 +135,24 @@ export function larderStorage(options: LarderStorageOptions = {}) {
       const ending = new AbortController();
       watches.add(ending);
       const changes = handle.watch({ keys: true, signal: ending.signal });
-      // From the first event on, no change is missed.
-      await changes.next();
+      try {
+        // From the first event on, no change is missed.
+        await changes.next();
+      } catch (error) {
+        watches.delete(ending);
+        throw error;
+      }
       void (async () => {
         for await (const change of changes) {
           if (change.type !== 'keys') continue;
           for (const { key } of change.keys) {
             if (!key.startsWith(base)) continue;
-            const event = (await handle.has(key)) ? 'update' : 'remove';
+            const event = await present.has(key).then(
+              (found) => (found ? 'update' : 'remove'),
+              // Nothing is certain during an outage.
+              () => undefined,
+            );
+            if (event === undefined) continue;
             // An error of the callback does not end the watch.
             await Promise.resolve<'update' | 'remove'>(event)
               .then((name) => callback(name, key.slice(base.length)))
@@ -168,10 +181,6 @@ export function larderStorage(options: LarderStorageOptions = {}) {
 function lifetime(ttl: Duration | undefined): Duration {
   if (ttl === undefined || ttl === null || ttl === 0) return FOREVER;
   return typeof ttl === 'number' ? ttl * 1000 : ttl;
-}
-
-function warn(error: unknown): void {
-  process.emitWarning(error instanceof Error ? error : String(error), 'LarderWarning');
 }
 
 function asText(value: unknown): unknown {

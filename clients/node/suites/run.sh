@@ -115,7 +115,7 @@ install_client() {
         cat "$work/build.log" >&2
         return 1
     }
-    archive=$(cd "$here/.." && npm pack --silent --ignore-scripts --pack-destination "$work")
+    archive=$(cd "$here/.." && npm pack --loglevel=error --ignore-scripts --pack-destination "$work")
     rm -rf -- "$here/node_modules/larder-cache"
     mkdir -- "$here/node_modules/larder-cache"
     tar -xzf "$work/$archive" -C "$here/node_modules/larder-cache" --strip-components=1

@@ -61,6 +61,25 @@ describe('keys of calls', () => {
     expect(pair.key(['a', 'b:c']).params).toEqual({ 1: '"b:c"' });
   });
 
+  test.each(['{0}:{1}', '{0}{1}', '{0}::{1}', 'x{0}:y{1}:', '{1}:{0}', '{0}:{1}{{:}}'])(
+    'calls with other arguments never share an entry of %s',
+    (key) => {
+      const keys = new CallKeys<any[]>('f', { key });
+      const texts = ['a', 'b', ':', '::', 'a:', ':b', 'a:b', 'b:c', 'a:b:c', '', 'y', 'x', ':y'];
+      const others = [null, 'null', true, 'true', 1.5, '1.5', ['a'], '["a"]', { a: 1 }, '{"a":1}'];
+      const values = [...texts, ...others];
+      const seen = new Map<string, unknown[]>();
+      for (const first of values) {
+        for (const second of values) {
+          const entry = keys.key([first, second]);
+          const id = JSON.stringify([entry.key, Object.entries(entry.params).sort()]);
+          expect(seen.get(id), `${id} of ${JSON.stringify([first, second])}`).toBeUndefined();
+          seen.set(id, [first, second]);
+        }
+      }
+    },
+  );
+
   test('mistakes name the argument', () => {
     class Db {}
     const of = (options: object, ...args: any[]) => () =>

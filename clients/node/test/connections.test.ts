@@ -119,6 +119,15 @@ client_cert = "required"
     expect(() => clientOf({ target: server.target, caFile: '/none' }).stubs).toThrow('ENOENT');
   });
 
+  test('files that cannot be read are an outage of the calls', async () => {
+    const facts = { code: 'UNAVAILABLE', reason: 'CERTIFICATES', cause: { code: 'ENOENT' } };
+    const cache = clientOf({ target: used.server.target, caFile: '/none' }).namespace('n');
+    expect(await cache.get('k')).toMatchObject({ degraded: true, error: facts });
+    expect(await cache.getOrFetch('k', () => 1)).toMatchObject({ value: 1, degraded: true });
+    expect((await cache.getMany(['k'])).get('k')).toMatchObject({ error: facts });
+    await expect(cache.delete('k')).rejects.toMatchObject(facts);
+  });
+
   test('a token is not sent over plain text to another machine', () => {
     const token = 'secret';
     expect(() => clientOf({ target: '10.0.0.1:50051', token })).toThrow('plain text');
@@ -179,6 +188,16 @@ describe('a client', () => {
     expect((await two.get('k')).outcome).toBe('MISS');
     expect((await one.get('k')).value).toBe(1);
     expect(() => clientOf({ schemaVersion: 'a b' })).toThrow('schemaVersion');
+  });
+
+  test('an answer that is larger than the client takes is a mistake, and no outage', async () => {
+    const options = { 'grpc.max_receive_message_length': 1000 };
+    const client = clientOf({ target: used.server.target, channelOptions: options });
+    const cache = client.namespace(fresh());
+    await cache.set('k', 'x'.repeat(5000));
+    await expect(cache.get('k')).rejects.toMatchObject({
+      code: 'RESOURCE_EXHAUSTED', reason: 'MESSAGE_TOO_LARGE',
+    });
   });
 
   test('prefixes, stubs and options', async () => {

@@ -11,7 +11,7 @@ function fakeOf(options: FakeLarderOptions = {}, clientOptions: ClientOptions = 
 }
 
 test('time passes when it is told to', async () => {
-  const { fake, cache } = fakeOf({ namespaces: { n: { stale: 60_000 } } });
+  const { fake, cache } = fakeOf({ namespaces: { n: { staleWhileRevalidate: 60_000 } } });
   await cache.set('k', 1, { ttl: '5m' });
   fake.advance('4m');
   expect(await cache.get('k')).toMatchObject({ outcome: 'HIT' });
@@ -103,6 +103,87 @@ test('origins, events and hold-off', async () => {
   expect((await cache.getOrFetch('h', () => 1)).stored).toMatchObject({ stored: true });
 });
 
+test('rules of events are data', async () => {
+  const { client, cache } = fakeOf({
+    events: {
+      changed: [
+        { namespace: 'n', tags: ['t-{id}'] },
+        { namespace: 'n', pattern: '{id}:*', when: { kind: 'all' } },
+      ],
+      moved: [{ namespace: 'n', key: 'k-{after.id|before.id}-{{x}}' }],
+      emptied: [{ namespace: 'n' }],
+    },
+  });
+  const present = async (...keys: string[]) =>
+    [...(await cache.getMany(keys)).values()].map(({ found }) => found);
+  await cache.set('a', 1, { tags: ['t-7'] });
+  await cache.set('*:1', 1);
+  await cache.set('b:1', 1);
+  expect(await client.publishEvent('changed', { id: '7' })).toMatchObject({ targets: 1 });
+  expect(await present('a', '*:1', 'b:1')).toEqual([false, true, true]);
+  // An attribute does not widen a pattern.
+  expect(await client.publishEvent('changed', { id: '*', kind: 'all' })).toMatchObject({
+    targets: 2,
+  });
+  expect(await present('*:1', 'b:1')).toEqual([false, true]);
+  await cache.set('k-9-{x}', 1, { params: { lang: 'de' } });
+  await client.publishEvent('moved', { 'after.id': '', 'before.id': '9' });
+  expect((await cache.get('k-9-{x}', { params: { lang: 'de' } })).found).toBe(false);
+  // A missing attribute fails the event before anything is invalidated.
+  for (const attributes of [{}, { id: '' }] as Record<string, string>[]) {
+    await expect(client.publishEvent('changed', attributes)).rejects.toMatchObject({
+      code: 'INVALID_ARGUMENT', metadata: { field: 'attributes.id' },
+    });
+  }
+  expect(await client.publishEvent('toString', {})).toMatchObject({ targets: 0 });
+  expect(await present('b:1')).toEqual([true]);
+  await client.publishEvent('emptied');
+  expect(await present('b:1')).toEqual([false]);
+});
+
+test('the windows of stale values follow one another', async () => {
+  const { fake, cache } = fakeOf({
+    namespaces: { n: { staleWhileRevalidate: 1000, staleIfError: 2000 } },
+  });
+  await cache.set('k', 'old', { ttl: 1000 });
+  fake.advance(1500);
+  expect((await cache.get('k')).outcome).toBe('STALE');
+  fake.advance(1000);
+  expect((await cache.get('k')).outcome).toBe('MISS');
+  expect((await cache.getMany(['k'])).get('k')!.outcome).toBe('MISS');
+  const failing = () => Promise.reject(new Error('down'));
+  expect(await cache.getOrFetch('k', failing)).toMatchObject({ outcome: 'STALE', value: 'old' });
+  fake.advance(2000);
+  await expect(cache.getOrFetch('k', failing, { timeout: 0 })).rejects.toThrow('down');
+});
+
+test('schema versions have entries of their own, namespaces are invalidated for all', async () => {
+  const fake = new FakeLarder();
+  const versions = [undefined, 'v1', 'v2'].map((schemaVersion) => {
+    const options = schemaVersion === undefined ? {} : { schemaVersion };
+    const client = new Client({ transport: fake.transport, ...options });
+    onTestFinished(() => client.close());
+    return client.namespace('n');
+  });
+  for (const [index, cache] of versions.entries()) {
+    expect((await cache.get('k')).outcome).toBe('MISS');
+    await cache.setMany({ k: index });
+    await cache.getOrFetch('f', () => index);
+    await cache.getOrFetchMany(['m'], () => ({ m: index }));
+  }
+  for (const [index, cache] of versions.entries()) {
+    const read = await cache.getMany(['k', 'f', 'm']);
+    expect([...read.values()].map(({ value }) => value)).toEqual([index, index, index]);
+  }
+  await versions[1]!.delete('k');
+  await versions[2]!.invalidate({ keys: ['f'] });
+  expect(await Promise.all(versions.map((cache) => cache.has('k')))).toEqual([true, false, true]);
+  expect(await Promise.all(versions.map((cache) => cache.has('f')))).toEqual([true, true, false]);
+  await versions[0]!.invalidateNamespace();
+  expect(await Promise.all(versions.map((cache) => cache.has('m')))).toEqual([false, false, false]);
+  expect(() => new Client({ transport: fake.transport, schemaVersion: 'a b' })).toThrow(TypeError);
+});
+
 test('near caches follow it', async () => {
   const { fake, client } = fakeOf();
   const other = new Client({ transport: fake.transport });
@@ -140,4 +221,15 @@ test('a JSON patch applies as a whole', async () => {
   ] });
   await expect(wrong).rejects.toMatchObject({ reason: 'PATCH_NOT_APPLICABLE' });
   expect((await cache.get('k')).value).toEqual(changed);
+});
+
+test('a call that waits for a lease and is cancelled rejects', async () => {
+  const { fake } = fakeOf();
+  const place = { namespace: 'n', key: 'k', params: {} };
+  fake.leases.grant(place);
+  const leaving = new AbortController();
+  const wait = fake.leases.wait(place, 10_000, leaving.signal);
+  leaving.abort(new Error('gone'));
+  await expect(wait).rejects.toThrow('gone');
+  await expect(fake.leases.wait(place, 10_000, leaving.signal)).rejects.toThrow('gone');
 });

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { loaded } from '../src/index.js';
+import { Client, type Codec, jsonCodec, loaded, type Transport } from '../src/index.js';
+import { FakeLarder } from '../src/testing.js';
 import { BACKENDS, deferred, fresh, until, useBackend } from './support.js';
 
 const SERVER = `
@@ -11,7 +12,10 @@ lease_ttl = "1s"
 stale_while_revalidate = "1m"
 stale_if_error = "1m"
 `;
-const FAKE = { short: { leaseTtl: 1000 }, stale: { stale: 120_000 } };
+const FAKE = {
+  short: { leaseTtl: 1000 },
+  stale: { staleWhileRevalidate: 60_000, staleIfError: 60_000 },
+};
 
 describe.each(BACKENDS)('on the %s', (kind) => {
   const used = useBackend(kind, { config: SERVER }, { namespaces: FAKE });
@@ -343,4 +347,25 @@ describe.each(BACKENDS)('on the %s', (kind) => {
       expect(next.get('y')?.stored).toMatchObject({ stored: true });
     });
   });
+});
+
+test('a value that another process stores again in a form of its own is computed', async () => {
+  const { transport } = new FakeLarder();
+  // It is there again before each answer.
+  const racing: Transport = Object.assign(Object.create(transport), {
+    unary(method: any, request: any, attempt: any) {
+      const asked = method.name === 'GetOrFetch' ? { ...request, noCache: false } : request;
+      return transport.unary(method, asked, attempt);
+    },
+  });
+  const client = new Client({ transport: racing, logger: null });
+  const cache = client.namespace('n');
+  await cache.set('k', 'old');
+  const failure = new RangeError('another form');
+  const codec: Codec<any> = { ...jsonCodec, decode: () => { throw failure; } };
+  expect(await cache.getOrFetch('k', () => 'new', { codec })).toMatchObject({
+    outcome: 'HIT', value: 'new', tier: 'loader',
+    stored: { stored: false, reason: 'NOT_STORED', error: failure },
+  });
+  await client.close();
 });

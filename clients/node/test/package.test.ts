@@ -60,7 +60,7 @@ async function node(path: string): Promise<string> {
 }
 
 const BODY = `
-const client = new Client({ logger: null });
+const client = new Client({ logger: null, preset: 'local' });
 const cache = client.namespace('package');
 await cache.set('k', { a: 1 });
 console.log(JSON.stringify((await cache.get('k')).value), typeof FakeLarder);
@@ -145,7 +145,7 @@ process.exit(0);`;
     const worker = `
 import { Worker, isMainThread, workerData } from 'node:worker_threads';
 import { Client } from 'larder-cache';
-const cache = new Client().namespace('workers', { nearCache: true });
+const cache = new Client({ preset: 'local' }).namespace('workers', { nearCache: true });
 if (isMainThread) {
   await cache.set('n', '0');
   const workers = Array.from({ length: 3 }, () => new Worker(new URL(import.meta.url)));

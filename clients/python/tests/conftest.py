@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from setups import CONFIG, POLICIES, Loop, Setup
+from setups import CONFIG, EVENTS, POLICIES, Loop, Setup
 
 from larder_cache.testing import FakeLarder, LarderServer
 
@@ -35,17 +35,10 @@ def setup(request: pytest.FixtureRequest, kind: str, loop: Loop) -> Iterator[Set
     if request.param == "server":
         backend: Any = request.getfixturevalue("server")
     else:
-        backend = FakeLarder(namespaces=POLICIES, events={"user_changed": _user_changed})
+        backend = FakeLarder(namespaces=POLICIES, events=EVENTS)
     made = Setup(kind, backend, loop)
     yield made
     made.close()
-
-
-def _user_changed(attributes: dict[str, str]) -> list[Any]:
-    from larder_cache._gen import cache_service_pb2 as pb
-
-    tags = pb.TagTarget(namespace="users", tags=[f"user:{attributes['id']}"])
-    return [pb.Target(tags=tags)]
 
 
 @pytest.fixture

@@ -38,6 +38,7 @@ POLICIES = {
     "short": Policy(lease_ttl=1.0),
     "small": Policy(max_value_bytes=1024),
 }
+EVENTS = {"user_changed": {"namespace": "users", "tags": ["user:{id}"]}}
 
 
 def until(condition: Callable[[], Any], seconds: float = 10.0) -> Any:

@@ -143,7 +143,10 @@ def test_contains_and_touch(ns: Any) -> None:
     assert ns.contains("k") and ns.touch("k", "1h").ttl == 3600
     assert ns.get("k").ttl_remaining > 3000
     assert ns.get("k", touch="2h").ttl_remaining > 7000
-    assert ns.touch("k", 0) and not ns.contains("k")
+    for over in (0, -1):
+        with pytest.raises(InvalidArgument, match="ttl must be positive"):
+            ns.touch("k", over)
+    assert ns.contains("k")
 
 
 def test_increment(ns: Any) -> None:

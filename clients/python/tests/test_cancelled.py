@@ -12,7 +12,8 @@ import pytest
 from setups import Loop, Setup, until
 from test_fetch import Loader, together
 
-from larder_cache import AsyncClient, Loaded, Stale
+from larder_cache import AsyncClient, Loaded, Stale, Unavailable
+from larder_cache._engine.task_flights import TaskFlights
 from larder_cache._gen import cache_service_pb2 as pb
 
 
@@ -84,6 +85,35 @@ def test_cancelled_tasks_on_the_fake(loop: Loop) -> None:
     assert abandons and all(request.pass_on for request in abandons)
 
 
+@pytest.mark.parametrize("slow", ["Set", "Abandon"])
+def test_a_cancelled_fill_gives_up_the_lease(loop: Loop, slow: str) -> None:
+    """The same for a task that is cancelled while it abandons the lease of a failed loader."""
+    from larder_cache.testing import FakeLarder
+
+    fake = FakeLarder()
+
+    def load() -> int:
+        if slow == "Abandon":
+            raise ValueError("no")
+        return 1
+
+    async def work() -> None:
+        async with fake.async_client() as client:
+            fake.slow(5, methods=(slow,), times=1)
+            task = asyncio.create_task(client.namespace("a").get_or_fetch("k", load))
+            while fake.count(slow) < 1:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+            task.cancel()
+            await asyncio.wait([task])
+            wanted = 2 if slow == "Abandon" else 1
+            while fake.count("Abandon") < wanted:  # noqa: ASYNC110
+                await asyncio.sleep(0.01)
+
+    loop.run(asyncio.wait_for(work(), 4))
+    abandon = [request for method, request, _ in fake.calls if method == "Abandon"][-1]
+    assert abandon.pass_on is (slow == "Set")
+
+
 def test_close_gives_up_leases(loop: Loop) -> None:
     """Work in the background that does not end in time passes its lease on."""
     from larder_cache.testing import FakeLarder, Policy
@@ -126,6 +156,40 @@ def test_reads_that_began_earlier_are_no_answer(on_fake: Setup) -> None:
         assert {each.result(10).value for each in others} == {"old"}
     # The others ask once, together.
     assert fake.count("GetOrFetch") == 2
+
+
+def test_calls_that_end_in_other_ways_do_not_join(on_fake: Setup) -> None:
+    """A call that raises at an outage does not get the degraded value of one that goes on."""
+    client = on_fake.client()
+    on_fake.fake.fail("UNAVAILABLE")  # type: ignore[union-attr]
+    load = Loader()
+    load.go.clear()
+    raising = client.namespace("a", on_error="raise")
+    with ThreadPoolExecutor(2) as pool:
+        leader = pool.submit(client.namespace("a").get_or_fetch, "k", load)
+        assert load.began.wait(10)
+        other = pool.submit(raising.get_or_fetch, "k", load)
+        try:
+            with pytest.raises(Unavailable):
+                other.result(5)
+        finally:
+            load.go.set()
+        assert leader.result(10).degraded
+
+
+def test_another_loop_ends_a_flight_meanwhile(loop: Loop) -> None:
+    """A write in one loop forgets the flights of all loops."""
+
+    class Racing(dict[Any, Any]):
+        def __iter__(self) -> Any:
+            keys = list(super().__iter__())
+            self.clear()
+            return iter(keys)
+
+    flights = TaskFlights(loop.loop)
+    flights._flights = Racing({("a", "k"): None})
+    flights.forget("a", "k")
+    assert not flights._flights
 
 
 def test_coroutine_loaders(loop: Loop, server: Any) -> None:

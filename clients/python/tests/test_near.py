@@ -11,6 +11,8 @@ import pytest
 from setups import CONFIG, Loop, Setup, until
 
 from larder_cache import AsyncClient, Key, NearCache
+from larder_cache._engine.feeds import HEARTBEAT
+from larder_cache._engine.near_store import NearStore
 from larder_cache.events import (
     KeysChanged,
     NamespaceInvalidated,
@@ -180,6 +182,24 @@ def test_a_change_during_a_read_is_not_missed(on_fake: Setup) -> None:
     assert pair.near.get("k").value == "new"
 
 
+def test_a_late_message_of_the_same_stream() -> None:
+    """After a silence the kept values are gone, but the stream has missed nothing."""
+    store = NearStore(NearCache())
+    silent = Ready(False, 0.1, 0.1)
+    store.apply(silent)
+    assert store.mark() is not None
+    until(lambda: store.mark() is None)
+    store.apply(HEARTBEAT)
+    assert store.mark() is not None
+    # After a reset only a Ready is enough.
+    until(lambda: store.mark() is None)
+    store.apply(Reset("DISCONNECTED"))
+    store.apply(HEARTBEAT)
+    assert store.mark() is None
+    store.apply(silent)
+    assert store.mark() is not None
+
+
 def test_without_a_feed_it_is_not_used(on_fake: Setup) -> None:
     fake: Any = on_fake.fake
     fake.fail("UNAVAILABLE", methods=("Watch",))
@@ -342,3 +362,15 @@ def test_close_closes_the_connection(on_server: Setup) -> None:
     during = until(stable_sockets)
     client.close()
     until(lambda: sockets() < during, 5)
+
+
+def test_near_caches_have_a_bound(on_fake: Setup, caplog: pytest.LogCaptureFixture) -> None:
+    from larder_cache._engine.near import MAX_NEARS
+
+    client = on_fake.client()
+    for number in range(MAX_NEARS + 2):
+        client.namespace(f"near-{number}", near_cache=True)
+    beyond = client.namespace(f"near-{MAX_NEARS}", near_cache=True)
+    beyond.set("k", 1)
+    assert [beyond.get("k").tier for _ in range(3)] == ["store"] * 3
+    assert caplog.text.count("no near cache") == 1

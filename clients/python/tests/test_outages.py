@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import signal
 import time
 from collections.abc import Callable
 from typing import Any
@@ -16,6 +15,7 @@ from larder_cache import (
     DeadlineExceeded,
     InvalidArgument,
     LarderError,
+    Loaded,
     Miss,
     NotStored,
     PermissionDenied,
@@ -86,6 +86,40 @@ def test_a_failed_fill_does_not_change_the_value(on_fake: Setup) -> None:
     on_fake.fake.fail("UNAVAILABLE", methods=("Set",))
     result = ns.get_or_fetch("k", lambda: 5)
     assert result.value == 5 and result.stored.reason == "UNAVAILABLE"
+
+
+def test_failed_fills_of_many_do_not_change_the_values(on_fake: Setup) -> None:
+    fake: Any = on_fake.fake
+    ns = on_fake.client(on_error="raise").namespace("a")
+    fake.fail("DEADLINE_EXCEEDED", methods=("BatchSet", "Set"))
+    keys = [f"k{number}" for number in range(50)]
+    results = ns.get_or_fetch_many(keys, lambda missing: dict.fromkeys(missing, 5))
+    assert [result.value for result in results.values()] == [5] * 50
+    assert {result.stored.reason for result in results.values()} == {"UNAVAILABLE"}
+    # One wait for a server that is away, not one per key.
+    assert (fake.count("BatchSet"), fake.count("Set")) == (1, 0)
+
+
+@pytest.mark.parametrize("outcome", ["error", "left out", "not stored"])
+def test_leases_of_many_are_not_abandoned_one_by_one_at_an_outage(
+    on_fake: Setup, outcome: str
+) -> None:
+    fake: Any = on_fake.fake
+    ns = on_fake.client().namespace("a")
+    fake.fail("DEADLINE_EXCEEDED", methods=("Abandon",))
+
+    def loader(missing: list[str]) -> dict[str, Any]:
+        if outcome == "error":
+            raise RuntimeError("no database")
+        return dict.fromkeys(missing if outcome == "not stored" else [], Loaded(1, store=False))
+
+    keys = [f"k{number}" for number in range(50)]
+    if outcome == "error":
+        with pytest.raises(RuntimeError, match="no database"):
+            ns.get_or_fetch_many(keys, loader)
+    else:
+        assert len(ns.get_or_fetch_many(keys, loader)) == 50
+    assert fake.count("Abandon") == 5
 
 
 def test_retries(on_fake: Setup) -> None:
@@ -242,22 +276,16 @@ def test_the_server_stops_and_comes_back(own: Setup) -> None:
 
 
 def test_a_server_that_does_not_answer(own: Setup) -> None:
-    import os
-
     ns = own.client(call_timeout=0.2).namespace("a")
     ns.set("k", 1)
-    os.kill(own.backend.pid, signal.SIGSTOP)
-    try:
-        # The signal takes a moment to stop all threads of the server.
-        error = until(lambda: ns.get("k").error)
-        assert error.code == "DEADLINE_EXCEEDED"
-        until(lambda: ns.get("k").error.reason == "BREAKER_OPEN")
-        start = time.monotonic()
-        for _ in range(50):
-            ns.get("k")
-        assert time.monotonic() - start < 1
-    finally:
-        os.kill(own.backend.pid, signal.SIGCONT)
+    own.backend.pause()
+    assert ns.get("k").error.code == "DEADLINE_EXCEEDED"
+    until(lambda: ns.get("k").error.reason == "BREAKER_OPEN")
+    start = time.monotonic()
+    for _ in range(50):
+        ns.get("k")
+    assert time.monotonic() - start < 1
+    own.backend.resume()
     until(lambda: ns.get("k").value == 1, 5)
 
 

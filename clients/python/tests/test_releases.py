@@ -9,7 +9,7 @@ from typing import Any
 import grpc
 import pytest
 
-from larder_cache import Client, Miss, NearCache, NotStored, Unimplemented
+from larder_cache import Client, DecodeError, Miss, NearCache, NotStored, Unimplemented
 from larder_cache._gen import cache_service_pb2 as pb
 
 # Fields that no release has: number 1999 of the wire types varint and length-delimited.
@@ -103,6 +103,17 @@ def test_an_unknown_answer_of_get_or_fetch_runs_the_loader(serve: Any) -> None:
     assert (result.value, result.tier) == (7, "loader")
     assert not result.stored
     assert release.calls == ["GetOrFetch"]
+
+
+def test_a_value_that_another_release_stores_again_runs_the_loader(serve: Any) -> None:
+    answer = pb.GetOrFetchResponse()
+    answer.found.outcome = pb.OUTCOME_HIT
+    answer.found.value.json = b"{not json"
+    client, release = serve({"GetOrFetch": lambda _: later(answer)})
+    result = client.namespace("users").get_or_fetch("k", lambda: 7)
+    assert (result.value, result.tier) == (7, "loader") and not result.stored
+    assert isinstance(result.error, DecodeError)
+    assert release.calls == ["GetOrFetch"] * 2
 
 
 def test_a_method_that_the_server_does_not_have_is_an_error_of_its_own(serve: Any) -> None:

@@ -28,11 +28,14 @@ class Recorder(cache_service_pb2_grpc.CacheServiceServicer):
     def __init__(self) -> None:
         self.metadata: list[dict[str, str]] = []
         self.accepts = ""
+        self.refuses_together: threading.Barrier | None = None
 
     def Get(self, request: pb.GetRequest, context: Any) -> pb.GetResponse:
         metadata = dict(context.invocation_metadata())
         self.metadata.append(metadata)
         if self.accepts and metadata.get("authorization") != f"Bearer {self.accepts}":
+            if self.refuses_together is not None:
+                self.refuses_together.wait(10)
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "no")
         return pb.GetResponse(outcome=pb.OUTCOME_MISS)
 
@@ -77,6 +80,21 @@ def test_tokens_of_a_callable(recorder: Any, on_fake: Setup) -> None:
     recorder.accepts = "another"
     with pytest.raises(Unauthenticated):
         client.namespace("a").get("k")
+
+
+def test_calls_under_way_when_a_token_is_replaced(recorder: Any, on_fake: Setup) -> None:
+    """All of them are made again with the new token, though one of them was refused first."""
+    recorder.accepts = "old"
+    client = on_fake.client(
+        target=recorder.target, token=lambda: (recorder.accepts, 60), on_error="raise"
+    )
+    ns = client.namespace("a")
+    assert ns.get("k").error is None
+    recorder.refuses_together = threading.Barrier(3)
+    recorder.accepts = "new"
+    with futures.ThreadPoolExecutor(3) as pool:
+        reads = [pool.submit(ns.get, "k") for _ in range(3)]
+        assert [each.result(20).error for each in reads] == [None] * 3
 
 
 def test_an_async_callable_for_the_token(recorder: Any, loop: Loop) -> None:
@@ -131,7 +149,9 @@ def certificates(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_tls(certificates: Path, on_server: Setup, tmp_path: Path) -> None:
+def test_tls(
+    certificates: Path, on_server: Setup, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     names = ("ca.crt", "client-app.crt", "client-app.key")
     ca, cert, key = (certificates / name for name in names)
     config = f"""
@@ -160,6 +180,15 @@ client_cert = "required"
         before = _channels(client)
         copy.write_bytes(cert.read_bytes())
         os.utime(copy, (1, 1))
+        until(lambda: ns.get("k").value == 1 and _channels(client) != before, 5)
+        # One that cannot be read yet is not: the old one is used until then.
+        before = _channels(client)
+        copy.unlink()
+        copy.mkdir()
+        until(lambda: ns.get("k").value == 1 and caplog.text.count("is not replaced") > 1, 5)
+        assert _channels(client) == before
+        copy.rmdir()
+        copy.write_bytes(cert.read_bytes())
         until(lambda: ns.get("k").value == 1 and _channels(client) != before, 5)
         with pytest.raises(ValueError, match="ca_file"):
             on_server.client(target=target, ca_file="/none").namespace("a").get("k")

@@ -32,7 +32,7 @@ export class LarderBus {
 
   constructor(connection: Connection, namespace: string, onError: (error: unknown) => void) {
     this.#connection = connection;
-    this.#handle = connection.client.namespace<Message>(namespace);
+    this.#handle = connection.client.namespace<Message>(namespace, { onError: 'open' });
     this.#onError = onError;
   }
 

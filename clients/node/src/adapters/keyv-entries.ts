@@ -65,7 +65,9 @@ export class KeyvEntries {
     // A batch has one lifetime.
     const batches = new Map<number, KeyvEntry[]>();
     for (const entry of entries) {
-      batches.set(entry.ttl, [...(batches.get(entry.ttl) ?? []), entry]);
+      const batch = batches.get(entry.ttl);
+      if (batch === undefined) batches.set(entry.ttl, [entry]);
+      else batch.push(entry);
     }
     const stored = new Map<string, boolean>();
     for (const [ttl, batch] of batches) {
@@ -134,7 +136,7 @@ export class KeyvEntries {
   #namespace(namespace: string | undefined): Namespace<unknown> {
     const name = this.#prefix + (namespace || this.#defaultNamespace);
     if (this.#last?.name !== name) {
-      const handle = this.#connection.client.namespace<unknown>(name);
+      const handle = this.#connection.client.namespace<unknown>(name, { onError: 'open' });
       this.#last = { name, handle };
     }
     return this.#last.handle;

@@ -31,6 +31,11 @@ export function connectionOf(source: ClientSource): Connection {
   return { client: own, close: async () => own.close() };
 }
 
+/** Reports an error that no caller sees. */
+export function warn(error: unknown): void {
+  process.emitWarning(error instanceof Error ? error : String(error), 'LarderWarning');
+}
+
 /** A pattern that matches exactly the keys that begin with the prefix. */
 export function prefixGlob(prefix: string): string {
   return `${prefix.replace(/[*?[\]\\]/g, '\\$&')}*`;

@@ -42,6 +42,7 @@ export class Caller {
     readonly transport: Transport,
     private readonly logger: Logger | undefined,
     private readonly telemetry: Telemetry | undefined,
+    private readonly headers: Readonly<Record<string, string>> | undefined,
   ) {}
 
   unary<Q, R>(method: Method<Q, R>, request: Q, spec: CallSpec): Promise<R> {
@@ -50,12 +51,21 @@ export class Caller {
     );
   }
 
-  /** All messages of a stream. */
-  collect<Q, R>(method: Method<Q, R>, request: Q, spec: CallSpec): Promise<R[]> {
-    return this.run(method.name, spec, async (attempt) => {
-      const messages: R[] = [];
+  /**
+   * All messages of a stream.
+   *
+   * @param arrived receives each message as it comes, also if the stream fails after it; the call
+   * is not repeated then
+   */
+  collect<Q, R>(
+    method: Method<Q, R>, request: Q, spec: CallSpec, arrived?: R[],
+  ): Promise<R[]> {
+    const how = { ...spec };
+    return this.run(method.name, how, async (attempt) => {
+      const messages: R[] = arrived ?? [];
       for await (const message of this.transport.stream(method, request, attempt)) {
         messages.push(message);
+        if (arrived !== undefined) how.idempotent = false;
       }
       return messages;
     });
@@ -97,11 +107,13 @@ export class Caller {
     }
     const started = performance.now();
     const span = this.telemetry?.start(name, spec.namespace);
+    const headers =
+      this.headers === undefined ? span?.headers : { ...this.headers, ...span?.headers };
     for (let attempts = 1; ; attempts += 1) {
       try {
         const timeout =
           attempts === 1 ? spec.timeout : spec.timeout - (performance.now() - started);
-        const answer = await call({ timeout, signal: spec.signal, headers: span?.headers });
+        const answer = await call({ timeout, signal: spec.signal, headers });
         this.succeeded();
         span?.end(undefined);
         return answer;

@@ -1,7 +1,8 @@
 import { Durability, type Found, Outcome, PatchResult } from '../gen/larder/v1/cache_service.js';
 import { methods } from '../transport/methods.js';
+import { checkJsonPatch, holdOffToWire } from './checks.js';
 import { type Codec, toJson } from './codecs.js';
-import { type Duration, fromWire, milliseconds, spanToWire, toWire } from './durations.js';
+import { type Duration, fromWire, milliseconds, toWire } from './durations.js';
 import type { Params } from './names.js';
 import { readResult } from './reads.js';
 import type { Deleted, Incremented, Patched } from './results.js';
@@ -85,7 +86,7 @@ export async function remove<T>(
   const request = {
     namespace: scope.namespace,
     ...addressOf(key, options?.params),
-    holdOff: spanToWire(options?.holdOff, 'holdOff'),
+    holdOff: holdOffToWire(options?.holdOff),
     ifVersion,
     returnValue,
     requiredDurability: Durability.UNSPECIFIED,
@@ -109,7 +110,7 @@ export async function removeMany<K extends Key>(
   options: (CallOptions & { holdOff?: Duration }) | undefined,
 ): Promise<Map<K, Deleted<never>>> {
   const results = new Map<K, Deleted<never>>();
-  const holdOff = spanToWire(options?.holdOff, 'holdOff');
+  const holdOff = holdOffToWire(options?.holdOff);
   const wanted = [...keys].map((key) => ({ key, address: addressOf(key) }));
   for (const part of chunks(wanted, BATCH_KEYS)) {
     const answer = await scope.core.caller.unary(
@@ -175,9 +176,11 @@ export async function patch(
   if (keepTtl && options?.ttl !== undefined) {
     throw new TypeError('ttl, keepTtl: at most one can be set');
   }
-  if ('merge' in change === 'jsonPatch' in change) {
+  const named = typeof change === 'object' && change !== null;
+  if (!named || 'merge' in change === 'jsonPatch' in change) {
     throw new TypeError('patch: expected either merge or jsonPatch');
   }
+  if ('jsonPatch' in change) checkJsonPatch(change.jsonPatch);
   const ttl = options?.ttl === undefined ? scope.ttl : milliseconds(options.ttl, 'ttl');
   if (!keepTtl && ttl !== undefined && ttl <= 0) throw new RangeError('ttl: must be positive');
   const request = {

@@ -1,6 +1,7 @@
 import { GrpcTransport } from '../transport/grpc.js';
 import type { Transport } from '../transport/transport.js';
 import { Caller, type Logger } from './caller.js';
+import { checkTags, listOf } from './checks.js';
 import { autoCodec, type Codec } from './codecs.js';
 import { Counters, type Counts } from './counters.js';
 import { type Duration, milliseconds, positive } from './durations.js';
@@ -15,7 +16,7 @@ import { shared, sleep } from './timers.js';
 import { OpenTelemetry } from './telemetry.js';
 import { encodeNamespace } from './names.js';
 import { Namespace } from './namespace.js';
-import { type ClientOptions, grpcTransport, limits, type OnError } from './options.js';
+import { type ClientOptions, grpcTransport, headers, limits, type OnError } from './options.js';
 import type { CallOptions, Core, Scope } from './scope.js';
 
 /** Defaults of a handle. */
@@ -28,7 +29,8 @@ export interface NamespaceOptions<T> {
   tags?: readonly string[];
   /**
    * Keep values in this process, coherent by Watch. Objects that are read are frozen then, because
-   * readers share them. Keep the handle: each has a near cache of its own.
+   * readers share them. Keep the handle: each has a near cache of its own, which ends with it. At
+   * most 1,000 namespaces of a client have near caches; handles of further ones have none.
    */
   nearCache?: boolean | NearCacheOptions;
   /** `raise`: outages are thrown by all calls; the client's choice if unset. */
@@ -68,12 +70,13 @@ export class Client implements AsyncDisposable {
     this.onError = options.onError ?? 'open';
     this.prefix = options.namespacePrefix ?? '';
     const bounds = limits(options);
+    const common = headers(options);
     this.transport = options.transport ?? grpcTransport(options);
     const logger = options.logger === undefined ? CONSOLE : (options.logger ?? undefined);
     const counters = new Counters();
     const telemetry = options.telemetry === false ? undefined : new OpenTelemetry(counters);
     this.core = {
-      caller: new Caller(this.transport, logger, telemetry),
+      caller: new Caller(this.transport, logger, telemetry, common),
       counters,
       limits: bounds,
       flights: new Flights(),
@@ -102,14 +105,15 @@ export class Client implements AsyncDisposable {
     if (typeof name !== 'string' || name === '') {
       throw new TypeError('namespace: expected a name that is not empty');
     }
-    if (typeof options.tags === 'string') throw new TypeError('tags: expected a list of text');
+    const tags = [...new Set(listOf(options.tags, 'tags'))];
+    checkTags(tags);
     const namespace = encodeNamespace(this.prefix + name);
     const scope: Scope<T> = {
       core: this.core,
       namespace,
       codec: options.codec ?? autoCodec,
       ttl: options.ttl === undefined ? undefined : milliseconds(options.ttl, 'ttl'),
-      tags: [...new Set(options.tags ?? [])],
+      tags,
       raise: (options.onError ?? this.onError) === 'raise',
       count: this.core.counters.of(namespace),
       near: undefined,
@@ -117,13 +121,14 @@ export class Client implements AsyncDisposable {
     const { nearCache } = options;
     if (nearCache !== undefined && nearCache !== false) {
       const bounds = nearCache === true ? {} : nearCache;
-      scope.near = new NearCache(this.core.feeds.open(scope), bounds);
+      const feed = this.core.feeds.open(scope);
+      if (feed !== undefined) scope.near = new NearCache(feed, bounds);
     }
     return new Namespace(name, scope);
   }
 
   /** Invalidates what the rules of the server select for an event, in all namespaces. */
-  publishEvent(
+  async publishEvent(
     name: string,
     attributes: Readonly<Record<string, string>> = {},
     options?: CallOptions,
@@ -134,8 +139,10 @@ export class Client implements AsyncDisposable {
   }
 
   /** Statistics of these namespaces, or of all. */
-  stats(namespaces: Iterable<string> = [], options?: CallOptions): Promise<Stats> {
-    const names = [...namespaces].map((name) => encodeNamespace(this.prefix + name));
+  async stats(namespaces: Iterable<string> = [], options?: CallOptions): Promise<Stats> {
+    const names = listOf(namespaces, 'namespaces').map((name) => {
+      return encodeNamespace(this.prefix + name);
+    });
     return stats(this.core, this.spec(options), names);
   }
 

@@ -2,6 +2,7 @@ import { createHmac, timingSafeEqual } from 'node:crypto';
 import { deserialize, serialize } from 'node:v8';
 import type { Value } from '../gen/larder/v1/cache_service.js';
 import { DecodeError, EncodeError } from './errors.js';
+import { isWellFormed } from './names.js';
 
 /** A value as it is sent: text, bytes, or one JSON document. */
 export type Encoded =
@@ -36,6 +37,8 @@ function refuse(message: string, path: readonly (string | number)[]): never {
 function check(value: unknown, path: (string | number)[]): void {
   switch (typeof value) {
     case 'string':
+      if (!isWellFormed(value)) refuse('text that is not valid Unicode', path);
+      return;
     case 'boolean':
       return;
     case 'number':
@@ -68,6 +71,7 @@ function check(value: unknown, path: (string | number)[]): void {
     // A member without a value is left out, as JSON.stringify does.
     if (member === undefined) continue;
     path.push(name);
+    if (!isWellFormed(name)) refuse('a name that is not valid Unicode', path);
     check(member, path);
     path.pop();
   }
@@ -97,9 +101,7 @@ function asBuffer(bytes: Uint8Array): Buffer {
 }
 
 function textValue(value: string): Encoded {
-  if (!(value as unknown as { isWellFormed(): boolean }).isWellFormed()) {
-    refuse('text that is not valid Unicode', []);
-  }
+  if (!isWellFormed(value)) refuse('text that is not valid Unicode', []);
   return { kind: 'text', value };
 }
 

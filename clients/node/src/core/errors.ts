@@ -99,14 +99,25 @@ export function larderError(code: Code, message: string, facts?: ErrorFacts): La
   return new (CLASSES[code] ?? LarderError)(code, message, facts);
 }
 
+/** The error of the server for an argument that it does not accept. */
+export function invalid(field: string, why: string): LarderError {
+  return larderError('INVALID_ARGUMENT', `${field} ${why}`, {
+    reason: 'INVALID_ARGUMENT',
+    metadata: { field },
+  });
+}
+
 /** The error of a call of grpc-js. */
 export function fromServiceError(error: ServiceError): LarderError {
   const code = (status[error.code] ?? 'UNKNOWN') as Code;
-  return larderError(code, error.details || error.message, {
-    ...readDetails(error.metadata),
-    cause: error,
-  });
+  const facts: ErrorFacts = { ...readDetails(error.metadata), cause: error };
+  // grpc-js refuses a message by its size with the code of a server that is full.
+  const refused = code === 'RESOURCE_EXHAUSTED' && LARGE.test(error.details);
+  if (refused) facts.reason ??= 'MESSAGE_TOO_LARGE';
+  return larderError(code, error.details || error.message, facts);
 }
+
+const LARGE = /^(?:Received|Attempted to send) message .*larger than/;
 
 function readDetails(trailers: Metadata | undefined): ErrorFacts {
   const facts: ErrorFacts = {};

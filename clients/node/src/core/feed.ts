@@ -1,3 +1,4 @@
+import { InvalidArgument } from './errors.js';
 import { globMatcher } from './globs.js';
 import type { Core, Scope } from './scope.js';
 import { follow, type Signal } from './watching.js';
@@ -12,24 +13,52 @@ export interface Listener {
   clear(): void;
 }
 
+/** Milliseconds until a feed that the server has refused is tried again. */
+const RETRY_MS = 60_000;
+
 /** The changes of a namespace for its near caches, from Watch and from writes of this client. */
 export class Feed {
-  private readonly listeners = new Set<Listener>();
+  /** Near caches end with their handles: a program may make a handle for each request. */
+  private readonly listeners = new Set<WeakRef<Listener>>();
+  private readonly ended = new FinalizationRegistry<WeakRef<Listener>>((listener) => {
+    this.listeners.delete(listener);
+    if (this.listeners.size === 0) this.leave();
+  });
   private ready = false;
   private silence = 0;
   private heard = { steady: 0, wall: 0 };
-  private started = false;
+  private running: AbortController | undefined;
+  private startAt = Number.NEGATIVE_INFINITY;
+  private refused = false;
 
-  constructor(private readonly scope: Scope<any>) {}
+  /** @param onLeft called when no near cache is left */
+  constructor(
+    private readonly scope: Scope<any>,
+    private readonly onLeft: () => void,
+  ) {}
 
   listen(listener: Listener): void {
-    this.listeners.add(listener);
+    const reference = new WeakRef(listener);
+    this.listeners.add(reference);
+    this.ended.register(listener, reference);
+  }
+
+  private leave(): void {
+    this.onLeft();
+    this.running?.abort();
+  }
+
+  private each(call: (listener: Listener) => void): void {
+    for (const reference of this.listeners) {
+      const listener = reference.deref();
+      if (listener !== undefined) call(listener);
+    }
   }
 
   /** Whether all changes arrive, by the steady clock. */
   live(now: number): boolean {
     if (!this.ready) {
-      this.start();
+      if (this.running === undefined && now >= this.startAt) this.start();
       return false;
     }
     // Either clock may have stood still while the process was frozen.
@@ -42,18 +71,22 @@ export class Feed {
 
   /** Opens the stream at the first read: to make a handle does not connect. */
   private start(): void {
-    if (this.started) return;
-    this.started = true;
     const { running, logger } = this.scope.core;
     const ending = running.open();
+    this.running = ending;
     this.run(ending.signal)
       .catch((error: unknown) => {
-        logger?.warn(`larder: no near cache of ${this.scope.namespace}: ${String(error)}`);
+        if (!this.refused) {
+          logger?.warn(`larder: no near cache of ${this.scope.namespace}: ${String(error)}`);
+        }
+        this.refused = true;
       })
       .finally(() => {
         this.ready = false;
         this.clear();
         running.end(ending);
+        this.running = undefined;
+        this.startAt = performance.now() + RETRY_MS;
       });
   }
 
@@ -73,6 +106,7 @@ export class Feed {
         if (!signal.resumed) this.clear();
         this.silence = signal.silence;
         this.ready = true;
+        this.refused = false;
         break;
       case 'broken':
         // What is there is valid again if the stream can be continued.
@@ -99,28 +133,36 @@ export class Feed {
   }
 
   keyChanged(key: string): void {
-    for (const listener of this.listeners) listener.keyChanged(key);
+    this.each((listener) => listener.keyChanged(key));
   }
 
   tagsInvalidated(tags: readonly string[]): void {
     const named = new Set(tags);
-    for (const listener of this.listeners) {
-      listener.matching((_, held) => held.some((tag) => named.has(tag)));
-    }
+    this.each((listener) => listener.matching((_, held) => held.some((tag) => named.has(tag))));
   }
 
   patternInvalidated(glob: string): void {
-    const matches = globMatcher(glob);
-    for (const listener of this.listeners) listener.matching((key) => matches?.(key) ?? true);
+    const matches = matcherOf(glob);
+    this.each((listener) => listener.matching(matches));
   }
 
   /** Reads that are under way are not kept. */
   private dirty(): void {
-    for (const listener of this.listeners) listener.matching(() => false);
+    this.each((listener) => listener.matching(() => false));
   }
 
   clear(): void {
-    for (const listener of this.listeners) listener.clear();
+    this.each((listener) => listener.clear());
+  }
+}
+
+/** The matcher of a pattern of the server. One of a later release concerns all keys. */
+function matcherOf(glob: string): (key: string) => boolean {
+  try {
+    return globMatcher(glob);
+  } catch (error) {
+    if (!(error instanceof InvalidArgument)) throw error;
+    return () => true;
   }
 }
 
@@ -173,17 +215,32 @@ export async function removingAll<R>(core: Core, call: () => Promise<R>): Promis
   }
 }
 
+/** Namespaces of a client that can have feeds: each is a stream of the server. */
+const MAX_FEEDS = 1000;
+
 /** The feeds of a client by namespace: there are some only for namespaces with near caches. */
 export class Feeds {
   private readonly feeds = new Map<string, Feed>();
+  private warned = false;
 
-  /** The feed of a namespace, which is opened at the first call. */
-  open(scope: Scope<any>): Feed {
-    let feed = this.feeds.get(scope.namespace);
-    if (feed === undefined) {
-      feed = new Feed(scope);
-      this.feeds.set(scope.namespace, feed);
+  /** The feed of a namespace, which is opened at the first call. Undefined: there are too many. */
+  open(scope: Scope<any>): Feed | undefined {
+    const { namespace, core } = scope;
+    const open = this.feeds.get(namespace);
+    if (open !== undefined) return open;
+    if (this.feeds.size >= MAX_FEEDS) {
+      if (!this.warned) {
+        const why = `${MAX_FEEDS} namespaces have one`;
+        core.logger?.warn(`larder: no near cache of ${namespace}: ${why}`);
+      }
+      this.warned = true;
+      return undefined;
     }
+    // The handle itself would keep its near cache for ever.
+    const feed = new Feed({ ...scope, near: undefined }, () => {
+      if (this.feeds.get(namespace) === feed) this.feeds.delete(namespace);
+    });
+    this.feeds.set(namespace, feed);
     return feed;
   }
 

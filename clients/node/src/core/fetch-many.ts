@@ -1,13 +1,14 @@
 import type {
-  BatchGetOrFetchResult, GetOrFetchResponse, Lease, SetRequest,
+  BatchGetOrFetchResponse, BatchGetOrFetchResult, GetOrFetchResponse, Lease, SetRequest,
 } from '../gen/larder/v1/cache_service.js';
 import { methods } from '../transport/methods.js';
+import { listOf } from './checks.js';
 import type { Codec } from './codecs.js';
 import { type Duration, fromWire, span, toWire } from './durations.js';
-import { larderError } from './errors.js';
+import { isOutage, larderError } from './errors.js';
 import { changing, type Feed } from './feed.js';
 import { retryDelay } from './fetching.js';
-import { errorName, filled, HeldLease, unfilled } from './lease.js';
+import { checkCaching, errorName, filled, HeldLease, unfilled, valueTags } from './lease.js';
 import { asLoaded, type Loaded, type ManyLoader, untilAborted } from './loaders.js';
 import { type ReadOptions, readFields, readResult } from './reads.js';
 import {
@@ -44,11 +45,16 @@ interface Missing<T, K> {
 
 const FILL_BYTES = 3 * 1024 * 1024;
 
+function answersOf(messages: BatchGetOrFetchResponse[]): BatchGetOrFetchResult[] {
+  return messages.flatMap(({ results }) => results);
+}
+
 /** One call of `getOrFetchMany`. */
 class FetchMany<T, K extends Key> {
   private readonly codec: Codec<T>;
   private readonly results = new Map<K, Result<T>>();
   private readonly deadline: number;
+  private readonly fields: ReturnType<typeof readFields>;
 
   constructor(
     private readonly scope: Scope<any>,
@@ -60,6 +66,8 @@ class FetchMany<T, K extends Key> {
     const budget =
       options?.timeout === undefined ? scope.core.limits.wait : span(options.timeout, 'timeout');
     this.deadline = performance.now() + budget;
+    this.fields = readFields(options);
+    checkCaching(scope, options);
   }
 
   async run(keys: K[]): Promise<Map<K, Result<T>>> {
@@ -99,7 +107,7 @@ class FetchMany<T, K extends Key> {
     let retryAfter = Number.POSITIVE_INFINITY;
     const request = {
       keys: part.map(([, address]) => ({ namespace: this.scope.namespace, ...address })),
-      ...readFields(this.options),
+      ...this.fields,
       wait: toWire(wait),
       noCache: this.options?.refresh ?? false,
       onlyIfCached: false,
@@ -110,43 +118,60 @@ class FetchMany<T, K extends Key> {
     const how = spec(this.scope, undefined, {
       idempotent: true, open: true, timeout: wait + limits.waitMargin,
     });
-    let answers: BatchGetOrFetchResult[];
+    const messages: BatchGetOrFetchResponse[] = [];
     try {
-      const messages = await caller.collect(
-        methods.batchGetOrFetch, request, { ...how, signal: this.signal },
+      await caller.collect(
+        methods.batchGetOrFetch, request, { ...how, signal: this.signal }, messages,
       );
-      answers = messages.flatMap(({ results }) => results);
     } catch (error) {
+      this.abandon(part, answersOf(messages));
       if (!failsOpen(this.scope, error)) throw error;
       for (const [key, address] of part) {
         this.away(key, address, error, missing);
       }
       return { missing, contended, retryAfter: 0 };
     }
-    for (const [index, [key, address]] of part.entries()) {
-      const result = answers[index]?.result;
-      if (result?.$case === 'error') {
-        const { reason, message, retryAfter: after } = result.value;
-        const error = larderError('UNAVAILABLE', message, { reason, retryAfter: fromWire(after) });
-        if (!failsOpen(this.scope, error)) throw error;
-        this.away(key, address, error, missing);
-        continue;
+    const answers = answersOf(messages);
+    try {
+      for (const [index, [key, address]] of part.entries()) {
+        const result = answers[index]?.result;
+        if (result?.$case === 'error') {
+          const { reason, message, retryAfter: after } = result.value;
+          const facts = { reason, retryAfter: fromWire(after) };
+          const error = larderError('UNAVAILABLE', message, facts);
+          if (!failsOpen(this.scope, error)) throw error;
+          this.away(key, address, error, missing);
+          continue;
+        }
+        const answer = result?.value;
+        if (answer?.outcome?.$case === 'found') {
+          this.found(key, address, answer, missing);
+          continue;
+        }
+        if (first) this.scope.count.misses += 1;
+        if (answer?.outcome?.$case === 'lease') {
+          this.leased(key, address, answer.outcome.value, answer.degraded, missing);
+        } else {
+          contended.push([key, address]);
+          const delay = retryDelay(answer?.outcome) ?? Number.POSITIVE_INFINITY;
+          retryAfter = Math.min(retryAfter, delay);
+        }
       }
-      const answer = result?.value;
-      if (answer?.outcome?.$case === 'found') {
-        this.found(key, address, answer, missing);
-        continue;
-      }
-      if (first) this.scope.count.misses += 1;
-      if (answer?.outcome?.$case === 'lease') {
-        this.leased(key, address, answer.outcome.value, answer.degraded, missing);
-      } else {
-        contended.push([key, address]);
-        const delay = retryDelay(answer?.outcome) ?? Number.POSITIVE_INFINITY;
-        retryAfter = Math.min(retryAfter, delay);
-      }
+    } catch (error) {
+      for (const { lease } of missing) lease?.abandon();
+      throw error;
     }
     return { missing, contended, retryAfter };
+  }
+
+  /** Gives up the leases of a stream that has failed: other processes need not wait for them. */
+  private abandon(part: [K, Address][], answers: BatchGetOrFetchResult[]): void {
+    for (const [index, [, address]] of part.entries()) {
+      const result = answers[index]?.result;
+      if (result === undefined || result.$case === 'error' || result.value.degraded) continue;
+      const { outcome } = result.value;
+      if (outcome?.$case === 'lease') new HeldLease(this.scope, address, outcome.value).abandon();
+    }
   }
 
   private away(key: K, address: Address, error: unknown, missing: Missing<T, K>[]): void {
@@ -231,6 +256,7 @@ class FetchMany<T, K extends Key> {
     try {
       const keys = missing.map(({ key }) => key);
       values = byKey(await untilAborted(signal, async () => this.loader!(keys, { signal })), keys);
+      for (const { options } of values.values()) checkCaching(this.scope, this.options, options);
     } catch (error) {
       const reason = signal.aborted ? undefined : errorName(error);
       for (const { lease } of missing) lease?.abandon(reason);
@@ -251,9 +277,8 @@ class FetchMany<T, K extends Key> {
       const failure = result.stored ? undefined : result.error;
       const degraded = !result.stored && result.degraded;
       const error = why === undefined ? undefined : failure;
-      results.set(
-        key, loadedResult(value.value, result, value.options.tags ?? [], degraded, error),
-      );
+      const tags = valueTags(this.scope, this.options, value.options);
+      results.set(key, loadedResult(value.value, result, tags, degraded, error));
     }
   }
 
@@ -317,7 +342,7 @@ class FetchMany<T, K extends Key> {
         stored.set(key, filled(this.scope, answer.results[index]!));
       });
     } catch (error) {
-      if (items.length > 1 && !failsOpen(this.scope, error)) {
+      if (items.length > 1 && !isOutage(error)) {
         // One item that is wrong fails a batch, so that each is tried alone.
         for (const item of items) await this.fill([item], stored);
         return;
@@ -380,7 +405,7 @@ export async function getOrFetchMany<T, K extends Key>(
   const ending = running.open(options?.signal);
   try {
     const fetch = new FetchMany(scope, loader, options, ending.signal);
-    const results = fetch.run([...new Set(keys)]);
+    const results = fetch.run([...new Set(listOf(keys, 'keys'))]);
     background.track(results);
     return await results;
   } finally {

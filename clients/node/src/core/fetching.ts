@@ -1,9 +1,11 @@
-import type { Found, GetOrFetchResponse, Lease } from '../gen/larder/v1/cache_service.js';
+import {
+  Consistency, type Found, type GetOrFetchResponse, type Lease,
+} from '../gen/larder/v1/cache_service.js';
 import { methods } from '../transport/methods.js';
 import type { Codec } from './codecs.js';
 import { type Duration, fromWire, span, toWire } from './durations.js';
 import { changing } from './feed.js';
-import { errorName, filled, HeldLease, unfilled } from './lease.js';
+import { checkCaching, errorName, filled, HeldLease, unfilled, valueTags } from './lease.js';
 import { asLoaded, type Loaded, type Loader, untilAborted } from './loaders.js';
 import { entryId, type Params } from './names.js';
 import { nearHit, nearOf, type ReadOptions, readFields, readResult, valueBytes } from './reads.js';
@@ -59,6 +61,7 @@ function codecId(codec: Codec<any>): number {
 export class Fetch<T> {
   private readonly codec: Codec<T>;
   private readonly budget: number;
+  private readonly fields: ReturnType<typeof readFields>;
 
   constructor(
     readonly scope: Scope<any>,
@@ -69,6 +72,8 @@ export class Fetch<T> {
     this.codec = options?.codec ?? scope.codec;
     this.budget =
       options?.timeout === undefined ? scope.core.limits.wait : span(options.timeout, 'timeout');
+    this.fields = readFields(options);
+    checkCaching(scope, options);
   }
 
   /** Equal for calls of this process that can share a computation. */
@@ -80,7 +85,8 @@ export class Fetch<T> {
       lastRefresh += 1;
       return `refresh ${lastRefresh}`;
     }
-    const kind = `${this.loader === undefined}${consistent ?? false}`;
+    // An outage is thrown to all callers or to none.
+    const kind = `${this.loader === undefined}${consistent ?? false}${this.scope.raise}`;
     const entry = entryId(key, params);
     return `${this.scope.namespace} ${kind} ${maxStale ?? ''} ${codecId(this.codec)} ${entry}`;
   }
@@ -115,7 +121,11 @@ export class Fetch<T> {
         near!.end(pending, entryId(this.address.key, this.address.params), result, bytes);
       }
       if (result !== undefined) {
-        if (result.outcome !== 'MISS' || this.loader === undefined || refresh) return result;
+        if (result.outcome !== 'MISS' || this.loader === undefined) return result;
+        if (refresh) {
+          // Another process has stored it again in a form that this one cannot read.
+          return this.unstored(signal, notStored('NOT_STORED', degraded, result.error));
+        }
         // A value that cannot be decoded is replaced by one that can.
         refresh = true;
         continue;
@@ -151,7 +161,8 @@ export class Fetch<T> {
       {
         namespace: this.scope.namespace,
         ...this.address,
-        ...readFields(this.options, consistent),
+        ...this.fields,
+        ...(consistent ? { consistency: Consistency.STORE } : {}),
         wait: toWire(wait),
         noCache: refresh,
         onlyIfCached: false,
@@ -222,7 +233,8 @@ export class Fetch<T> {
       throw error;
     }
     const stored = await this.store(held, value);
-    return loadedResult(value.value, stored, value.options.tags ?? [], false);
+    const tags = valueTags(this.scope, this.options, value.options);
+    return loadedResult(value.value, stored, tags, false);
   }
 
   private async store(held: HeldLease, value: Loaded<T>): Promise<WriteResult> {
@@ -252,7 +264,9 @@ export class Fetch<T> {
   private async load(signal: AbortSignal): Promise<Loaded<T>> {
     this.scope.count.loads += 1;
     try {
-      return asLoaded(await untilAborted(signal, () => this.loader!({ signal })));
+      const value = asLoaded(await untilAborted(signal, () => this.loader!({ signal })));
+      checkCaching(this.scope, this.options, value.options);
+      return value;
     } catch (error) {
       if (!signal.aborted) this.scope.count.load_errors += 1;
       throw error;
@@ -269,7 +283,8 @@ export class Fetch<T> {
     try {
       const value = await this.load(signal);
       const degraded = !why.stored && why.degraded;
-      return loadedResult(value.value, why, value.options.tags ?? [], degraded, error);
+      const tags = valueTags(this.scope, this.options, value.options);
+      return loadedResult(value.value, why, tags, degraded, error);
     } catch (failure) {
       if (stale === undefined || signal.aborted) throw failure;
       return withError(stale, failure);
@@ -290,6 +305,7 @@ export async function getOrFetch<T>(
   scope.core.caller.checkOpen();
   const address = addressOf(key, options?.params);
   if (scope.near !== undefined && options?.refresh !== true) {
+    if (options !== undefined) checkCaching(scope, options);
     const held = nearOf(scope, options)?.get(entryId(address.key, address.params));
     if (held !== undefined) return nearHit(scope, held);
   }

@@ -37,6 +37,8 @@ function lasting(result: Result<unknown>): boolean {
  */
 export class Flights {
   private readonly flights = new Map<string, Flight>();
+  /** All that run, also those that later calls do not join. */
+  private readonly running = new Set<Flight>();
 
   /** Computes, or joins a computation. Undefined: the one that it joined takes too long. */
   async run<T>(
@@ -52,6 +54,8 @@ export class Flights {
     const first = await this.join(running, passenger, ending);
     if (first === undefined || lasting(first)) return first && { result: first, joined: true };
     // All that joined ask again, together: what began after them is an answer to them.
+    // One that all its callers have left ends with the reason of the last of them.
+    if (running.next?.controller.signal.aborted) running.next = undefined;
     running.next ??= this.flights.get(passenger.id);
     if (running.next === undefined) {
       running.next = this.start(passenger);
@@ -93,6 +97,10 @@ export class Flights {
         flight.callers -= 1;
         if (flight.callers === 0) this.end(flight, signal.reason);
       };
+      if (signal.aborted) {
+        onAbort();
+        return;
+      }
       signal.addEventListener('abort', onAbort, { once: true });
       flight.promise
         .then(resolve, reject)
@@ -105,10 +113,12 @@ export class Flights {
     const promise = compute(controller.signal);
     const flight: Flight = { namespace, key, promise, callers: 0, controller, next: undefined };
     this.flights.set(id, flight);
+    this.running.add(flight);
     const done = () => {
+      this.running.delete(flight);
       if (this.flights.get(id) === flight) this.flights.delete(id);
     };
-    // A computation without callers may fail without anybody to see it.
+    // A computation without callers may fail without a caller to see it.
     promise.then(done, done);
     return flight;
   }
@@ -132,7 +142,7 @@ export class Flights {
 
   /** Aborts all computations, and waits for their ends. */
   async close(reason: unknown): Promise<void> {
-    const all = [...this.flights.values()];
+    const all = [...this.running];
     for (const flight of all) this.end(flight, reason);
     await Promise.allSettled(all.map(({ promise }) => promise));
   }

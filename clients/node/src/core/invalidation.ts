@@ -5,7 +5,8 @@ import {
 } from '../gen/larder/v1/cache_service.js';
 import { methods } from '../transport/methods.js';
 import type { CallSpec } from './caller.js';
-import { type Duration, spanToWire } from './durations.js';
+import { checkEachTag, checkEvent, holdOffToWire, listOf } from './checks.js';
+import type { Duration } from './durations.js';
 import type { Invalidated } from './results.js';
 import {
   addressOf, BATCH_KEYS, type CallOptions, chunks, type Core, type Key, type Scope, spec,
@@ -37,12 +38,6 @@ export interface Published {
 
 const TAGS_PER_TARGET = 32;
 
-function listOf<T>(values: Iterable<T> | undefined, name: string): T[] {
-  if (values === undefined) return [];
-  if (typeof values === 'string') throw new TypeError(`${name}: expected a list, got text`);
-  return [...values];
-}
-
 /** The targets as lists. */
 export interface TargetLists {
   tags: string[];
@@ -52,7 +47,9 @@ export interface TargetLists {
 
 /** The targets as lists. @throws TypeError if one of them is not a list */
 export function listed({ tags, globs, keys }: Targets): TargetLists {
-  return { tags: listOf(tags, 'tags'), globs: listOf(globs, 'globs'), keys: listOf(keys, 'keys') };
+  const named = listOf(tags, 'tags');
+  checkEachTag(named);
+  return { tags: named, globs: listOf(globs, 'globs'), keys: listOf(keys, 'keys') };
 }
 
 /** Makes entries unreachable. More than 1,000 targets are several calls. */
@@ -72,7 +69,7 @@ export async function invalidate(
   for (const glob of globs) {
     targets.push({ target: { $case: 'pattern', value: { namespace, glob } } });
   }
-  const holdOff = spanToWire(options?.holdOff, 'holdOff');
+  const holdOff = holdOffToWire(options?.holdOff);
   const existed: boolean[] = [];
   let queued = false;
   let namespaceInvalidated = false;
@@ -115,11 +112,7 @@ export async function publishEvent(
   name: string,
   attributes: Readonly<Record<string, string>>,
 ): Promise<Published> {
-  for (const [attribute, value] of Object.entries(attributes)) {
-    if (typeof value !== 'string') {
-      throw new TypeError(`attributes.${attribute}: expected text, got ${typeof value}`);
-    }
-  }
+  checkEvent(name, attributes);
   const event: Target = { target: { $case: 'event', value: { name, attributes } } };
   const answer = await core.caller.unary(
     methods.invalidate,

@@ -3,13 +3,16 @@ import {
   RenewResult,
   type SetRequest,
   type SetResponse,
+  type Value,
 } from '../gen/larder/v1/cache_service.js';
 import { methods } from '../transport/methods.js';
+import { listOf } from './checks.js';
 import { toValue } from './codecs.js';
 import { fromWire, milliseconds, timerDelay, toWire } from './durations.js';
-import { EncodeError, isOutage, LarderError } from './errors.js';
+import { isOutage, LarderError } from './errors.js';
 import { changing } from './feed.js';
-import type { Loaded } from './loaders.js';
+import type { Loaded, LoadedOptions } from './loaders.js';
+import { compareUtf8 } from './names.js';
 import { notStored, type NotStoredReason, type WriteResult } from './results.js';
 import { type Address, type Scope, spec } from './scope.js';
 import { tagsOf, type WriteOptions, writeResult } from './writes.js';
@@ -22,6 +25,32 @@ const LOST: Partial<Record<RenewResult, NotStoredReason>> = {
 const MAX_REASON_BYTES = 256;
 /** The shortest time between two renewals, whatever the server says. */
 const MIN_RENEWAL_MS = 10;
+
+/**
+ * Checks how a value is to be cached, also if it cannot be: a mistake is the same error with and
+ * without a server.
+ *
+ * @throws TypeError or InvalidArgument for a TTL or tags that no server takes
+ */
+export function checkCaching(
+  scope: Scope<any>,
+  options: WriteOptions<any> | undefined,
+  loaded?: LoadedOptions,
+): void {
+  for (const ttl of [options?.ttl, loaded?.ttl]) if (ttl !== undefined) milliseconds(ttl, 'ttl');
+  valueTags(scope, options, loaded);
+}
+
+/** All tags of a computed value, sorted as those of an entry that is read. */
+export function valueTags(
+  scope: Scope<any>,
+  options: WriteOptions<any> | undefined,
+  loaded?: LoadedOptions,
+): string[] {
+  const { tags } = loaded ?? {};
+  const own = [...listOf(options?.tags, 'tags'), ...listOf(tags, 'tags')];
+  return [...tagsOf(scope, own)].sort(compareUtf8);
+}
 
 /** What a fill has come to, or the request that is still to be sent. */
 export type Fill =
@@ -56,12 +85,18 @@ export class HeldLease {
         { namespace: this.scope.namespace, ...this.address, leaseToken: this.lease.token },
         this.spec(),
       );
+      if (this.released) return;
       this.lost = LOST[answer.result];
       if (this.lost !== undefined) return;
       next = fromWire(answer.expiresIn) ?? expiresIn;
     } catch (error) {
       // The lease may still be held: the next renewal, or the fill, finds out.
-      if (!(error instanceof LarderError)) throw error;
+      if (!(error instanceof LarderError)) {
+        // Nothing waits for a renewal.
+        this.scope.core.logger?.warn(`larder: a lease is not renewed: ${String(error)}`);
+        return;
+      }
+      if (error.reason === 'CLIENT_CLOSED') return;
     }
     this.schedule(next);
   }
@@ -85,24 +120,24 @@ export class HeldLease {
     const ttl = given === undefined ? this.scope.ttl : milliseconds(given, 'ttl');
     if (ttl !== undefined && ttl <= 0) return { done: notStored('EXPIRED'), then: 'delete' };
     if (this.lost !== undefined) return { done: notStored(this.lost), then: 'nothing' };
+    let encoded: Value;
     try {
-      const encoded = (options?.codec ?? this.scope.codec).encode(value.value);
-      const own = [...(options?.tags ?? []), ...(value.options.tags ?? [])];
-      return {
-        request: {
-          namespace: this.scope.namespace,
-          ...this.address,
-          value: toValue(encoded),
-          ttl: ttl === undefined ? undefined : toWire(ttl),
-          tags: [...new Set(tagsOf(this.scope, own))],
-          condition: undefined,
-          leaseToken: this.lease.token,
-        },
-      };
+      encoded = toValue((options?.codec ?? this.scope.codec).encode(value.value));
     } catch (error) {
-      if (!(error instanceof EncodeError)) throw error;
+      // The value is the caller's, also after an error of the codec.
       return { done: notStored('NOT_ENCODABLE', false, error), then: 'abandon' };
     }
+    return {
+      request: {
+        namespace: this.scope.namespace,
+        ...this.address,
+        value: encoded,
+        ttl: ttl === undefined ? undefined : toWire(ttl),
+        tags: valueTags(this.scope, options, value.options),
+        condition: undefined,
+        leaseToken: this.lease.token,
+      },
+    };
   }
 
   /** Gives the lease up. Without a `reason`, the next caller receives it at once. */
@@ -167,14 +202,23 @@ export function filled(scope: Scope<any>, answer: SetResponse): WriteResult {
 }
 
 /**
- * The result of a fill that has failed; throws a mistake. A value over the limit is no mistake
- * here: the loader's value is still the caller's.
+ * The result of a fill that has failed: the loader's value is the caller's all the same, also with
+ * `onError: 'raise'`. A mistake is logged, because nothing throws it.
  */
 export function unfilled(scope: Scope<any>, error: unknown): WriteResult {
-  const tooLarge = error instanceof LarderError && error.reason === 'VALUE_TOO_LARGE';
-  if (!tooLarge && (scope.raise || !isOutage(error))) throw error;
+  if (!(error instanceof LarderError)) throw error;
   scope.count.fills_refused += 1;
-  if (tooLarge) return notStored('NOT_STORED', false, error);
-  scope.count.fail_open += 1;
-  return notStored('UNAVAILABLE', true, error);
+  const away: boolean = isOutage(error);
+  if (away) {
+    scope.count.fail_open += 1;
+    return notStored('UNAVAILABLE', true, error);
+  }
+  // Large values may come again and again: the counter and the result have them.
+  if (error.reason !== 'VALUE_TOO_LARGE' && error.reason !== 'CLIENT_CLOSED') {
+    scope.core.logger?.warn(
+      `larder: a computed value of ${scope.namespace} is not stored: ${error.message}`,
+      { code: error.code, reason: error.reason, namespace: scope.namespace },
+    );
+  }
+  return notStored('NOT_STORED', false, error);
 }

@@ -2,6 +2,7 @@ import type { NamespaceStats, StatsResponse } from '../gen/larder/v1/cache_servi
 import { methods } from '../transport/methods.js';
 import type { CallSpec } from './caller.js';
 import { fromWire } from './durations.js';
+import { globMatcher } from './globs.js';
 import { type CallOptions, type Core, type Scope, spec } from './scope.js';
 
 /** The key of an entry. */
@@ -19,6 +20,9 @@ export interface ListOptions extends CallOptions {
   pageSize?: number;
 }
 
+/** The server takes a larger number as this. */
+const LARGEST_PAGE = 1000;
+
 /** Time limit of calls that go through the whole store. */
 const LIST_TIMEOUT_MS = 5000;
 
@@ -35,7 +39,7 @@ export async function* listKeys(
       {
         namespace: scope.namespace,
         glob: options?.glob ?? '',
-        pageSize: options?.pageSize ?? 0,
+        pageSize: Math.min(LARGEST_PAGE, options?.pageSize ?? 0),
         pageToken,
       },
       how,
@@ -65,7 +69,12 @@ export async function countKeys(
   return count;
 }
 
-function listSpec(scope: Scope<any>, options: CallOptions | undefined): CallSpec {
+function listSpec(scope: Scope<any>, options: ListOptions | undefined): CallSpec {
+  const { glob, pageSize } = options ?? {};
+  if (glob !== undefined && glob !== '') globMatcher(glob);
+  if (pageSize !== undefined && (!Number.isInteger(pageSize) || pageSize < 1)) {
+    throw new RangeError(`pageSize: expected a positive whole number, got ${String(pageSize)}`);
+  }
   const timeout = Math.max(LIST_TIMEOUT_MS, scope.core.limits.call);
   return spec(scope, options, { idempotent: true, open: false, timeout });
 }

@@ -50,7 +50,8 @@ export function encodeKey(key: string): string {
   return `${bytes.toString('utf8', 0, end)}#${sha256(key)}`;
 }
 
-function isWellFormed(text: string): boolean {
+/** Whether text can be UTF-8. */
+export function isWellFormed(text: string): boolean {
   return (text as unknown as { isWellFormed(): boolean }).isWellFormed();
 }
 

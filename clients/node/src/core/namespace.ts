@@ -1,4 +1,5 @@
 import * as changes from './changes.js';
+import { listOf } from './checks.js';
 import { changing, removing, removingAll } from './feed.js';
 import { type FetchManyOptions, getOrFetchMany } from './fetch-many.js';
 import { type FetchOptions, getOrFetch } from './fetching.js';
@@ -128,7 +129,7 @@ export class Namespace<T = any> {
     keys: Iterable<K>,
     options?: CallOptions & { holdOff?: Duration },
   ): Promise<Map<K, Deleted<never>>> {
-    const named = [...keys];
+    const named = listOf(keys, 'keys');
     return this.removes(named, () => changes.removeMany(this.scope, named, options));
   }
 
@@ -170,7 +171,7 @@ export class Namespace<T = any> {
   ): Promise<Invalidated> {
     const selected = invalidation.listed(targets);
     const keys = new Set(selected.keys.map((key) => addressOf(key).key));
-    const globs = selected.globs.map(globMatcher);
+    const globs = selected.globs.map((glob, index) => globMatcher(glob, `globs[${index}]`));
     return removing(
       this.scope,
       (feed) => {
@@ -182,7 +183,7 @@ export class Namespace<T = any> {
       (key) =>
         selected.tags.length > 0 ||
         keys.has(key) ||
-        globs.some((matches) => matches?.(key) ?? true),
+        globs.some((matches) => matches(key)),
       () => invalidation.invalidate(this.scope, selected, options),
     );
   }
@@ -195,7 +196,7 @@ export class Namespace<T = any> {
   }
 
   /** Invalidates what the rules of the server select for an event, in all namespaces. */
-  publishEvent(
+  async publishEvent(
     name: string,
     attributes: Readonly<Record<string, string>> = {},
     options?: CallOptions,

@@ -74,6 +74,11 @@ export interface Limits {
   wait: number;
   waitMargin: number;
   background: number;
+  /** Between two pings; undefined: no pings. */
+  keepalive: number | undefined;
+  keepaliveTimeout: number;
+  /** After which an idle connection is replaced; undefined: never. */
+  maxIdle: number | undefined;
 }
 
 interface PresetValues {
@@ -109,18 +114,34 @@ export function limits(options: ClientOptions): Limits {
   if (!Number.isInteger(background) || background < 0) {
     throw new RangeError(`background: expected a number of computations, got ${background}`);
   }
+  const keepalive = options.keepalive ?? values.keepalive;
+  const maxIdle = options.maxIdle ?? values.maxIdle;
   return {
     call: positive(options.callTimeout ?? values.call, 'callTimeout'),
     connect: positive(options.connectTimeout ?? values.connect, 'connectTimeout'),
     wait: span(options.wait ?? WAIT_MS, 'wait'),
     waitMargin: positive(options.waitMargin ?? values.waitMargin, 'waitMargin'),
     background,
+    keepalive:
+      keepalive === undefined || keepalive === false ? undefined : positive(keepalive, 'keepalive'),
+    keepaliveTimeout: positive(
+      options.keepaliveTimeout ?? KEEPALIVE_TIMEOUT_MS, 'keepaliveTimeout',
+    ),
+    maxIdle: maxIdle === undefined ? undefined : positive(maxIdle, 'maxIdle'),
   };
+}
+
+/** The headers of all calls. */
+export function headers({ schemaVersion }: ClientOptions): Record<string, string> | undefined {
+  if (schemaVersion === undefined) return undefined;
+  if (typeof schemaVersion !== 'string' || !/^[A-Za-z0-9._-]{1,64}$/.test(schemaVersion)) {
+    throw new TypeError('schemaVersion: expected 1 to 64 of A-Za-z0-9._-');
+  }
+  return { 'larder-schema-version': schemaVersion };
 }
 
 /** The connections that the options and the environment describe. Does not connect. */
 export function grpcTransport(options: ClientOptions): GrpcTransport {
-  const values = preset(options);
   const { env } = process;
   const address = options.target ?? (env.LARDER_ENDPOINT || '127.0.0.1:50051');
   const target = parseTarget(address);
@@ -136,24 +157,15 @@ export function grpcTransport(options: ClientOptions): GrpcTransport {
       `token: not sent over plain text to ${address}: use TLS, or set allowPlaintextToken`,
     );
   }
-  const { schemaVersion } = options;
-  if (schemaVersion !== undefined && !/^[A-Za-z0-9._-]{1,64}$/.test(schemaVersion)) {
-    throw new TypeError('schemaVersion: expected 1 to 64 of A-Za-z0-9._-');
-  }
-  const keepalive = options.keepalive ?? values.keepalive;
-  const maxIdle = options.maxIdle ?? values.maxIdle;
+  const { connect, keepalive, keepaliveTimeout, maxIdle } = limits(options);
   return new GrpcTransport({
     target,
     authorization: token === undefined ? undefined : new Authorization(token),
     certificates: tls ? new Certificates(files) : undefined,
-    schemaVersion,
-    keepalive:
-      keepalive === undefined || keepalive === false ? undefined : positive(keepalive, 'keepalive'),
-    keepaliveTimeout: positive(
-      options.keepaliveTimeout ?? KEEPALIVE_TIMEOUT_MS, 'keepaliveTimeout',
-    ),
-    maxIdle: maxIdle === undefined ? undefined : positive(maxIdle, 'maxIdle'),
-    connectTimeout: limits(options).connect,
+    keepalive,
+    keepaliveTimeout,
+    maxIdle,
+    connectTimeout: connect,
     serverName: options.serverName,
     channelOptions: options.channelOptions ?? {},
   });

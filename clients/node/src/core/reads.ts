@@ -5,6 +5,7 @@ import {
   type Value,
 } from '../gen/larder/v1/cache_service.js';
 import { methods } from '../transport/methods.js';
+import { listOf } from './checks.js';
 import { type Codec, fromValue } from './codecs.js';
 import { type Duration, positive, spanToWire, toWire } from './durations.js';
 import { entryId, type Params } from './names.js';
@@ -43,11 +44,11 @@ export interface GetOptions<T> extends ReadOptions<T> {
 const READ = { idempotent: true, open: true } as const;
 
 /** The fields that all requests of reads have. */
-export function readFields(options: ReadOptions<any> | undefined, consistent = false) {
+export function readFields(options: ReadOptions<any> | undefined) {
   return {
     maxStale: spanToWire(options?.maxStale, 'maxStale'),
     consistency:
-      consistent || options?.consistent === true ? Consistency.STORE : Consistency.UNSPECIFIED,
+      options?.consistent === true ? Consistency.STORE : (Consistency.UNSPECIFIED as Consistency),
     touch:
       options?.touch === undefined ? undefined : toWire(positive(options.touch, 'touch')),
   };
@@ -105,12 +106,14 @@ export async function get<T>(
   const id = near === undefined ? '' : entryId(address.key, address.params);
   const held = near?.get(id);
   if (held !== undefined) return nearHit(scope, held);
+  const fields = readFields(options);
   const pending = near?.begin(address.key);
+  if (pending !== undefined) fields.consistency = Consistency.STORE;
   const request = {
     namespace: scope.namespace,
     key: address.key,
     params: address.params,
-    ...readFields(options, pending !== undefined),
+    ...fields,
     ifVersionNot: '',
     omitValue: false,
     jsonPointers: [],
@@ -189,7 +192,7 @@ export async function getMany<T, K extends Key>(
   const results = new Map<K, Result<T>>();
   const near = nearOf(scope, options);
   const wanted: [K, Address][] = [];
-  for (const key of keys) {
+  for (const key of listOf(keys, 'keys')) {
     const address = addressOf(key);
     const held = near?.get(entryId(address.key, address.params));
     // A key without a result keeps its place in the order of the map.
@@ -210,10 +213,12 @@ async function getPart<T, K>(
   near: NearCache<any> | undefined,
 ): Promise<void> {
   const codec = options?.codec ?? scope.codec;
+  const fields = readFields(options);
   const pending = near && part.map(([, address]) => near.begin(address.key));
+  if (pending?.[0] !== undefined) fields.consistency = Consistency.STORE;
   const request = {
     keys: part.map(([, address]) => ({ namespace: scope.namespace, ...address })),
-    ...readFields(options, pending?.[0] !== undefined),
+    ...fields,
     ifVersionsNot: [],
     omitValue: false,
     jsonPointers: [],

@@ -1,11 +1,15 @@
 import { ResetReason, type WatchResponse } from '../gen/larder/v1/cache_service.js';
 import { methods } from '../transport/methods.js';
+import { Silence } from '../transport/transport.js';
 import { fromWire, timerDelay } from './durations.js';
 import { isOutage, LarderError } from './errors.js';
 import { type CallOptions, type Scope } from './scope.js';
 import { sleep } from './timers.js';
 
-/** Why changes may be missing; `DISCONNECTED`: the stream broke and could not be continued. */
+/**
+ * Why changes may be missing; `DISCONNECTED`: the stream broke and could not be continued, or
+ * nothing came from the server for too long.
+ */
 export type ResetCause =
   | 'DISCONNECTED'
   | 'FEED_LOST'
@@ -103,9 +107,26 @@ export class WatchState {
   }
 }
 
+/** When the last message came. */
+class LastMessage {
+  private steady = performance.now();
+  private wall = Date.now();
+
+  /** Milliseconds since then. Either clock may have stood still while the process was frozen. */
+  get age(): number {
+    return Math.max(performance.now() - this.steady, Date.now() - this.wall);
+  }
+
+  now(): void {
+    this.steady = performance.now();
+    this.wall = Date.now();
+  }
+}
+
 /**
  * The signals of a namespace, over as many connections as it takes. Ends when the signal is
- * aborted; throws mistakes.
+ * aborted; throws mistakes. A break is `broken`, because the stream may be continued; without a
+ * message for as long as the server has stated it is `reset`.
  *
  * @param quiet whether the stream does not keep the process running
  */
@@ -116,8 +137,14 @@ export async function* follow(
   quiet: boolean,
 ): AsyncGenerator<Signal, void> {
   const state = new WatchState();
+  const last = new LastMessage();
   const { transport } = scope.core.caller;
   let backoff = FIRST_BACKOFF_MS;
+  // Whether the token was refused, so that another was asked for.
+  let refused = false;
+  // Whether what the reader holds is valid, unless the silence lasts too long.
+  let valid = false;
+  const remaining = () => (valid ? Math.max(0, state.silence - last.age) : Infinity);
   while (!signal.aborted) {
     const connection = new AbortController();
     const stop = () => connection.abort(signal.reason);
@@ -134,34 +161,51 @@ export async function* follow(
       const stream = quiet
         ? transport.feed(methods.watch, request, attempt)
         : transport.stream(methods.watch, request, attempt);
-      expectMessage(READY_MS);
+      expectMessage(Math.min(READY_MS, remaining()));
       for await (const message of stream) {
+        clearTimeout(timer);
+        if (remaining() === 0) throw SILENT;
         const read = state.read(message);
         if (read.type === 'ready') backoff = FIRST_BACKOFF_MS;
-        // While the reader is busy the stream is not expected to deliver.
-        clearTimeout(timer);
+        refused = false;
+        if (read.type === 'ready' || read.type === 'reset') valid = read.type === 'ready';
         yield read;
+        // While the reader is busy the stream is not expected to deliver.
+        last.now();
         expectMessage(state.silence);
       }
     } catch (error) {
       if (signal.aborted) return;
-      if (error !== SILENT && !(error instanceof LarderError && isOutage(error))) throw error;
+      const renews: boolean = isRefusal(error) && transport.renewsToken && !refused;
+      if (error !== SILENT && !isOutage(error) && !renews) throw error;
+      refused = renews;
     } finally {
       clearTimeout(timer);
       signal.removeEventListener('abort', stop);
       connection.abort(signal.reason);
     }
     yield { type: 'broken' };
+    const pause = backoff * (0.5 + Math.random() * 0.5);
+    backoff = Math.min(LONGEST_BACKOFF_MS, backoff * 2);
     try {
-      await sleep(backoff * (0.5 + Math.random() * 0.5), signal, quiet);
-    } catch {
+      await sleep(Math.min(pause, remaining()), signal, quiet);
+      if (remaining() === 0) {
+        valid = false;
+        yield { type: 'reset', cause: 'DISCONNECTED' };
+        await sleep(pause, signal, quiet);
+      }
+    } catch (error) {
+      if (!signal.aborted) throw error;
       return;
     }
-    backoff = Math.min(LONGEST_BACKOFF_MS, backoff * 2);
   }
 }
 
-const SILENT = new Error('the stream is silent');
+const SILENT = new Silence('the stream is silent');
+
+function isRefusal(error: unknown): boolean {
+  return error instanceof LarderError && error.code === 'UNAUTHENTICATED';
+}
 
 /** The changes in a namespace: see `Namespace.watch`. */
 export async function* watch(

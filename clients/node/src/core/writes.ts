@@ -4,14 +4,17 @@ import {
   SetResult,
 } from '../gen/larder/v1/cache_service.js';
 import { methods } from '../transport/methods.js';
+import { checkTags, listOf } from './checks.js';
 import { type Codec, encodedSize, toValue } from './codecs.js';
 import { type Duration, fromWire, positive, toWire } from './durations.js';
 import type { Params } from './names.js';
 import { notStored, type NotStoredReason, type Touched, type WriteResult } from './results.js';
 import {
+  type Address,
   addressOf,
   BATCH_KEYS,
   type CallOptions,
+  chunks,
   failsOpen,
   type Key,
   type Scope,
@@ -63,9 +66,11 @@ export function writeResult(answer: SetResponse): WriteResult {
 
 /** Tags of a value: those of the handle and its own, each once. */
 export function tagsOf(scope: Scope<any>, tags: readonly string[] | undefined): string[] {
+  // Those of the handle are checked when it is made.
   if (tags === undefined || tags.length === 0) return scope.tags as string[];
-  if (typeof tags === 'string') throw new TypeError('tags: expected a list of text');
-  return scope.tags.length === 0 ? [...tags] : [...new Set([...scope.tags, ...tags])];
+  const all = [...new Set([...scope.tags, ...listOf(tags, 'tags')])];
+  checkTags(all);
+  return all;
 }
 
 function condition(options: SetOptions<any> | undefined): SetRequest['condition'] {
@@ -92,6 +97,7 @@ export async function set<T>(
   const address = addressOf(key, options?.params);
   const when = condition(options);
   const ttl = ttlOf(scope, options?.ttl);
+  const tags = tagsOf(scope, options?.tags);
   if (ttl !== undefined && ttl <= 0) return expire(scope, address, options, when);
   const request: SetRequest = {
     namespace: scope.namespace,
@@ -99,7 +105,7 @@ export async function set<T>(
     params: address.params,
     value: toValue((options?.codec ?? scope.codec).encode(value)),
     ttl: ttl === undefined ? undefined : toWire(ttl),
-    tags: tagsOf(scope, options?.tags),
+    tags,
     condition: when,
     leaseToken: NO_LEASE,
   };
@@ -141,6 +147,9 @@ async function expire(
 
 /** Keys with their values, as a list. */
 export function pairsOf<T>(entries: Entries<T>): (readonly [Key, T])[] {
+  if (typeof entries !== 'object' || entries === null) {
+    throw new TypeError('entries: expected an object, a map, or pairs of keys and values');
+  }
   return Symbol.iterator in entries
     ? [...(entries as Iterable<readonly [Key, T]>)]
     : Object.entries(entries as Record<string, T>);
@@ -154,14 +163,13 @@ export async function setMany<T>(
 ): Promise<Map<Key, WriteResult>> {
   const results = new Map<Key, WriteResult>();
   const ttl = ttlOf(scope, options?.ttl);
+  const tags = tagsOf(scope, options?.tags);
   if (ttl !== undefined && ttl <= 0) {
-    for (const [key] of pairs) {
-      results.set(key, await expire(scope, addressOf(key), options, undefined));
-    }
+    const wanted = pairs.map(([key]) => ({ key, address: addressOf(key) }));
+    for (const part of chunks(wanted, BATCH_KEYS)) await expirePart(scope, part, options, results);
     return results;
   }
   const codec = options?.codec ?? scope.codec;
-  const tags = tagsOf(scope, options?.tags);
   const wireTtl = ttl === undefined ? undefined : toWire(ttl);
   // All values are encoded first, so that one that cannot be leaves nothing stored.
   const items = pairs.map(([key, value]) => {
@@ -192,6 +200,30 @@ export async function setMany<T>(
     start = end;
   }
   return results;
+}
+
+/** As {@link expire}, for several entries. */
+async function expirePart(
+  scope: Scope<any>,
+  part: { key: Key; address: Address }[],
+  options: CallOptions | undefined,
+  results: Map<Key, WriteResult>,
+): Promise<void> {
+  const request = {
+    keys: part.map(({ address }) => ({ namespace: scope.namespace, ...address })),
+    holdOff: undefined,
+    ifVersions: [],
+    requiredDurability: 0 as const,
+  };
+  let result = notStored('EXPIRED');
+  try {
+    const how = spec(scope, options, { idempotent: true, open: true });
+    await scope.core.caller.unary(methods.batchDelete, request, how);
+  } catch (error) {
+    if (!failsOpen(scope, error)) throw error;
+    result = notStored('UNAVAILABLE', true, error);
+  }
+  for (const { key } of part) results.set(key, result);
 }
 
 async function setPart(

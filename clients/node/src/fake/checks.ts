@@ -1,15 +1,6 @@
-import { larderError, type LarderError } from '../core/errors.js';
-import { globMatcher } from '../core/globs.js';
+import { invalid, larderError, type LarderError } from '../core/errors.js';
 import type { Value } from '../gen/larder/v1/cache_service.js';
 import { fromWire } from '../core/durations.js';
-
-/** The error of the server for an argument that it does not accept. */
-export function invalid(field: string, why: string): LarderError {
-  return larderError('INVALID_ARGUMENT', `${field} ${why}`, {
-    reason: 'INVALID_ARGUMENT',
-    metadata: { field },
-  });
-}
 
 type WireDuration = Parameters<typeof fromWire>[0];
 
@@ -37,23 +28,6 @@ export function checkNamespace(namespace: string, field = ''): void {
   if (!/^[a-z0-9][a-z0-9._-]{0,63}$/.test(namespace)) {
     throw invalid(`${field}namespace`, 'is not a name of a namespace');
   }
-}
-
-export function checkTags(tags: readonly string[], field = 'tags'): void {
-  if (tags.length > 32) throw invalid(field, `has ${tags.length} elements, the limit is 32`);
-  for (const [index, tag] of tags.entries()) {
-    if (tag === '') throw invalid(`${field}[${index}]`, 'must not be empty');
-    if (Buffer.byteLength(tag) > 128) throw invalid(`${field}[${index}]`, 'is too long');
-  }
-}
-
-/** The matcher of a glob within the server's limits. */
-export function checkGlob(glob: string, field: string): (key: string) => boolean {
-  const wildcards = (glob.match(/[*?[]/g) ?? []).length;
-  if (wildcards > 32) throw invalid(field, `has ${wildcards} wildcards, the limit is 32`);
-  const matches = globMatcher(glob);
-  if (matches === undefined || glob === '') throw invalid(field, 'is not a pattern');
-  return matches;
 }
 
 /** The limits of a value. */

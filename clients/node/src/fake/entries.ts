@@ -1,9 +1,8 @@
+import { checkTags } from '../core/checks.js';
 import { fromWire, toWire } from '../core/durations.js';
-import { larderError } from '../core/errors.js';
+import { invalid, larderError } from '../core/errors.js';
 import * as wire from '../gen/larder/v1/cache_service.js';
-import {
-  checkKey, checkTags, checkValue, invalid, positiveField, storeUnavailable,
-} from './checks.js';
+import { checkKey, checkValue, positiveField, storeUnavailable } from './checks.js';
 import type { FakeLarder } from './larder.js';
 import { RENEW_LOST, SET_LOST } from './leases.js';
 import { type Json, jsonPatch, mergePatch, NotApplicable } from './patches.js';
@@ -44,15 +43,16 @@ export function read(fake: FakeLarder, request: wire.GetRequest): wire.GetRespon
     return answer;
   }
   const { entry, fresh } = found;
-  if (!fresh && fake.store.now() - entry.freshUntil >= maxStale) {
+  const late = fake.store.now() - entry.freshUntil;
+  if (!fresh && (late >= maxStale || !fake.store.served(entry))) {
     counted.misses += 1n;
     return answer;
   }
   if (fresh && touch !== undefined) {
-    const { maxTtl, stale } = fake.store.settings(entry.namespace);
+    const { maxTtl } = fake.store.settings(entry.namespace);
     const until = Math.min(fake.store.now() + touch, entry.writtenAt + maxTtl);
     entry.freshUntil = Math.max(entry.freshUntil, until);
-    entry.staleUntil = entry.freshUntil + stale;
+    entry.staleUntil = entry.freshUntil + fake.store.staleness(entry.namespace);
   }
   answer.entry = infoOf(fake, entry);
   answer.notModified =
@@ -160,7 +160,7 @@ export function touch(fake: FakeLarder, request: wire.TouchRequest): wire.TouchR
   const settings = fake.store.settings(request.namespace);
   const applied = Math.min(ttl ?? settings.ttl, settings.maxTtl);
   entry.freshUntil = fake.store.now() + applied;
-  entry.staleUntil = entry.freshUntil + settings.stale;
+  entry.staleUntil = entry.freshUntil + fake.store.staleness(entry.namespace);
   return { found: true, ttl: toWire(applied), degraded: false };
 }
 

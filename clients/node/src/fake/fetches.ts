@@ -31,7 +31,7 @@ export async function getOrFetch(
 ): Promise<Answer> {
   checkKey(request);
   const settings = fake.store.settings(request.namespace);
-  if (fake.degraded) return answerOf(fake, leaseOf(fake, request, undefined));
+  if (fake.degraded) return answerOf(fake, leaseOf(fake, request, undefined, false));
   const begun = fake.store.now();
   const wait = Math.min(60_000, fromWire(request.wait) ?? settings.leaseWait);
   const waitUntil = performance.now() + wait;
@@ -51,7 +51,13 @@ export async function getOrFetch(
       fake.store.now() - found.entry.freshUntil < maxStale
         ? foundOf(fake, found)
         : undefined;
-    if (request.onlyIfCached) return answerOf(fake, { $case: 'notCached', value: {} });
+    const served = stale !== undefined && fake.store.served(found!.entry);
+    if (request.onlyIfCached) {
+      const cached: Answer['outcome'] = served
+        ? { $case: 'found', value: stale }
+        : { $case: 'notCached', value: {} };
+      return answerOf(fake, cached);
+    }
     if (settings.origin !== undefined) return originAnswer(fake, request, stale);
     const backoff = fake.leases.backoff(request);
     if (backoff !== undefined) {
@@ -63,9 +69,9 @@ export async function getOrFetch(
     if (!fake.leases.busy(request)) {
       counted.misses += 1n;
       counted.leasesGranted += 1n;
-      return answerOf(fake, leaseOf(fake, request, stale));
+      return answerOf(fake, leaseOf(fake, request, stale, served));
     }
-    if (stale !== undefined) {
+    if (served) {
       counted.stale += 1n;
       const fetchStatus = wire.FetchStatus.REFRESHING;
       return answerOf(fake, { $case: 'found', value: stale }, { fetchStatus });
@@ -90,11 +96,11 @@ function leaseOf(
   fake: FakeLarder,
   request: wire.GetOrFetchRequest,
   stale: wire.Found | undefined,
+  staleWhileRevalidate: boolean,
 ): Answer['outcome'] {
   const { token, expiresIn } = fake.degraded
     ? { token: new Uint8Array(16), expiresIn: 10_000 }
     : fake.leases.grant(request);
-  const staleWhileRevalidate = stale !== undefined;
   return {
     $case: 'lease',
     value: { token, expiresIn: toWire(expiresIn), stale, staleWhileRevalidate },

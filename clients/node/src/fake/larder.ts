@@ -8,15 +8,16 @@ import * as entries from './entries.js';
 import { batchGetOrFetch, getOrFetch } from './fetches.js';
 import { FakeLeases, type Lost } from './leases.js';
 import * as namespaces from './namespaces.js';
-import { type FakeNamespace, FakeStore, type Place } from './store.js';
+import type { FakeEvent } from './rules.js';
+import { type FakeNamespace, FakeStore, type Place, versioned } from './store.js';
 import { FakeWatches } from './watches.js';
 
 /** Options of a fake. */
 export interface FakeLarderOptions {
   /** Settings by namespace, as the server's configuration has them. */
   namespaces?: Record<string, FakeNamespace>;
-  /** Targets of the events of the business, by the name of the event. */
-  events?: Record<string, (attributes: Readonly<Record<string, string>>) => wire.Target[]>;
+  /** Rules of the events of the business, by the name of the event. */
+  events?: Record<string, FakeEvent>;
 }
 
 /** A failure to switch on. */
@@ -250,7 +251,8 @@ class FakeTransport implements Transport {
   async unary<Q, R>(method: Method<Q, R>, request: Q, attempt: Attempt): Promise<R> {
     return this.within(attempt, async (bounded) => {
       await this.fake.enter(method.name, request, bounded);
-      return this.fake.handle(method.name, request, bounded.signal) as R;
+      const named = versioned(request, attempt.headers?.['larder-schema-version']);
+      return this.fake.handle(method.name, named, bounded.signal) as R;
     });
   }
 

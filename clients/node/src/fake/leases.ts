@@ -166,8 +166,9 @@ export class FakeLeases {
         resolve();
       };
       const abort = () => {
-        done();
+        // First: the end of the wait would resolve it.
         reject(signal!.reason);
+        done();
       };
       const timer = setTimeout(done, Math.max(0, Math.min(ms, expires)) + 1);
       waiters.add(done);

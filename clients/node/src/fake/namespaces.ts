@@ -1,10 +1,12 @@
+import { checkEvent, checkTags } from '../core/checks.js';
 import { fromWire } from '../core/durations.js';
+import { invalid } from '../core/errors.js';
+import { globMatcher } from '../core/globs.js';
 import * as wire from '../gen/larder/v1/cache_service.js';
-import {
-  checkGlob, checkKey, checkNamespace, checkTags, invalid, storeUnavailable,
-} from './checks.js';
+import { checkKey, checkNamespace, storeUnavailable } from './checks.js';
 import { remove } from './entries.js';
 import type { FakeLarder } from './larder.js';
+import { targetsOf } from './rules.js';
 import { idOf } from './store.js';
 
 /** Makes entries unreachable. */
@@ -18,14 +20,15 @@ export function invalidate(
   }
   if (fake.degraded) throw storeUnavailable();
   const holdOff = fromWire(request.holdOff);
+  // An attribute that is missing fails the request before anything is invalidated.
+  const selected = request.targets.map(({ target }) => selectedBy(fake, target));
   const results: wire.TargetResult[] = [];
   const events: wire.EventResult[] = [];
-  for (const { target } of request.targets) {
-    if (target?.$case === 'event') {
-      const { name, attributes } = target.value;
-      const selected = fake.events[name]?.(attributes) ?? [];
-      const applied = selected.map((each) => {
-        return { target: each, result: apply(fake, each, holdOff) };
+  for (const [index, { target }] of request.targets.entries()) {
+    const targets = selected[index];
+    if (targets !== undefined) {
+      const applied = targets.map((each) => {
+        return { target: each, result: applyRule(fake, each, holdOff) };
       });
       events.push({ targets: applied });
       results.push(resultOf(applied.some(({ result }) => result.existed), false));
@@ -34,6 +37,14 @@ export function invalidate(
     }
   }
   return { results, events, durability: wire.Durability.APPLIED };
+}
+
+/** The targets of an event; undefined if it is none. */
+function selectedBy(fake: FakeLarder, target: wire.Target['target']): wire.Target[] | undefined {
+  if (target?.$case !== 'event') return undefined;
+  const { name, attributes } = target.value;
+  const rules = Object.hasOwn(fake.events, name) ? fake.events[name] : undefined;
+  return rules === undefined ? [] : targetsOf(rules, attributes);
 }
 
 function resultOf(existed: boolean, namespaceInvalidated: boolean): wire.TargetResult {
@@ -54,17 +65,34 @@ function check({ target }: wire.Target, field: string): void {
       break;
     case 'pattern':
       checkNamespace(target.value.namespace, `${field}pattern.`);
-      checkGlob(target.value.glob, `${field}pattern.glob`);
+      globMatcher(target.value.glob, `${field}pattern.glob`);
       break;
     case 'key':
       checkKey(target.value, `${field}key.`);
       break;
     case 'event':
-      if (target.value.name === '') throw invalid(`${field}event.name`, 'must be set');
+      checkEvent(target.value.name, target.value.attributes, `${field}event.`);
       break;
     default:
       throw invalid(field.slice(0, -1), 'must be set');
   }
+}
+
+/** As {@link apply}; a key of a rule concerns its entries with all params and schema versions. */
+function applyRule(
+  fake: FakeLarder,
+  rule: wire.Target,
+  holdOff: number | undefined,
+): wire.TargetResult {
+  if (rule.target?.$case !== 'key') return apply(fake, rule, holdOff);
+  const { namespace, key } = rule.target.value;
+  const named = [...fake.store.of(namespace)].filter((entry) => entry.key === key);
+  for (const entry of named) fake.store.entries.delete(idOf(entry));
+  fake.leases.voidWhere(namespace, (each) => each === key);
+  fake.leases.holdOff(holdOff, (place) => place.namespace === namespace && place.key === key);
+  const value = { namespace, keys: [{ key, paramsDigest: '' }] };
+  fake.announce(namespace, { $case: 'keysChanged', value });
+  return resultOf(named.length > 0, false);
 }
 
 function apply(
@@ -93,7 +121,7 @@ function apply(
     }
     case 'pattern': {
       const { namespace, glob } = target.value;
-      const matches = checkGlob(glob, 'glob');
+      const matches = globMatcher(glob);
       for (const entry of [...fake.store.of(namespace)]) {
         if (matches(entry.key)) fake.store.entries.delete(idOf(entry));
       }
@@ -136,13 +164,16 @@ const LARGEST_PAGE = 1000;
 
 function matching(fake: FakeLarder, namespace: string, glob: string): wire.ListedKey[] {
   checkNamespace(namespace);
-  const matches = glob === '' ? () => true : checkGlob(glob, 'glob');
+  const matches = glob === '' ? () => true : globMatcher(glob);
   if (fake.degraded) throw storeUnavailable();
   const keys = [...fake.store.of(namespace)].filter(({ key }) => matches(key));
   // The fake has no digests: a text of the params takes their place.
   return keys.map((entry) => ({
     key: entry.key,
-    paramsDigest: Object.keys(entry.params).length === 0 ? '' : idOf(entry),
+    paramsDigest:
+      Object.keys(entry.params).length === 0 && entry.schemaVersion === undefined
+        ? ''
+        : idOf(entry),
   }));
 }
 

@@ -4,6 +4,7 @@ import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { pauseProcess, resumeProcess } from './pausing.js';
 
 /** Options of a server for tests. */
 export interface LarderServerOptions {
@@ -41,7 +42,7 @@ export class LarderServer implements AsyncDisposable {
     private readonly lines: string[],
   ) {}
 
-  /** Process id, to pause the server with a signal. */
+  /** Process id. */
   get pid(): number {
     return this.child.pid!;
   }
@@ -95,7 +96,17 @@ export class LarderServer implements AsyncDisposable {
     }
   }
 
-  /** Sends a signal: `SIGSTOP` makes the server silent, `SIGCONT` ends that. */
+  /** Makes the server silent: it answers nothing any more when the promise is fulfilled. */
+  pause(): Promise<void> {
+    return pauseProcess(this.pid);
+  }
+
+  /** Ends a pause. */
+  resume(): Promise<void> {
+    return resumeProcess(this.pid);
+  }
+
+  /** Sends a signal. It may take effect after the return. */
   signal(name: NodeJS.Signals): void {
     this.child.kill(name);
   }

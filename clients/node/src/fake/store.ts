@@ -9,7 +9,9 @@ export interface FakeNamespace {
   /** 7 d. */
   maxTtl?: number;
   /** How long a value is served past its TTL: 0. */
-  stale?: number;
+  staleWhileRevalidate?: number;
+  /** After that, how long it takes the place of a value whose computation fails: 0. */
+  staleIfError?: number;
   /** 10 s. */
   leaseTtl?: number;
   /** 5 s. */
@@ -25,7 +27,8 @@ export interface FakeNamespace {
 export const DEFAULTS: Required<Omit<FakeNamespace, 'origin'>> = {
   ttl: 30 * 60_000,
   maxTtl: 7 * 86_400_000,
-  stale: 0,
+  staleWhileRevalidate: 0,
+  staleIfError: 0,
   leaseTtl: 10_000,
   leaseWait: 5000,
   backoff: 1000,
@@ -37,6 +40,7 @@ export interface FakeEntry {
   readonly namespace: string;
   readonly key: string;
   readonly params: Readonly<Record<string, string>>;
+  readonly schemaVersion: string | undefined;
   /** Undefined: the cached absence of a value. */
   value: Value | undefined;
   version: string;
@@ -51,13 +55,29 @@ export interface Place {
   namespace: string;
   key: string;
   params: Readonly<Record<string, string>>;
+  /** Version of the client whose entry it is; undefined: none. */
+  schemaVersion?: string | undefined;
 }
 
 /** One text per entry. */
-export function idOf({ namespace, key, params }: Place): string {
+export function idOf({ namespace, key, params, schemaVersion = '' }: Place): string {
   // Params without members and the shared object without members are equal.
   const named = Object.keys(params).length === 0 ? `=${key}` : entryId(key, { ...params });
-  return `${namespace} ${named}`;
+  return `${namespace} ${schemaVersion} ${named}`;
+}
+
+/** A request whose entries are those of a schema version. */
+export function versioned(request: any, schemaVersion: string | undefined): any {
+  if (schemaVersion === undefined || request === undefined) return request;
+  const own = (place: object) => ({ ...place, schemaVersion });
+  const copy = own(request) as Record<string, any>;
+  for (const name of ['keys', 'items']) {
+    if (Array.isArray(copy[name])) copy[name] = copy[name].map(own);
+  }
+  copy.targets &&= copy.targets.map(({ target }: any) => ({
+    target: target?.$case === 'key' ? { ...target, value: own(target.value) } : target,
+  }));
+  return copy;
 }
 
 /** The entries of the fake, and its clock. */
@@ -80,7 +100,18 @@ export class FakeStore {
     return { ...DEFAULTS, ...this.namespaces[namespace] };
   }
 
-  /** The entry, if it is within its TTL or its stale window. */
+  /** How long an entry is kept past its TTL. */
+  staleness(namespace: string): number {
+    const { staleWhileRevalidate, staleIfError } = this.settings(namespace);
+    return staleWhileRevalidate + staleIfError;
+  }
+
+  /** Whether a stale entry is served, rather than only in place of a failure. */
+  served({ namespace, freshUntil }: FakeEntry): boolean {
+    return this.now() - freshUntil < this.settings(namespace).staleWhileRevalidate;
+  }
+
+  /** The entry, if it is within its TTL or one of its stale windows. */
   find(place: Place): { entry: FakeEntry; fresh: boolean } | undefined {
     const id = idOf(place);
     const entry = this.entries.get(id);
@@ -98,19 +129,20 @@ export class FakeStore {
   }
 
   put(place: Place, value: Value | undefined, ttl: number | undefined, tags: string[]): FakeEntry {
-    const { ttl: standard, maxTtl, stale } = this.settings(place.namespace);
+    const { ttl: standard, maxTtl } = this.settings(place.namespace);
     const writtenAt = this.now();
     const freshUntil = writtenAt + Math.min(ttl ?? standard, maxTtl);
     const entry: FakeEntry = {
       namespace: place.namespace,
       key: place.key,
       params: { ...place.params },
+      schemaVersion: place.schemaVersion,
       value: copy(value),
       version: randomBytes(8).toString('hex'),
       tags: [...new Set(tags)].sort(),
       writtenAt,
       freshUntil,
-      staleUntil: freshUntil + stale,
+      staleUntil: freshUntil + this.staleness(place.namespace),
     };
     this.entries.set(idOf(place), entry);
     return entry;

@@ -1,8 +1,7 @@
 import { toWire } from '../core/durations.js';
-import { larderError } from '../core/errors.js';
+import { invalid, larderError } from '../core/errors.js';
 import { ResetReason, type WatchRequest, type WatchResponse }
   from '../gen/larder/v1/cache_service.js';
-import { invalid } from './checks.js';
 
 type Event = NonNullable<WatchResponse['event']>;
 

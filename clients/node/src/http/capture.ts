@@ -28,6 +28,9 @@ export interface CaptureRules {
 /** How long a handler may go on after its client has gone, in milliseconds. */
 const GRACE_MS = 10_000;
 
+/** Headers that forbid the cache, also if they are set while the head is sent. */
+const LATE_HEADERS = ['set-cookie', 'cache-control', 'vary'];
+
 const BODY_HEADERS = ['content-length', 'content-type', 'content-encoding', 'transfer-encoding'];
 
 /** Keeps a copy of an answer, while it is sent as always. */
@@ -73,6 +76,7 @@ class Capture {
     response.write = ((...args: unknown[]) => this.#write(args)) as never;
     response.end = ((...args: unknown[]) => this.#end(args)) as never;
     response.once('close', () => this.#closed());
+    if (response.closed) this.#settle({ kind: 'aborted' });
   }
 
   #writeHead(args: unknown[]): unknown {
@@ -151,7 +155,17 @@ class Capture {
   }
 
   #complete(): void {
+    // Middleware before the cache may save a session first, and sends the head after that.
+    if (this.#response.headersSent) return this.#conclude();
+    this.#response.once('finish', () => this.#conclude());
+    this.#response.once('close', () => this.#settle({ kind: 'aborted' }));
+  }
+
+  /** Ends a capture whose head has been sent. */
+  #conclude(): void {
+    if (this.#settled) return;
     const head = this.#head ?? headOf(this.#response);
+    if (this.#isForbidden(head)) return this.#settle({ kind: 'refused', status: head.status });
     const body = Buffer.concat(this.#chunks);
     const length = head.headers['content-length'];
     // An answer that is shorter than its Content-Length is not whole.
@@ -159,6 +173,20 @@ class Capture {
       return this.#settle({ kind: 'aborted' });
     }
     this.#settle({ kind: 'complete', ...head, body });
+  }
+
+  /** Whether the head that was sent, with what others have added, is not to be cached. */
+  #isForbidden(head: Head): boolean {
+    const sent = headOf(this.#response).headers;
+    const late = LATE_HEADERS.filter((name) => sent[name] !== head.headers[name]);
+    if (late.length === 0) return false;
+    const headers = { ...head.headers };
+    for (const name of late) {
+      const value = sent[name];
+      if (value === undefined) delete headers[name];
+      else headers[name] = value;
+    }
+    return !this.#rules.wants({ status: head.status, headers });
   }
 
   #closed(): void {

@@ -1,4 +1,4 @@
-import { type Connection, connectionOf } from '../adapters/support.js';
+import { type Connection, connectionOf, warn } from '../adapters/support.js';
 import { milliseconds } from '../core/durations.js';
 import { type Duration, FOREVER, loaded, type Namespace, type Result } from '../index.js';
 import { capture, type CaptureRules, type Ending } from './capture.js';
@@ -21,6 +21,8 @@ const DEFAULT_MAX_BODY = 512 * 1024;
 const DEFAULT_PASS_MS = 10_000;
 /** After an error of the handler, requests wait for each other again soon. */
 const FAILED_PASS_MS = 1000;
+/** How long a request waits for the answer to another one, which may be a stream without an end. */
+const JOINED_MS = 5000;
 /** URLs whose `Vary` this process remembers. */
 const MAX_REMEMBERED = 1000;
 /** Lookups of one request: its variants become known one after the other. */
@@ -39,7 +41,8 @@ export class HttpCache<Request> {
   constructor(options: HttpCacheOptions<Request>) {
     this.#options = options;
     this.#connection = connectionOf(options);
-    this.handle = this.#connection.client.namespace<Stored>(options.namespace ?? 'http', { codec });
+    const name = options.namespace ?? 'http';
+    this.handle = this.#connection.client.namespace<Stored>(name, { codec, onError: 'open' });
   }
 
   /** Invalidates all answers of a path, with every query and for every user. */
@@ -74,7 +77,7 @@ export class HttpCache<Request> {
       if (lookup === undefined) return this.#bypass(exchange);
       return await this.#answer(lookup);
     } catch (error) {
-      if (isAbort(error)) return GONE;
+      if (isAbort(error) && exchange.response.destroyed) return GONE;
       // A request never fails because of its cache.
       this.#report(error);
       return this.#bypass(exchange);
@@ -131,17 +134,22 @@ export class HttpCache<Request> {
     const abort = () => {
       if (!leads) gone.abort();
     };
+    if (exchange.response.destroyed) abort();
     exchange.response.once('close', abort);
     const reading = this.handle.getOrFetch(
       path,
       async () => {
+        // The answer of a client that has gone never ends: those that joined make another.
+        if (gone.signal.aborted || exchange.response.destroyed) {
+          return loaded<Stored>({ kind: 'retry' }, { store: false });
+        }
         leads = true;
         // The handler begins once the capture has been set up.
         const ending = this.#capture(lookup);
         begin();
         return this.#fill(lookup, await ending, primary, place);
       },
-      { params, maxStale: 0, refresh, signal: gone.signal },
+      { params, maxStale: 0, refresh, timeout: JOINED_MS, signal: gone.signal },
     );
     const result = await Promise.race([reading, begun]);
     if (leads) {
@@ -240,8 +248,14 @@ export class HttpCache<Request> {
     const capturing: CaptureRules = {
       limit: rules.maxBody ?? DEFAULT_MAX_BODY,
       wants: (head) => {
-        const ttl = this.#freshFor(lookup, head);
-        return ttl !== undefined && ttl > 0;
+        try {
+          const ttl = this.#freshFor(lookup, head);
+          return ttl !== undefined && ttl > 0;
+        } catch (error) {
+          // The rules of the program must not break its answer.
+          this.#report(error);
+          return false;
+        }
       },
       onHead: (sent) => {
         sent.setHeader('x-cache', 'MISS');
@@ -266,7 +280,7 @@ export class HttpCache<Request> {
     if (SAFE.has(method) || (method === 'POST' && rules.post)) return;
     response.once('finish', () => {
       if (response.statusCode >= 400) return;
-      this.purge(url).catch((error) => this.#report(error));
+      this.purge(url).catch((error: unknown) => this.#report(error));
     });
   }
 
@@ -288,8 +302,13 @@ export class HttpCache<Request> {
   }
 
   #report(error: unknown): void {
-    if (this.#options.onError !== undefined) return this.#options.onError(error);
-    process.emitWarning(error instanceof Error ? error : String(error), 'LarderWarning');
+    const { onError } = this.#options;
+    if (onError === undefined) return warn(error);
+    try {
+      onError(error);
+    } catch (failure) {
+      warn(failure);
+    }
   }
 }
 

@@ -67,7 +67,9 @@ function queryOf(url: string, names: readonly string[] | undefined): string {
     for (const name of new Set(query.keys())) if (!names.includes(name)) query.delete(name);
   }
   query.sort();
-  return query.toString();
+  const sorted = query.toString();
+  // Bytes that are not UTF-8 have all become the same character: only the raw query has them.
+  return sorted.includes('%EF%BF%BD') ? url.slice(start + 1) : sorted;
 }
 
 /**
@@ -87,8 +89,20 @@ export function bodyDigest(body: unknown): string {
   return hash.digest('hex');
 }
 
-/** Members in the order of their names, so that their order makes no difference. */
-function sorted(_name: string, value: unknown): unknown {
+/**
+ * Members in the order of their names, so that their order makes no difference.
+ *
+ * @throws TypeError for what JSON would change: different bodies would be one key
+ */
+function sorted(name: string, value: unknown): unknown {
+  if (typeof value === 'number' && !Number.isFinite(value)) {
+    throw new TypeError(`post: ${value} cannot be a part of a key`);
+  }
   if (typeof value !== 'object' || value === null || Array.isArray(value)) return value;
+  const prototype = Object.getPrototypeOf(value) as object | null;
+  if (prototype !== null && Object.getPrototypeOf(prototype) !== null) {
+    const where = name === '' ? 'the body' : name;
+    throw new TypeError(`post: ${where} is a ${value.constructor?.name}, which has no JSON`);
+  }
   return Object.fromEntries(Object.entries(value).sort(([a], [b]) => (a < b ? -1 : 1)));
 }

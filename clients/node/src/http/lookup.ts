@@ -45,23 +45,37 @@ export async function lookupOf<Request>(
   if (!cached || PARTIAL.some((name) => headers[name] !== undefined)) return undefined;
   if (rules.obeyRequests && /no-store/i.test(headers['cache-control'] ?? '')) return undefined;
   if (await rules.skip?.(request)) return undefined;
-  const user = rules.cacheByUser?.(request);
-  if (rules.cacheByUser !== undefined && (user === undefined || user === null || user === '')) {
-    return undefined;
-  }
+  const user = await userOf(request, rules);
+  if (rules.cacheByUser !== undefined && user === undefined) return undefined;
   const params = paramsOf(
     {
       method: method === 'HEAD' ? 'GET' : method,
       url,
       headers,
       origin: rules.varyOrigin === false ? undefined : exchange.origin,
-      user: user === undefined || user === null ? undefined : String(user),
-      body: method === 'POST' ? bodyDigest(bodyOf(exchange, rules.post)) : undefined,
+      user,
+      body: method === 'POST' ? bodyDigest(await bodyOf(exchange, rules.post)) : undefined,
     },
     rules.varyQuery,
   );
   const names = new Set((rules.varyHeaders ?? []).map((name) => name.toLowerCase()));
   return { exchange, rules, shared: user === undefined, path, params, headers, names };
+}
+
+/**
+ * The user of a request.
+ *
+ * @throws TypeError if it is an object, whose text could be that of another user
+ */
+async function userOf<Request>(
+  request: Request,
+  { cacheByUser }: HttpCacheRules<Request>,
+): Promise<string | undefined> {
+  const user: unknown = await cacheByUser?.(request);
+  if (user === undefined || user === null || user === '') return undefined;
+  if (typeof user === 'string' || typeof user === 'bigint') return String(user);
+  if (typeof user === 'number' && Number.isFinite(user)) return String(user);
+  throw new TypeError(`cacheByUser: expected text or a number, got ${typeof user}`);
 }
 
 /** The key of an answer as text, for people. */
@@ -80,16 +94,28 @@ function plainHeaders(request: IncomingMessage): Headers {
   return headers;
 }
 
-function bodyOf<Request>(
+async function bodyOf<Request>(
   exchange: Exchange<Request>,
   post: HttpCacheRules<Request>['post'],
-): unknown {
-  const body = typeof post === 'function' ? post(exchange.request) : exchange.body;
-  if (body === undefined && typeof post !== 'function') {
-    const { headers } = exchange.raw;
-    const empty = headers['content-length'] === undefined || headers['content-length'] === '0';
-    if (empty && headers['transfer-encoding'] === undefined) return '';
+): Promise<unknown> {
+  const body = typeof post === 'function' ? await post(exchange.request) : exchange.body;
+  if (typeof post === 'function') return body;
+  const { headers } = exchange.raw;
+  const empty = headers['content-length'] === undefined || headers['content-length'] === '0';
+  if (empty && headers['transfer-encoding'] === undefined) return body ?? '';
+  if (body === undefined || (isEmpty(body) && !wasRead(exchange.raw))) {
     throw new TypeError('post: the request has no parsed body: put a body parser before the cache');
   }
   return body;
+}
+
+function isEmpty(body: unknown): boolean {
+  if (typeof body !== 'object' || body === null || Array.isArray(body)) return false;
+  return !(body instanceof Uint8Array) && Object.keys(body).length === 0;
+}
+
+/** Whether an empty object can be the body: some parsers set one for bodies that they leave. */
+function wasRead(raw: IncomingMessage): boolean {
+  const type = raw.headers['content-type'] ?? '';
+  return raw.readableEnded && /[/+]json\b|x-www-form-urlencoded/i.test(type);
 }

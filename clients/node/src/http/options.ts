@@ -2,6 +2,9 @@ import type { ServerResponse } from 'node:http';
 import type { ClientSource } from '../adapters/support.js';
 import type { Duration } from '../index.js';
 
+/** The id of a user; undefined, null and empty text: there is none. */
+export type UserId = string | number | bigint | undefined | null;
+
 /** Rules of what is cached, for one route or for all. `Request` is that of the framework. */
 export interface HttpCacheRules<Request> {
   /**
@@ -15,7 +18,7 @@ export interface HttpCacheRules<Request> {
    * One answer per user: a function that returns the id of the user. A request without one goes
    * past the cache. Answers with `private` and to requests with `Authorization` are cached then.
    */
-  cacheByUser?: (request: Request) => string | number | undefined | null;
+  cacheByUser?: (request: Request) => UserId | Promise<UserId>;
   /** The parameters of the query that make different answers. None given: all. */
   varyQuery?: readonly string[];
   /** Headers of the request that make different answers, besides those in `Vary`. */
@@ -24,7 +27,7 @@ export interface HttpCacheRules<Request> {
   varyOrigin?: boolean;
   /**
    * Cache answers to POST, by the digest of the body: `true` takes `request.body`, a function
-   * returns what the answer depends on.
+   * returns what the answer depends on, or a promise of it.
    */
   post?: boolean | ((request: Request) => unknown);
   /** Tags of an answer, for `invalidate({ tags })`; {@link addCacheTags} adds to them. */

@@ -34,10 +34,14 @@ export function freshFor(
   const { status, headers } = response;
   if (!rules.statuses.includes(status) || headers['set-cookie'] !== undefined) return undefined;
   if (varyNames(headers).includes('*')) return undefined;
+  // A stream of events has no end, and is for one client.
+  if (/^\s*text\/event-stream/i.test(headers['content-type'] ?? '')) return undefined;
   const { authorization } = request;
+  // Node adds Date when it sends the head; without it, Expires would count from 1970.
+  const dated = { date: new Date().toUTCString(), ...headers };
   const policy = new AgedPolicy(
     { method: 'GET', headers: authorization === undefined ? {} : { authorization } },
-    { status, headers },
+    { status, headers: dated },
     { shared: rules.shared, cacheHeuristic: 0 },
   );
   if (!policy.storable()) return undefined;

@@ -81,6 +81,16 @@ export function incrementalHandler(
     }
 
     async get(key: string, context: CallContext): Promise<IncrementalEntry | null> {
+      try {
+        return await this.#read(key, context);
+      } catch (error) {
+        // A page is made again rather than that its request fails.
+        onError(error);
+        return null;
+      }
+    }
+
+    async #read(key: string, context: CallContext): Promise<IncrementalEntry | null> {
       const place = this.#place(key, context.kind === 'FETCH');
       if (place === undefined) return null;
       const result = await entries.get(place);
@@ -95,14 +105,14 @@ export function incrementalHandler(
 
     async set(key: string, value: IncrementalValue | null, context: CallContext): Promise<void> {
       const fetched = context.fetchCache === true || value?.kind === 'FETCH';
-      const place = this.#place(key, fetched);
-      if (place === undefined) return;
       const { cacheControl } = context;
       const entry: IncrementalEntry = { lastModified: clock(), value };
       if (cacheControl !== undefined) entry.cacheControl = cacheControl;
       const expire = cacheControl?.expire;
       const ttl = expire === undefined || !Number.isFinite(expire) ? FOREVER : expire * 1000;
       try {
+        const place = this.#place(key, fetched);
+        if (place === undefined) return;
         const carried = larderTags(tagsOf(value, { ...context, softTags: [] }));
         await entries.set(place, entry, { ttl, tags: carried });
       } catch (error) {

@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { isWellFormed } from '../core/names.js';
 import { FOREVER, type Namespace } from '../index.js';
 
 /** When a tag was revalidated, in milliseconds since 1970. */
@@ -16,13 +17,14 @@ const NEVER: TagState = { expired: 0, stale: 0 };
 
 /** The tag as Larder has it: a long one is its digest. */
 export function larderTag(tag: string): string {
-  if (Buffer.byteLength(tag) <= MAX_TAG_BYTES) return tag;
+  if (Buffer.byteLength(tag) <= MAX_TAG_BYTES && isWellFormed(tag)) return tag;
   return `#${createHash('sha256').update(tag).digest('hex')}`;
 }
 
 /** The tags to store with an entry. */
 export function larderTags(tags: readonly string[]): string[] {
-  return [...new Set(tags)].slice(0, MAX_TAGS).map(larderTag);
+  const named = tags.filter((tag) => tag !== '');
+  return [...new Set(named)].slice(0, MAX_TAGS).map(larderTag);
 }
 
 /**

@@ -68,17 +68,27 @@ export function useCacheHandler(
     await entries.set(key, { ...facts, body }, { ttl, tags: carried });
   }
 
+  async function read(key: string, softTags: string[]): Promise<UseCacheEntry | undefined> {
+    const [result, soft] = await Promise.all([entries.get(key), tags.state(softTags)]);
+    if (!result.found || soft === undefined) return undefined;
+    const { body, ...facts } = result.value;
+    const own = await tags.state(facts.tags);
+    if (own === undefined) return undefined;
+    if (Math.max(soft.expired, own.expired) > facts.timestamp) return undefined;
+    const stale = Math.max(soft.stale, own.stale) > facts.timestamp;
+    return { ...facts, ...(stale ? { revalidate: -1 } : {}), value: streamOf(body) };
+  }
+
   return {
     async get(cacheKey, softTags) {
       await pending.get(cacheKey);
-      const [result, soft] = await Promise.all([entries.get(cacheKey), tags.state(softTags)]);
-      if (!result.found || soft === undefined) return undefined;
-      const { body, ...facts } = result.value;
-      const own = await tags.state(facts.tags);
-      if (own === undefined) return undefined;
-      if (Math.max(soft.expired, own.expired) > facts.timestamp) return undefined;
-      const stale = Math.max(soft.stale, own.stale) > facts.timestamp;
-      return { ...facts, ...(stale ? { revalidate: -1 } : {}), value: streamOf(body) };
+      try {
+        return await read(cacheKey, softTags);
+      } catch (error) {
+        // A value is made again rather than that its request fails.
+        onError(error);
+        return undefined;
+      }
     },
 
     async set(cacheKey, pendingEntry) {

@@ -1,6 +1,7 @@
 import { ChannelCredentials, credentials } from '@grpc/grpc-js';
 import { readFileSync, statSync } from 'node:fs';
 import { isOutage, larderError } from '../core/errors.js';
+import { timerDelay } from '../core/durations.js';
 
 /** A token with its lifetime. */
 export interface Token {
@@ -25,6 +26,8 @@ export interface TlsFiles {
 const DEFAULT_LIFETIME_MS = 60_000;
 /** A token is renewed before its end, so that none expires on the way to the server. */
 const RENEWED_BEFORE_MS = 30_000;
+/** Calls wait for one answer of the provider for so long; then it is asked again. */
+export const ASKED_MS = 10_000;
 const FILES_CHECKED_MS = 10_000;
 const MISSING = 'missing';
 
@@ -33,6 +36,7 @@ export class Authorization {
   private header: string | undefined;
   private goodUntil = Number.NEGATIVE_INFINITY;
   private pending: Promise<string> | undefined;
+  private askedAt = Number.NEGATIVE_INFINITY;
   private readonly provider: TokenProvider | undefined;
 
   constructor(token: string | TokenProvider) {
@@ -47,10 +51,15 @@ export class Authorization {
   /** The header, at once if there is a token that has not expired. */
   get(): string | Promise<string> {
     if (performance.now() < this.goodUntil) return this.header!;
-    this.pending ??= this.ask().finally(() => {
-      this.pending = undefined;
+    const now = performance.now();
+    // A provider that does not answer is asked again.
+    if (this.pending !== undefined && now - this.askedAt < ASKED_MS) return this.pending;
+    this.askedAt = now;
+    const pending = this.ask().finally(() => {
+      if (this.pending === pending) this.pending = undefined;
     });
-    return this.pending;
+    this.pending = pending;
+    return pending;
   }
 
   /** Whether there can be another token. */
@@ -64,9 +73,12 @@ export class Authorization {
   }
 
   private async ask(): Promise<string> {
-    let answer: string | Token;
+    let token: Token;
+    let header: string;
     try {
-      answer = await this.provider!();
+      const answer = await this.provider!();
+      token = typeof answer === 'string' ? { token: answer } : answer;
+      header = bearer(token?.token);
     } catch (cause) {
       if (isOutage(cause)) throw cause;
       const why = cause instanceof Error ? cause.message : String(cause);
@@ -75,15 +87,44 @@ export class Authorization {
         cause,
       });
     }
-    const token = typeof answer === 'string' ? { token: answer } : answer;
     let lifetime = token.expiresIn ?? DEFAULT_LIFETIME_MS;
     if (token.expiresAt !== undefined) lifetime = Number(token.expiresAt) - Date.now();
-    this.header = bearer(token.token);
+    if (Number.isNaN(lifetime)) lifetime = DEFAULT_LIFETIME_MS;
+    this.header = header;
     // A token of a short life is used for nine tenths of it.
     const margin = Math.min(RENEWED_BEFORE_MS, lifetime / 10);
     this.goodUntil = performance.now() + lifetime - margin;
-    return this.header;
+    return header;
   }
+}
+
+/**
+ * Waits for a header.
+ *
+ * @param limit milliseconds
+ * @throws DeadlineExceeded (`NO_TOKEN`) after that; the reason of the signal if it is aborted
+ */
+export function waitForHeader(
+  pending: Promise<string>,
+  limit: number,
+  signal: AbortSignal | undefined,
+): Promise<string> {
+  return new Promise<string>((resolve, reject) => {
+    const onAbort = () => end(() => reject(signal!.reason));
+    const timer = setTimeout(() => {
+      const why = 'the token provider does not answer';
+      end(() => reject(larderError('DEADLINE_EXCEEDED', why, { reason: 'NO_TOKEN' })));
+    }, timerDelay(Math.max(0, limit)));
+    // The provider may never answer: the listener ends with the wait.
+    const end = (settle: () => void) => {
+      clearTimeout(timer);
+      signal?.removeEventListener('abort', onAbort);
+      settle();
+    };
+    signal?.addEventListener('abort', onAbort);
+    pending.then((header) => end(() => resolve(header)), (error) => end(() => reject(error)));
+    if (signal?.aborted) onAbort();
+  });
 }
 
 function bearer(token: unknown): string {
@@ -104,8 +145,20 @@ export class Certificates {
     }
   }
 
-  /** Reads the files. @throws if one cannot be read */
+  /** Reads the files. @throws Unavailable (`CERTIFICATES`) if one cannot be read */
   credentials(): ChannelCredentials {
+    try {
+      return this.read();
+    } catch (cause) {
+      const why = cause instanceof Error ? cause.message : String(cause);
+      throw larderError('UNAVAILABLE', `the certificates cannot be read: ${why}`, {
+        reason: 'CERTIFICATES',
+        cause,
+      });
+    }
+  }
+
+  private read(): ChannelCredentials {
     const stamp = this.stamps();
     this.checkedAt = performance.now();
     const { caFile, certFile, keyFile } = this.files;

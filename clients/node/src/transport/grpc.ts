@@ -2,7 +2,6 @@ import {
   Channel,
   type ChannelCredentials,
   type ChannelInterface,
-  type ChannelOptions,
   connectivityState,
   credentials,
   type InterceptingListener,
@@ -14,34 +13,14 @@ import {
 import { fromServiceError, larderError } from '../core/errors.js';
 import { AdminServiceClient } from '../gen/larder/v1/admin_service.js';
 import { CacheServiceClient } from '../gen/larder/v1/cache_service.js';
-import { VERSION } from '../core/version.js';
-import type { Authorization, Certificates } from './credentials.js';
+import { channelOptionsOf, type GrpcOptions } from './channel-options.js';
+import { ASKED_MS, waitForHeader } from './credentials.js';
+import { closeChannel, release } from './internals.js';
 import type { Method } from './methods.js';
-import type { Target } from './targets.js';
-import type { Attempt, Transport } from './transport.js';
-
-/** Options of the connections of a client. */
-export interface GrpcOptions {
-  target: Target;
-  authorization: Authorization | undefined;
-  certificates: Certificates | undefined;
-  schemaVersion: string | undefined;
-  /** Milliseconds between two pings while calls run; undefined: no pings. */
-  keepalive: number | undefined;
-  /** Milliseconds for the answer to a ping. */
-  keepaliveTimeout: number;
-  /** Milliseconds without a call after which a connection is replaced; undefined: never. */
-  maxIdle: number | undefined;
-  /** Milliseconds that a call has in addition until there was a first answer. */
-  connectTimeout: number;
-  /** Name in the certificate of the server, if it is not that of the target. */
-  serverName: string | undefined;
-  channelOptions: ChannelOptions;
-}
+import { type Attempt, Silence, type Transport } from './transport.js';
 
 type Call = ReturnType<ChannelInterface['createCall']>;
 
-const MAX_RECEIVED_BYTES = 16 * 1024 * 1024;
 /** After so many calls in a row without an answer in time a connection counts as dead. */
 const DEAD_AFTER = 5;
 /** Calls on a connection that was replaced have this long to end. */
@@ -61,6 +40,12 @@ function heard(link: Link): void {
   link.unanswered = 0;
 }
 
+/** An attempt with the time that is left of it. */
+function remaining(attempt: Attempt, started: number): Attempt {
+  if (attempt.timeout === undefined) return attempt;
+  return { ...attempt, timeout: attempt.timeout - (performance.now() - started) };
+}
+
 /** Calls over grpc-js. Connects at the first call. */
 export class GrpcTransport implements Transport {
   private link: Link | undefined;
@@ -68,41 +53,12 @@ export class GrpcTransport implements Transport {
   private feeds: ChannelInterface | undefined;
   private readonly drained = new Set<{ channel: ChannelInterface; timer: NodeJS.Timeout }>();
   private lastCall = { steady: 0, wall: 0 };
+  /** Of calls without headers. */
   private readonly metadata = new Metadata();
   readonly renewsToken: boolean;
 
   constructor(private readonly options: GrpcOptions) {
     this.renewsToken = options.authorization?.renews ?? false;
-    if (options.schemaVersion !== undefined) {
-      this.metadata.set('larder-schema-version', options.schemaVersion);
-    }
-  }
-
-  private channelOptions(): ChannelOptions {
-    const { keepalive, serverName } = this.options;
-    return {
-      'grpc.primary_user_agent': `larder-node/${VERSION}`,
-      'grpc.enable_channelz': 0,
-      'grpc.initial_reconnect_backoff_ms': 100,
-      'grpc.max_reconnect_backoff_ms': 1800,
-      'grpc.dns_min_time_between_resolutions_ms': 3000,
-      'grpc.max_receive_message_length': MAX_RECEIVED_BYTES,
-      // Clients do not share connections, so that close ends those of one client only.
-      'grpc.use_local_subchannel_pool': 1,
-      'grpc.service_config_disable_resolution': 1,
-      // Retries are made by this library: a method is retried or not by its arguments, which a
-      // service config cannot say. Streams that the server has refused are repeated by grpc-js.
-      'grpc.service_config': JSON.stringify({ loadBalancingConfig: [{ round_robin: {} }] }),
-      'grpc.keepalive_permit_without_calls': 0,
-      ...(keepalive === undefined
-        ? {}
-        : {
-            'grpc.keepalive_time_ms': keepalive,
-            'grpc.keepalive_timeout_ms': this.options.keepaliveTimeout,
-          }),
-      ...(serverName === undefined ? {} : { 'grpc.ssl_target_name_override': serverName }),
-      ...this.options.channelOptions,
-    };
   }
 
   private newChannel(): ChannelInterface {
@@ -111,7 +67,7 @@ export class GrpcTransport implements Transport {
     }
     const secure: ChannelCredentials =
       this.options.certificates?.credentials() ?? credentials.createInsecure();
-    return new Channel(this.options.target.uri, secure, this.channelOptions());
+    return new Channel(this.options.target.uri, secure, channelOptionsOf(this.options));
   }
 
   private current(): Link {
@@ -139,7 +95,7 @@ export class GrpcTransport implements Transport {
     this.replace();
     this.link = { channel, answered: false, unanswered: 0 };
     // The streams of near caches keep their connection, and have a new one after that.
-    this.feeds?.close();
+    if (this.feeds !== undefined) closeChannel(this.feeds);
     this.feeds = undefined;
   }
 
@@ -151,14 +107,14 @@ export class GrpcTransport implements Transport {
       channel,
       timer: setTimeout(() => {
         this.drained.delete(old);
-        channel.close();
+        closeChannel(channel);
       }, DRAINED_MS).unref(),
     };
     this.drained.add(old);
     if (this.drained.size > 8) {
       const [oldest] = this.drained;
       clearTimeout(oldest!.timer);
-      oldest!.channel.close();
+      closeChannel(oldest!.channel);
       this.drained.delete(oldest!);
     }
   }
@@ -168,7 +124,10 @@ export class GrpcTransport implements Transport {
     const authorization = this.options.authorization?.get();
     if (authorization === undefined && attempt.headers === undefined) return this.metadata;
     if (typeof authorization === 'object') {
-      return authorization.then((header) => this.filled(attempt, header));
+      const { timeout, signal } = attempt;
+      const limit = timeout === undefined ? ASKED_MS : this.withConnecting(timeout);
+      return waitForHeader(authorization, limit, signal)
+        .then((header) => this.filled(attempt, header));
     }
     return this.filled(attempt, authorization);
   }
@@ -183,7 +142,10 @@ export class GrpcTransport implements Transport {
   unary<Q, R>(method: Method<Q, R>, request: Q, attempt: Attempt): Promise<R> {
     const metadata = this.headers(attempt);
     if (metadata instanceof Metadata) return this.unaryWith(method, request, attempt, metadata);
-    return metadata.then((filled) => this.unaryWith(method, request, attempt, filled));
+    const started = performance.now();
+    return metadata.then((filled) =>
+      this.unaryWith(method, request, remaining(attempt, started), filled),
+    );
   }
 
   private unaryWith<Q, R>(
@@ -205,10 +167,13 @@ export class GrpcTransport implements Transport {
       );
       let answer: R | undefined;
       let broken: unknown;
+      let hasHead = false;
       const onAbort = () => call.cancelWithStatus(status.CANCELLED, 'cancelled by the caller');
       signal?.addEventListener('abort', onAbort);
       call.start(metadata, {
-        onReceiveMetadata() {},
+        onReceiveMetadata() {
+          hasHead = true;
+        },
         onReceiveMessage(message: Uint8Array) {
           try {
             answer = method.deserialize(message);
@@ -226,7 +191,7 @@ export class GrpcTransport implements Transport {
           } else if (end.code === status.OK) {
             reject(larderError('INTERNAL', 'an answer that cannot be read', { cause: broken }));
           } else {
-            reject(this.failure(link, end));
+            reject(this.failure(link, end, hasHead));
           }
         },
       });
@@ -238,15 +203,24 @@ export class GrpcTransport implements Transport {
 
   private deadline(link: Link, timeout: number | undefined): number {
     if (timeout === undefined) return Number.POSITIVE_INFINITY;
-    const isConnected =
-      link.answered || link.channel.getConnectivityState(false) === connectivityState.READY;
-    // The first call also has the time to connect.
-    return Date.now() + (isConnected ? timeout : timeout + this.options.connectTimeout);
+    return Date.now() + this.withConnecting(timeout, link);
   }
 
-  private failure(link: Link, end: StatusObject): Error {
+  /** The first call also has the time to connect. */
+  private withConnecting(timeout: number, link = this.link): number {
+    const isConnected = link !== undefined
+      && (link.answered || link.channel.getConnectivityState(false) === connectivityState.READY);
+    return isConnected ? timeout : timeout + this.options.connectTimeout;
+  }
+
+  /** The error of a call; feeds have no link. */
+  private failure(link: Link | undefined, end: StatusObject, hasHead = false): Error {
     const { maxIdle } = this.options;
-    if (end.code === status.DEADLINE_EXCEEDED && this.link === link) {
+    // A status of the server has metadata; one that grpc-js makes has none.
+    const isAnswer = hasHead || Object.keys(end.metadata.getMap()).length > 0;
+    if (link === undefined) {
+      // The connection of feeds is given up by their silence.
+    } else if (end.code === status.DEADLINE_EXCEEDED && !isAnswer && this.link === link) {
       // A connection can look alive and be dead, after a freeze, a failover or by a NAT: the next
       // call takes another.
       link.unanswered += 1;
@@ -263,22 +237,34 @@ export class GrpcTransport implements Transport {
     request: Q,
     attempt: Attempt,
   ): AsyncGenerator<R, void> {
+    const started = performance.now();
     const metadata = await this.headers(attempt);
+    attempt.signal?.throwIfAborted();
+    const { timeout } = remaining(attempt, started);
     const link = this.current();
     const call = link.channel.createCall(
-      method.path, this.deadline(link, attempt.timeout), null, null, null,
+      method.path, this.deadline(link, timeout), null, null, null,
     );
     yield* this.read(method, request, attempt, call, metadata, link);
   }
 
   async *feed<Q, R>(method: Method<Q, R>, request: Q, attempt: Attempt): AsyncGenerator<R, void> {
     const metadata = await this.headers(attempt);
-    this.feeds ??= this.newChannel();
-    const call = this.feeds.createCall(method.path, Number.POSITIVE_INFINITY, null, null, null);
-    for await (const message of this.read(method, request, attempt, call, metadata)) {
-      release(call);
-      yield message;
-      release(call);
+    attempt.signal?.throwIfAborted();
+    const channel = (this.feeds ??= this.newChannel());
+    const call = channel.createCall(method.path, Number.POSITIVE_INFINITY, null, null, null);
+    try {
+      for await (const message of this.read(method, request, attempt, call, metadata)) {
+        release(call);
+        yield message;
+        release(call);
+      }
+    } finally {
+      // The other feeds on a silent connection continue on the next one, too.
+      if (attempt.signal?.reason instanceof Silence && this.feeds === channel) {
+        this.feeds = undefined;
+        closeChannel(channel);
+      }
     }
   }
 
@@ -291,7 +277,6 @@ export class GrpcTransport implements Transport {
     link?: Link,
   ): AsyncGenerator<R, void> {
     const { signal } = attempt;
-    signal?.throwIfAborted();
     const messages: R[] = [];
     let end: StatusObject | undefined;
     let broken: unknown;
@@ -341,9 +326,7 @@ export class GrpcTransport implements Transport {
     if (broken !== undefined) {
       throw larderError('INTERNAL', 'an answer that cannot be read', { cause: broken });
     }
-    throw link === undefined
-      ? fromServiceError(end as unknown as ServiceError)
-      : this.failure(link, end);
+    throw this.failure(link, end);
   }
 
   /** The generated stubs, on the connections of this client. */
@@ -361,6 +344,9 @@ export class GrpcTransport implements Transport {
     const { channel } = this.current();
     const deadline = Date.now() + timeout;
     for (;;) {
+      if (this.closed) {
+        throw larderError('CANCELLED', 'the client is closed', { reason: 'CLIENT_CLOSED' });
+      }
       const state = channel.getConnectivityState(true);
       if (state === connectivityState.READY) return;
       await new Promise<void>((resolve, reject) => {
@@ -374,30 +360,14 @@ export class GrpcTransport implements Transport {
 
   close(): void {
     this.closed = true;
-    this.link?.channel.close();
-    this.feeds?.close();
+    if (this.link !== undefined) closeChannel(this.link.channel);
+    if (this.feeds !== undefined) closeChannel(this.feeds);
     for (const { channel, timer } of this.drained) {
       clearTimeout(timer);
-      channel.close();
+      closeChannel(channel);
     }
     this.drained.clear();
     this.link = undefined;
     this.feeds = undefined;
-  }
-}
-
-/**
- * Lets the process end while the call runs. grpc-js has no function for that, so the session is
- * looked for in the layers of the call; without it the process runs until `close`.
- */
-function release(call: unknown): void {
-  let layer = call as Record<string, any> | null | undefined;
-  for (let depth = 0; depth < 8 && layer != null; depth += 1) {
-    const session = layer.transport?.session;
-    if (typeof session?.unref === 'function') {
-      session.unref();
-      return;
-    }
-    layer = layer.child ?? layer.underlyingCalls?.[0]?.call;
   }
 }

@@ -5,9 +5,12 @@ export interface Attempt {
   /** Milliseconds for the answer; undefined: no limit. */
   timeout: number | undefined;
   signal: AbortSignal | undefined;
-  /** Headers of this attempt, such as the trace context. */
+  /** Headers of this attempt: the schema version, and the trace context. */
   headers: Readonly<Record<string, string>> | undefined;
 }
+
+/** Why the reader of a feed leaves it: its connection is silent, and may be dead. */
+export class Silence extends Error {}
 
 /**
  * Carries calls to a server. Errors are `LarderError`s, or the reason of the signal if the caller

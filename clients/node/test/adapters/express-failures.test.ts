@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { addCacheTags } from '../../src/express.js';
-import { Client } from '../../src/index.js';
+import { Client, loaded } from '../../src/index.js';
 import { LarderServer } from '../../src/testing.js';
 import { deferred, until } from '../support.js';
 import { ask, useExpress } from './support.js';
@@ -71,6 +71,36 @@ describe('clients that go away', () => {
     // The handler went on, and its answer is that of the request that waited.
     expect(await second).toMatchObject({ status: 200, text: '{"calls":1}' });
     expect(site.calls).toBe(1);
+  });
+
+  test('one that leaves before its handler could begin leaves the answer to others', async () => {
+    const other = new Client({ target: site.used.server.target, preset: 'local', logger: null });
+    const gate = deferred();
+    // Another process computes the same entry, so that requests wait for the lease.
+    const held = other.namespace(site.namespace).getOrFetch('/a', async () => {
+      await gate.promise;
+      return loaded<unknown>(null, { store: false });
+    });
+    await until(() => other.counters()[site.namespace]?.loads, 'the other process computes');
+    site.count('/a', { varyOrigin: false });
+    const { flights } = site.entries().scope.core.flights as unknown as {
+      flights: Map<string, { callers: number }>;
+    };
+    const waiting = (callers: number) =>
+      until(() => [...flights.values()].some((each) => each.callers === callers), 'callers wait');
+    const gone = new AbortController();
+    const first = fetch(`${site.url}/a`, { signal: gone.signal }).catch((error) => error.name);
+    await waiting(1);
+    const second = ask(`${site.url}/a`);
+    await waiting(2);
+    gone.abort();
+    expect(await first).toBe('AbortError');
+    await waiting(1);
+    gate.resolve();
+    expect(await second).toMatchObject({ status: 200 });
+    expect(site.calls).toBe(1);
+    await held;
+    await other.close();
   });
 
   test('an answer that is shorter than it says is not stored', async () => {

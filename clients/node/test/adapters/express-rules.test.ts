@@ -131,6 +131,37 @@ describe('requests that do not wait for each other', () => {
     expect((await two).status).toBe(200);
   });
 
+  test('with a stream of events', async () => {
+    site.app.get('/a', site.cacheOf(), (_request, response) => {
+      site.calls += 1;
+      response.writeHead(200, { 'Content-Type': 'text/event-stream' });
+      response.write('data: 1\n\n');
+    });
+    const gone = new AbortController();
+    const open = () => fetch(`${site.url}/a`, { signal: gone.signal });
+    await open();
+    const started = performance.now();
+    expect((await open()).headers.get('content-type')).toBe('text/event-stream');
+    expect(performance.now() - started).toBeLessThan(4000);
+    expect(site.calls).toBe(2);
+    gone.abort();
+  });
+
+  test('with an answer that does not end, after a while', { timeout: 20_000 }, async () => {
+    const gate = deferred();
+    site.app.get('/a', site.cacheOf(), async (_request, response) => {
+      site.calls += 1;
+      response.write(`${site.calls}`);
+      if (site.calls === 1) await gate.promise;
+      response.end();
+    });
+    const one = ask(`${site.url}/a`);
+    await until(() => site.calls === 1, 'the first runs');
+    expect((await ask(`${site.url}/a`)).text).toBe('2');
+    gate.resolve();
+    expect((await one).text).toBe('1');
+  });
+
   test('with an answer that is too large, which is sent as it is made', async () => {
     const gate = deferred();
     const block = 'x'.repeat(100_000);

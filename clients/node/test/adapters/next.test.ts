@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { Client } from '../../src/index.js';
 import { createCacheHandler, createUseCacheHandler, type UseCacheEntry } from '../../src/next.js';
-import { LarderServer } from '../../src/testing.js';
+import { FakeLarder, LarderServer } from '../../src/testing.js';
 import { deferred, fresh, useServer } from '../support.js';
 
 const used = useServer();
@@ -171,6 +171,40 @@ describe('use cache', () => {
     expect((await handler.get('k', []))!.tags).toEqual(tags);
     await handler.updateTags([tags[59]!]);
     expect(await handler.get('k', [])).toBeUndefined();
+  });
+
+  test('an entry or a record that cannot be read is a miss, and an error is reported', async () => {
+    const handler = createUseCacheHandler(settings());
+    await handler.set('k', Promise.resolve(entry('text', { tags: ['a'] })));
+    await used.client.namespace(`${namespace}-tags`).set('stale a', null);
+    expect(await handler.get('k', [])).toBeUndefined();
+    expect(errors.splice(0)).toHaveLength(1);
+    await used.client.namespace(namespace).set('k', 'of another program');
+    expect(await handler.get('k', [])).toBeUndefined();
+  });
+
+  test('with a client that throws at outages reads are misses', async () => {
+    const fake = new FakeLarder();
+    fake.fail();
+    const client = new Client({ transport: fake.transport, onError: 'raise', logger: null });
+    const handler = createUseCacheHandler(settings(client));
+    expect(await handler.get('k', ['soft'])).toBeUndefined();
+    await handler.set('k', Promise.resolve(entry('text')));
+    fake.recover();
+    fake.fail({ code: 'PERMISSION_DENIED' });
+    expect(await handler.get('k', [])).toBeUndefined();
+    expect(errors.splice(0)).toMatchObject([{ code: 'PERMISSION_DENIED' }]);
+    const Handler = createCacheHandler({ ...settings(client), buildId: 'b' });
+    expect(await new Handler({}).get('k', {})).toBeNull();
+    expect(errors.splice(0)).toMatchObject([{ code: 'PERMISSION_DENIED' }]);
+    await client.close();
+  });
+
+  test('empty tags are left out', async () => {
+    const Handler = createCacheHandler({ ...settings(), buildId: 'b' });
+    const page = { kind: 'APP_PAGE', headers: { 'x-next-cache-tags': '' } };
+    await new Handler({}).set('page', page, {});
+    expect(await new Handler({}).get('page', {})).toMatchObject({ value: { kind: 'APP_PAGE' } });
   });
 
   test('at an outage reads are misses, and updateTags rejects', async () => {

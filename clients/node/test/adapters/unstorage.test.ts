@@ -1,7 +1,7 @@
 import { createStorage, prefixStorage } from 'unstorage';
 import { describe, expect, test } from 'vitest';
 import { Client } from '../../src/index.js';
-import { LarderServer } from '../../src/testing.js';
+import { FakeLarder, LarderServer } from '../../src/testing.js';
 import { larderStorage } from '../../src/unstorage.js';
 import { fresh, until, useServer } from '../support.js';
 
@@ -240,6 +240,26 @@ test('watch names what other processes write and remove', async () => {
   await unwatch();
   await items.dispose();
   await other.dispose();
+});
+
+test('watch does not name items as removed during an outage', async () => {
+  const fake = new FakeLarder();
+  const client = new Client({ transport: fake.transport, logger: null });
+  const items = createStorage({ driver: larderStorage({ client }) });
+  const events: string[] = [];
+  await items.watch((event, key) => void events.push(`${event} ${key}`));
+  fake.fail({ methods: ['Get'] });
+  await items.setItem('during', 1);
+  await until(() => fake.calls.some(({ method }) => method === 'Get'), 'the item is looked for');
+  fake.recover();
+  // The breaker may answer for a while.
+  await until(async () => {
+    await items.setItem('after', 1);
+    return events.includes('update after');
+  }, 'an item is announced');
+  expect(events.filter((event) => event.startsWith('remove'))).toEqual([]);
+  await items.dispose();
+  await client.close();
 });
 
 test('prefixStorage', async () => {

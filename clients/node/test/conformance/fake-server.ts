@@ -1,6 +1,5 @@
 /** The fake of `larder-cache/testing` as the server of a case. */
 import { setTimeout as sleep } from 'node:timers/promises';
-import type { Target } from '../../src/gen/larder/v1/cache_service.js';
 import { FakeLarder, type FakeNamespace } from '../../src/testing.js';
 import type { Control, ServerState } from './control.js';
 import { type Fields, isMap } from './grammar.js';
@@ -11,8 +10,8 @@ const PAUSE_MS = 3_600_000;
 const NAMES: Record<string, keyof FakeNamespace> = {
   ttl: 'ttl',
   max_ttl: 'maxTtl',
-  stale_while_revalidate: 'stale',
-  stale_if_error: 'stale',
+  stale_while_revalidate: 'staleWhileRevalidate',
+  stale_if_error: 'staleIfError',
   lease_ttl: 'leaseTtl',
   lease_wait: 'leaseWait',
   abandon_backoff: 'backoff',
@@ -57,12 +56,11 @@ function isDefault(value: unknown): boolean {
   return (Array.isArray(value) || value instanceof Uint8Array) && value.length === 0;
 }
 
-const byTag = ({ user }: Readonly<Record<string, string>>): Target[] => [
-  { target: { $case: 'tags', value: { namespace: 'events', tags: [`user-${user}`] } } },
-];
-const byPattern = ({ user }: Readonly<Record<string, string>>): Target[] => [
-  { target: { $case: 'pattern', value: { namespace: 'events', glob: `${user}:*` } } },
-];
+/** The rules of `larder.toml`. */
+const EVENTS = {
+  user_changed: [{ namespace: 'events', tags: ['user-{user}'] }],
+  user_moved: [{ namespace: 'events', pattern: '{user}:*' }],
+};
 
 /** A fake for one case. */
 export class FakeServer implements Place {
@@ -77,9 +75,7 @@ export class FakeServer implements Place {
     // The fake has no defaults of all namespaces, so that those of the case are named.
     for (const name of namespaces) all[name] = settings(standard!);
     for (const [name, own] of Object.entries(named)) all[name] = settings({ ...standard, ...own });
-    this.fake = new FakeLarder({
-      namespaces: all, events: { user_changed: byTag, user_moved: byPattern },
-    });
+    this.fake = new FakeLarder({ namespaces: all, events: EVENTS });
     this.control = {
       do: (command: string, args: { method?: string } = {}) => this.answer(command, args.method),
       server: (state: ServerState) => this.setState(state),

@@ -7,6 +7,7 @@ const ARGS: Record<string, readonly string[]> = {
   v: ['value'],
   user: ['user_id', 'page'],
   g: ['a', 'db'],
+  pair: ['a', 'b'],
 };
 
 /** The functions on one namespace, with the number of times that each has run. */
@@ -34,6 +35,10 @@ export class DecoratedFunctions {
       count('g');
       return null;
     }
+    function pair(_a: unknown, _b: unknown): unknown {
+      count('pair');
+      return null;
+    }
     const common = { namespace, ttl: '60s' };
     this.functions = {
       f: cached(f, { ...common, args: ARGS.f!, defaults: { b: 2 } }),
@@ -42,6 +47,7 @@ export class DecoratedFunctions {
         ...common, args: ARGS.user!, defaults: { page: 1 }, key: 'user:{user_id}',
       }),
       g: cached(g, { ...common, args: ARGS.g!, ignore: ['db'] }),
+      pair: cached(pair, { ...common, args: ARGS.pair!, key: '{a}:{b}' }),
     };
   }
 

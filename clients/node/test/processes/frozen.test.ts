@@ -1,4 +1,5 @@
 import { afterAll, beforeAll, expect, it } from 'vitest';
+import { pauseProcess, resumeProcess } from '../../src/fake/pausing.js';
 import { until, useServer } from '../support.js';
 import { bundledClient, Program, Proxy } from './support.js';
 
@@ -20,10 +21,10 @@ async function thawed(options: Record<string, unknown>, lost = false) {
   const program = Program.start('frozen.mjs', env, JSON.stringify(options));
   try {
     await until(() => program.output.includes('ready'), 'the program is ready', 20_000);
-    program.child.kill('SIGSTOP');
+    await pauseProcess(program.child.pid!);
     await new Promise((resolve) => setTimeout(resolve, FROZEN_MS));
     if (lost) proxy.loseConnections();
-    program.child.kill('SIGCONT');
+    await resumeProcess(program.child.pid!);
     return await program.facts(40_000);
   } finally {
     program.child.kill('SIGKILL');

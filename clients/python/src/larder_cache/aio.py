@@ -44,9 +44,15 @@ class AsyncClient:
     - `namespace_prefix`: put before the name of every namespace.
     - `schema_version`: of what this program caches; programs of two versions share no entries.
     - `call_timeout`, `connect_timeout`, `wait` (of get_or_fetch), `fetch_margin` (added to it).
+    - `keepalive_time`: of a ping after so much silence during calls, with `keepalive_timeout` for
+      its answer. `max_idle`: a connection that was idle for longer is replaced.
     - `token`: text, or a callable that returns it, or it and the seconds for which it is valid.
-    - `background_limit`: computations in the background at once.
+      `allow_plaintext_token` permits to send it to another machine without TLS.
     - `tls`: TLS with the authorities of the system. `server_name`: the name in its certificate.
+    - `max_receive_bytes`: the largest message that is accepted, 16 MiB.
+    - `background_limit`: computations in the background at once, 16.
+    - `user_agent`: put before that of the library. `telemetry`: spans and metrics, if OpenTelemetry
+      is set up. `channel_options`: further arguments of gRPC's channels.
     """
 
     def __init__(
@@ -69,6 +75,7 @@ class AsyncClient:
         wait: Duration | None = None,
         fetch_margin: Duration | None = None,
         keepalive_time: Duration | None = None,
+        keepalive_timeout: Duration | None = None,
         max_idle: Duration | None = None,
         max_receive_bytes: int | None = None,
         background_limit: int | None = None,
@@ -160,15 +167,18 @@ class AsyncClient:
         self, name: str, attributes: Mapping[str, str] | None = None
     ) -> Invalidated:
         """Invalidates what the rules of the server select for an event."""
-        return await operations.publish_event(self._engine, name, attributes or {})
+        return await operations.publish_event(self._engine, name, attributes)
 
     async def stats(self, namespaces: Iterable[str] = ()) -> pb.StatsResponse:
         """The statistics of the fleet: of the namespaces, or of all."""
         return await operations.stats(self._engine, namespaces)
 
     def counters(self, namespace: str | None = None) -> dict[str, int]:
-        """Numbers of events in this client, such as `hits`: of a namespace, or of all."""
-        return self._session.counters(namespace)
+        """Numbers of events in this client, such as `hits`: of a namespace, or of all.
+
+        The first 1,000 namespaces have counters of their own, the others those of `_other`.
+        """
+        return self._engine.counted(namespace)
 
     async def close(self, timeout: Duration = CLOSE_TIMEOUT) -> None:
         """Closes the client. Computations in the background have `timeout` left.

@@ -187,7 +187,7 @@ class AsyncNamespace(Generic[T]):
         *,
         params: Mapping[str, str] | None = None,
     ) -> Touched:
-        """Gives a fresh entry a new TTL from now."""
+        """Gives a fresh entry a new TTL from now, which must be positive."""
         return await writes.touch(self._handle, key, ttl, params)
 
     async def increment(
@@ -359,7 +359,7 @@ class AsyncNamespace(Generic[T]):
         self, name: str, attributes: Mapping[str, str] | None = None
     ) -> Invalidated:
         """Invalidates what the rules of the server select for an event, in any namespace."""
-        return await operations.publish_event(self._handle.engine, name, attributes or {})
+        return await operations.publish_event(self._handle.engine, name, attributes)
 
     async def list_keys(self, glob: str = "", *, page_size: int = 0) -> AsyncIterator[ListedKey]:
         """The keys that match a pattern, or all; in no order, rarely twice."""

@@ -24,9 +24,6 @@ class _Defaults:
         """Nothing has to end."""
         return False
 
-    def after_fork(self) -> None:
-        """Nothing waits for it."""
-
     def forked(self) -> Any:
         # The clients start again by themselves.
         self.lock = threading.Lock()

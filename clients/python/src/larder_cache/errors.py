@@ -41,6 +41,10 @@ _OUTAGES = frozenset(
 )
 
 
+# The caller's mistakes, whatever their code.
+_MISTAKES = frozenset({"VALUE_TOO_LARGE", "MESSAGE_TOO_LARGE"})
+
+
 class LarderError(Exception):
     """An error of a call, or of the library itself.
 
@@ -73,7 +77,7 @@ class LarderError(Exception):
     @property
     def outage(self) -> bool:
         """Whether the network or the store failed, rather than the call being a mistake."""
-        return self.code in _OUTAGES and self.reason != "VALUE_TOO_LARGE"
+        return self.code in _OUTAGES and self.reason not in _MISTAKES
 
     def __str__(self) -> str:
         about = self.code if not self.reason else f"{self.code} ({self.reason})"
@@ -237,9 +241,13 @@ def from_rpc(error: grpc.RpcError) -> LarderError:
         except ValueError:
             # A proxy can send anything; the code and the message are enough then.
             break
+    message = error.details() or ""
+    if not reason and code == "RESOURCE_EXHAUSTED" and "message larger than max" in message:
+        # The limit of this client, which gRPC itself enforces, as it does for other servers.
+        reason = "MESSAGE_TOO_LARGE"
     made = make_error(
         code,
-        error.details() or "",
+        message,
         reason=reason,
         retry_after=retry_after,
         metadata=metadata,

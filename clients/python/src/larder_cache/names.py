@@ -22,7 +22,8 @@ _TO_LOWER = {upper: upper + 32 for upper in range(ord("A"), ord("Z") + 1)}
 _HEAD_BYTES = 900
 
 
-def _utf8(text: str, name: str) -> bytes:
+def utf8(text: str, name: str) -> bytes:
+    """The UTF-8 of a text. Raises `InvalidArgument` if it has none."""
     try:
         return text.encode()
     except UnicodeEncodeError as error:
@@ -38,7 +39,7 @@ def encode_namespace(name: str) -> str:
         raise InvalidArgument("the name of a namespace must not be empty")
     if _VALID.fullmatch(name) and not name.startswith("x--"):
         return name
-    digest = hashlib.sha256(_utf8(name, "the name of a namespace")).hexdigest()[:16]
+    digest = hashlib.sha256(utf8(name, "the name of a namespace")).hexdigest()[:16]
     head = _INVALID_CHARACTER.sub("-", name.translate(_TO_LOWER))[:40]
     return f"x--{head}-{digest}"
 
@@ -51,7 +52,7 @@ def encode_key(key: str) -> str:
         raise InvalidArgument("key must not be empty")
     if len(key) <= MAX_KEY_BYTES and key.isascii():
         return key
-    raw = _utf8(key, "key")
+    raw = utf8(key, "key")
     if len(raw) <= MAX_KEY_BYTES:
         return key
     head = raw[:_HEAD_BYTES].decode(errors="ignore")
@@ -60,6 +61,8 @@ def encode_key(key: str) -> str:
 
 def encode_params(params: Mapping[str, str]) -> dict[str, str]:
     """The params as they are sent: too many or too large ones become one digest."""
+    if not isinstance(params, Mapping):
+        raise TypeError(f"params must be a mapping, not {params!r}")
     size = 0
     pairs: list[tuple[bytes, bytes]] = []
     for name, value in params.items():
@@ -67,7 +70,7 @@ def encode_params(params: Mapping[str, str]) -> dict[str, str]:
             raise TypeError(f"params must be text, not {name!r}: {value!r}")
         if not name:
             raise InvalidArgument("params must not have an empty name")
-        pair = (_utf8(name, "params"), _utf8(value, f"params[{name!r}]"))
+        pair = (utf8(name, "params"), utf8(value, f"params[{name!r}]"))
         size += len(pair[0]) + len(pair[1])
         pairs.append(pair)
     if len(pairs) <= MAX_PARAMS and size <= MAX_PARAM_BYTES:

@@ -190,7 +190,7 @@ class Namespace(Generic[T]):
         *,
         params: Mapping[str, str] | None = None,
     ) -> Touched:
-        """Gives a fresh entry a new TTL from now."""
+        """Gives a fresh entry a new TTL from now, which must be positive."""
         return drive(writes.touch(self._handle, key, ttl, params))
 
     def increment(
@@ -336,7 +336,7 @@ class Namespace(Generic[T]):
 
     def publish_event(self, name: str, attributes: Mapping[str, str] | None = None) -> Invalidated:
         """Invalidates what the rules of the server select for an event, in any namespace."""
-        return drive(operations.publish_event(self._handle.engine, name, attributes or {}))
+        return drive(operations.publish_event(self._handle.engine, name, attributes))
 
     def list_keys(self, glob: str = "", *, page_size: int = 0) -> Iterator[ListedKey]:
         """The keys that match a pattern, or all; in no order, rarely twice."""

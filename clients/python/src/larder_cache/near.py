@@ -11,7 +11,8 @@ __all__ = ["NearCache"]
 class NearCache:
     """Keeps values of a namespace in the process, least recently used first out.
 
-    `max_bytes` bounds the stored form of the values and keys, `max_entries` their number.
+    `max_bytes` bounds the stored form of the values and keys, `max_entries` their number. At most
+    256 namespaces of a client have one; the others do without.
     """
 
     max_bytes: int = 64 * 1024 * 1024

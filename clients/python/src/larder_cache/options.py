@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import ipaddress
 import os
+import re
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Literal, Union
 
@@ -73,7 +74,44 @@ class Options:
         return self.tls or bool(self.ca_file or self.cert_file)
 
 
-_TIMES = ("call_timeout", "connect_timeout", "fetch_margin", "wait", "keepalive_time", "max_idle")
+_TIMES = (
+    "call_timeout",
+    "connect_timeout",
+    "fetch_margin",
+    "wait",
+    "keepalive_time",
+    "keepalive_timeout",
+    "max_idle",
+)
+_TEXTS = (
+    "namespace_prefix",
+    "ca_file",
+    "cert_file",
+    "key_file",
+    "server_name",
+    "schema_version",
+    "user_agent",
+)
+_INTEGERS = ("max_receive_bytes", "background_limit")
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+
+
+def _check_types(values: Mapping[str, Any]) -> None:
+    for name in _TEXTS:
+        value = values.get(name)
+        if value is not None and not isinstance(value, str):
+            raise TypeError(f"{name} must be text, not {value!r}")
+    for name in _INTEGERS:
+        value = values.get(name, 1)
+        if isinstance(value, bool) or not isinstance(value, int):
+            raise TypeError(f"{name} must be an int, not {value!r}")
+    token = values.get("token")
+    if token is not None and not callable(token):
+        if not isinstance(token, str):
+            raise TypeError(f"token must be text or a callable, not {type(token).__name__}")
+        if not _TOKEN.fullmatch(token):
+            # Its value stays out of messages.
+            raise ValueError("token must be printable ASCII without white space")
 
 
 def _from_environment(given: Mapping[str, Any]) -> dict[str, Any]:
@@ -137,6 +175,10 @@ def make_options(preset: Preset, given: Mapping[str, Any]) -> Options:
             values[name] = seconds(value, name)
             if values[name] <= 0:
                 raise ValueError(f"{name} must be positive, not {value!r}")
+    for name in ("ca_file", "cert_file", "key_file"):
+        if isinstance(values.get(name), os.PathLike):
+            values[name] = os.fspath(values[name])
+    _check_types(values)
     options = Options(**values)
     addresses(options.target)
     if options.on_error not in ("open", "raise"):
@@ -145,6 +187,8 @@ def make_options(preset: Preset, given: Mapping[str, Any]) -> Options:
         raise ValueError("cert_file and key_file belong together")
     if not 1 <= options.background_limit <= 1024:
         raise ValueError(f"background_limit must be 1 to 1,024, not {options.background_limit!r}")
+    if options.max_receive_bytes <= 0:
+        raise ValueError(f"max_receive_bytes must be positive, not {options.max_receive_bytes!r}")
     version = options.schema_version
     if version is not None and not (
         0 < len(version) <= 64

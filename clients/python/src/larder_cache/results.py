@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Generic, NamedTuple, NoReturn, Protocol, TypeVar, overload
 
+from larder_cache._engine.arguments import check_loaded_tags
 from larder_cache._gen import cache_service_pb2 as pb
-from larder_cache.durations import Duration, Forever, to_seconds
+from larder_cache.durations import Duration, Forever, seconds, to_seconds
 
 T = TypeVar("T")
 T_co = TypeVar("T_co", covariant=True)
@@ -237,9 +238,11 @@ class Loaded(Generic[T]):
         tags: tuple[str, ...] | list[str] = (),
         store: bool = True,
     ) -> None:
+        if ttl is not None and not isinstance(ttl, Forever):
+            seconds(ttl, "ttl")
         self.value = value
         self.ttl = ttl
-        self.tags = tuple(tags)
+        self.tags = check_loaded_tags(tags)
         self.store = store
 
     def __repr__(self) -> str:

@@ -13,7 +13,7 @@ import weakref
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING, Any
 
-from larder_cache._engine.counters import NAMES, Counters
+from larder_cache._engine.counters import NAMES, Counters, counters_in
 from larder_cache._transport.methods import Method
 from larder_cache._version import __version__
 from larder_cache.errors import LarderError
@@ -57,9 +57,7 @@ class _Shared:
 
     def _keep(self, counters: dict[str, Counters]) -> None:
         for namespace, each in counters.items():
-            kept = self._gone.setdefault(namespace, Counters())
-            for name in NAMES:
-                setattr(kept, name, getattr(kept, name) + getattr(each, name))
+            counters_in(self._gone, namespace).add(each)
 
     def _observe(self, name: str) -> Callable[[Any], Iterable[Any]]:
         def callback(options: Any) -> Iterable[Any]:

@@ -8,7 +8,6 @@ from typing import Any
 
 from google.protobuf.json_format import MessageToDict
 
-from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache.testing import FakeLarder, Policy
 
 # Delay of the calls of a paused server: longer than all deadlines.
@@ -38,26 +37,17 @@ def _policies(configuration: dict[str, Any]) -> dict[str, Policy]:
     }
 
 
-def _by_tag(attributes: dict[str, str]) -> list[pb.Target]:
-    return [pb.Target(tags=pb.TagTarget(namespace="events", tags=[f"user-{attributes['user']}"]))]
-
-
-def _by_pattern(attributes: dict[str, str]) -> list[pb.Target]:
-    glob = f"{attributes['user']}:*"
-    return [pb.Target(pattern=pb.PatternTarget(namespace="events", glob=glob))]
-
-
 class FakeServer:
     """A fake for one case."""
 
     features = frozenset({"server", "calls", "near_cache", "pass_on"})
 
-    def __init__(self, configuration: dict[str, Any]) -> None:
+    def __init__(self, configuration: dict[str, Any], events: dict[str, Any]) -> None:
         policies = _policies(configuration)
         self.fake = FakeLarder(
             policies.pop(""),
             namespaces=policies,
-            events={"user_changed": _by_tag, "user_moved": _by_pattern},
+            events=events,
         )
         # The runner asks it for calls and for the state of the server.
         self.control = self

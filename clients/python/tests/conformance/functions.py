@@ -25,7 +25,10 @@ def _blocking(runs: Counter[str]) -> Functions:
     def g(a: Any, db: Any) -> None:
         runs["g"] += 1
 
-    return {"f": f, "v": v, "user": user, "g": g}
+    def pair(a: Any, b: Any) -> None:
+        runs["pair"] += 1
+
+    return {"f": f, "v": v, "user": user, "g": g, "pair": pair}
 
 
 def _asynchronous(runs: Counter[str]) -> Functions:
@@ -43,7 +46,10 @@ def _asynchronous(runs: Counter[str]) -> Functions:
     async def g(a: Any, db: Any) -> None:
         blocking["g"](a, db)
 
-    return {"f": f, "v": v, "user": user, "g": g}
+    async def pair(a: Any, b: Any) -> None:
+        blocking["pair"](a, b)
+
+    return {"f": f, "v": v, "user": user, "g": g, "pair": pair}
 
 
 _OPTIONS: dict[str, dict[str, Any]] = {
@@ -51,6 +57,7 @@ _OPTIONS: dict[str, dict[str, Any]] = {
     "v": {"name": "v"},
     "user": {"key": "user:{user_id}"},
     "g": {"name": "g", "ignore": ("db",)},
+    "pair": {"key": "{a}:{b}"},
 }
 
 

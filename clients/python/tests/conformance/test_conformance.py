@@ -76,7 +76,7 @@ def controls() -> Iterator[Callable[[str], Control]]:
 def test_case(kind: str, case: dict[str, Any], controls: Callable[[str], Control]) -> None:
     """A case passes, or is in the list of skips and fails."""
     if kind.startswith("fake-"):
-        server: Any = FakeServer(SUITE["configuration"])
+        server: Any = FakeServer(SUITE["configuration"], SUITE["events"])
     else:
         server = RealServer(controls(kind))
         server.prepare(case["needs"])

@@ -5,6 +5,7 @@ import pytest
 
 from larder_cache import UncacheableArgument
 from larder_cache.decorators import CallKey, cached
+from larder_cache.decorators.calls import CallKeys
 
 server, client, space = decorators_server.server, decorators_server.client, decorators_server.space
 
@@ -256,3 +257,25 @@ def test_two_living_functions_of_one_name_are_reported(client, space, caplog):
     two = make(2)
     assert "make.<locals>.f and share their entries" in caplog.text
     assert (one(), two()) == (1, 1)
+
+
+def test_what_a_template_takes_of_the_object_never_makes_two_calls_one() -> None:
+    class Shop:
+        def __init__(self, tenant: str) -> None:
+            self.tenant = tenant
+
+        def item(self, name: str) -> None: ...
+
+    keys = CallKeys(Shop.item, name="item", template="{self.tenant}:{name}")
+    one, other = (
+        keys.key(keys.bind(args, {})) for args in [(Shop("a:b"), "c"), (Shop("a"), "b:c")]
+    )
+    assert one.key == other.key == "a:b:c"
+    assert one.params == {"self.tenant": '"a:b"'} and other.params == {"name": '"b:c"'}
+
+
+def test_an_ignored_argument_that_the_template_names_is_part_of_the_key() -> None:
+    def pair(a: str, b: str) -> None: ...
+
+    keys = CallKeys(pair, name="pair", template="{a}:{b}", ignore=("a", "b"))
+    assert keys.key(keys.bind(("a:b", "c"), {})) != keys.key(keys.bind(("a", "b:c"), {}))

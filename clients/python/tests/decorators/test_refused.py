@@ -134,3 +134,39 @@ def test_objects_with_call_are_functions(client, space):
     assert f(1) == f(a=1, b=1) == 2
     g = cached(client=lambda: None, namespace=space, name="asum", enabled=False)(AsyncSum())
     assert asyncio.run(g(1)) == 2
+
+
+def test_tags_of_a_function_are_several(client, space):
+    @cached(namespace=space, client=client, tags=lambda call: "user:1")
+    def f():
+        return 1
+
+    with pytest.raises(TypeError, match="tags"):
+        f()
+
+    @cached(namespace=space, client=client, tags=lambda call: None)
+    def g():
+        return 1
+
+    assert g() == 1 and g.get().tags == ()
+
+
+@pytest.mark.parametrize("decorator", [cached, cached_many])
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("max_stale", "soon"),
+        ("max_stale", -1),
+        ("fetch_timeout", "soon"),
+        ("fetch_timeout", -1),
+        ("on_error", "ignore"),
+        ("near_cache", 7),
+    ],
+)
+def test_wrong_options_are_refused_when_a_function_is_decorated(decorator, option, value):
+    with pytest.raises((TypeError, ValueError), match=option):
+        decorator(**{option: value})(lambda_free)
+
+
+def lambda_free(ids):
+    return {}

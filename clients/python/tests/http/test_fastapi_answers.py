@@ -14,7 +14,9 @@ import pydantic
 import pytest
 from fastapi import (
     BackgroundTasks,
+    Depends,
     HTTPException,
+    Request,
     Response,
 )
 from fastapi.responses import HTMLResponse, JSONResponse, StreamingResponse
@@ -184,6 +186,46 @@ def test_what_passes_through(site):
     for path in ("/stream", "/task", "/own-task", "/no-store", "/created"):
         assert states(site.get(path), site.get(path)) == ["MISS", "MISS"], path
     assert site.calls == [1] * 4
+
+
+def test_an_answer_that_changes_the_session_is_not_stored(site):
+    def begin(request: Request):
+        request.scope["session"] = {"cart": {"items": []}}
+
+    @site.app.get("/add", dependencies=[Depends(begin)])
+    @site.cached()
+    async def add(request: Request):
+        request.session["cart"]["items"].append(1)
+        return request.session["cart"]["items"]
+
+    @site.app.get("/read", dependencies=[Depends(begin)])
+    @site.cached()
+    async def read(request: Request):
+        return len(request.session)
+
+    added = [site.get("/add") for _ in range(2)]
+    assert states(*added) == ["MISS"] * 2
+    assert [answer.json() for answer in added] == [[1], [1]]
+    assert states(site.get("/read"), site.get("/read")) == ["MISS", "HIT"]
+
+
+def test_a_value_from_before_an_invalidation_is_not_stored(site):
+    steps = ["uncacheable", "overtaken", "new"]
+
+    @site.app.get("/")
+    @site.cached(key="overtaken")
+    async def read():
+        step = steps.pop(0)
+        if step == "uncacheable":
+            raise HTTPException(404)
+        if step == "overtaken":
+            await site.cache.namespace(site.space).delete("overtaken")
+        return step
+
+    assert site.get().status_code == 404
+    answers = [site.get() for _ in range(3)]
+    assert states(*answers) == ["MISS", "MISS", "HIT"]
+    assert [answer.json() for answer in answers] == ["overtaken", "new", "new"]
 
 
 def test_http_exceptions_are_answers_and_make_nobody_wait(site):

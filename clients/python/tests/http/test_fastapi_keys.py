@@ -7,6 +7,7 @@ from typing import Annotated, Any, Dict  # noqa: UP035
 import fastapi
 import fastapi_site
 import http_server
+import pydantic
 import pytest
 from fastapi import (
     BackgroundTasks,
@@ -108,6 +109,24 @@ def test_one_entry_per_user_of_a_dependency(site):
     assert states(site.get()) == ["BYPASS"]
 
 
+def test_credentials_without_a_known_user_are_not_anonymous(site):
+    @site.app.get("/a")
+    @site.cached(cache_by_user=True, cache_anonymous=True)
+    async def a(caller: Annotated[User | None, Depends(get_current_user)]):
+        return caller and caller.id
+
+    @site.app.get("/b")
+    @site.cached(cache_by_user=True, cache_anonymous=True, cache_authorized=True)
+    async def b():
+        return 1
+
+    login = {"Authorization": "1"}
+    private = [site.get("/a", headers=login), site.get("/a"), site.get("/a")]
+    assert states(*private) == ["BYPASS", "MISS", "HIT"]
+    assert [answer.json() for answer in private] == [1, None, None]
+    assert states(site.get("/b", headers=login), site.get("/b")) == ["MISS", "HIT"]
+
+
 def test_the_user_of_the_state_and_of_paths(site):
     @site.app.get("/a")
     @site.cached(cache_by_user=True)
@@ -179,6 +198,13 @@ def test_what_dependencies_are_made_of_is_in_the_key(site):
     async def key(name: Annotated[str, Depends(APIKeyCookie(name="sid"))]):
         return name
 
+    @site.app.get("/varies")
+    @site.cached()
+    async def varies(response: Response, name: Annotated[str, Depends(APIKeyCookie(name="sid"))]):
+        # No header of the key: it has the name of the cookie only.
+        response.headers["Vary"] = "sid"
+        return name
+
     @site.app.get("/listed")
     @site.cached(vary_headers=["accept"])
     async def listed(name: Annotated[str, Depends(of_tenant)]):
@@ -194,10 +220,78 @@ def test_what_dependencies_are_made_of_is_in_the_key(site):
         answers = [site.get(path, headers=headers) for headers in kinds]
         assert states(*answers) == ["MISS", "MISS", "HIT"]
         assert [answer.json() for answer in answers] == ["a", "b", "a"]
-    assert answers[0].headers.get("vary") is None
+    # The answer of a session is that of one user.
+    assert answers[0].headers["vary"] == "cookie"
+    assert answers[0].headers["cache-control"] == "private, no-cache"
     assert site.get("/tenant", headers=kinds[0]).headers["vary"] == "x-tenant"
+    assert states(*(site.get("/varies", headers=kinds[0]) for _ in range(2))) == ["MISS"] * 2
     for path in ("/listed", "/router"):
         assert states(*(site.get(path, headers=h) for h in kinds)) == ["MISS", "HIT", "HIT"]
+
+
+class TenantHeaders(pydantic.BaseModel):
+    x_tenant: str = ""
+    language: str = pydantic.Field("en", alias="X-Lang")
+
+
+class SessionCookies(pydantic.BaseModel):
+    sid: str = ""
+
+
+def tenant(h: Annotated[TenantHeaders, Header()]):
+    return [h.x_tenant, h.language]
+
+
+def session(c: Annotated[SessionCookies, Cookie()]):
+    return c.sid
+
+
+def test_models_of_headers_and_cookies_are_in_the_key(site):
+    @site.app.get("/tenant")
+    @site.cached()
+    async def of_tenant(name: Annotated[list[str], Depends(tenant)]):
+        return name
+
+    @site.app.get("/session")
+    @site.cached()
+    async def of_session(name: Annotated[str, Depends(session)]):
+        return name
+
+    kinds = [{"x-tenant": "a"}, {"x-tenant": "b"}, {"x-tenant": "b", "x-lang": "de"}]
+    answers = [site.get("/tenant", headers=headers) for headers in kinds * 2]
+    assert states(*answers) == ["MISS"] * 3 + ["HIT"] * 3
+    bodies = [["a", "en"], ["b", "en"], ["b", "de"]]
+    assert [answer.json() for answer in answers] == bodies * 2
+    answers = [site.get("/session", headers={"cookie": f"sid={name}"}) for name in "aba"]
+    assert states(*answers) == ["MISS", "MISS", "HIT"]
+    assert [answer.json() for answer in answers] == ["a", "b", "a"]
+
+
+class AnyHeaders(pydantic.BaseModel):
+    model_config = pydantic.ConfigDict(extra="allow")
+
+
+def tenant_of_any(h: Annotated[AnyHeaders, Header()]):
+    return h.model_dump()["x-tenant"]
+
+
+def test_models_of_any_header_are_not_cached_without_names(site, caplog):
+    @site.app.get("/any")
+    @site.cached()
+    async def of_any(name: Annotated[str, Depends(tenant_of_any)]):
+        return name
+
+    @site.app.get("/named")
+    @site.cached(vary_headers=["X-Tenant"])
+    async def of_named(name: Annotated[str, Depends(tenant_of_any)]):
+        return name
+
+    for path, expected in (("/any", ["BYPASS"] * 3), ("/named", ["MISS", "MISS", "HIT"])):
+        answers = [site.get(path, headers={"x-tenant": name}) for name in "aba"]
+        assert states(*answers) == expected
+        assert [answer.json() for answer in answers] == ["a", "b", "a"]
+    logged = [text for text in caplog.messages if "AnyHeaders takes any header" in text]
+    assert len(logged) == 1 and "answers of /any are not cached" in logged[0]
 
 
 def test_the_body_of_a_post(site):

@@ -119,7 +119,7 @@ def test_errors_are_answers_and_failures(site):
     assert site.get().status_code == 404
     with pytest.raises(KeyError, match="broken"):
         site.get()
-    assert states(site.get(), site.get()) == ["MISS", "HIT"]
+    assert states(site.get(), site.get(), site.get()) == ["MISS", "MISS", "HIT"]
 
 
 def test_a_404_makes_no_other_caller_wait(site):
@@ -361,3 +361,14 @@ def test_a_cache_that_is_away_is_no_outage_of_the_site(space):
         one, two = site.get(), site.get()
         assert states(one, two) == ["MISS", "MISS"] and one.status_code == 200
         assert "ETag" not in one.headers and "Cache-Control" not in one.headers
+
+
+def test_an_answer_that_cannot_be_stored_is_still_sent(site, caplog):
+    # After a 404 the key does without a lease for a while, and its next answer is not stored.
+    answers = [flask.Response("none", 404), "x" * (2 << 20), "x" * (5 << 20), "small"]
+    site.view(answer=lambda: answers[min(len(site.calls), len(answers)) - 1])
+    found = [site.get() for _ in range(5)]
+    assert [answer.status_code for answer in found] == [404, 200, 200, 200, 200]
+    assert [len(answer.data) for answer in found] == [4, 2 << 20, 5 << 20, 5, 5]
+    assert states(*found)[1:] == ["MISS", "MISS", "MISS", "HIT"]
+    assert caplog.text.count("is not stored") == caplog.text.count("MESSAGE_TOO_LARGE") == 1

@@ -10,8 +10,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import urllib.request
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,11 +32,6 @@ class Hang(AssertionError):
 
 
 hangs = pytest.mark.xfail(raises=Hang, strict=True, reason="a channel that was used before a fork")
-
-
-def known(reason: str, *, always: bool = True) -> pytest.MarkDecorator:
-    """A defect that is known. The mark goes with it: if `always`, a test that passes fails."""
-    return pytest.mark.xfail(strict=always, reason=reason)
 
 
 def needs(module: str) -> None:
@@ -140,6 +138,28 @@ def script(
         assert errors == "", errors
     lines = output.splitlines()
     return json.loads(lines[-1]) if lines else None
+
+
+def side_by_side(cases: Mapping[str, Callable[[], object]], at_once: int = 4) -> None:
+    """Runs cases in threads, for they wait for their programs. Fails with the problems of all."""
+    problems = []
+    with ThreadPoolExecutor(at_once) as pool:
+        running = {name: pool.submit(case) for name, case in cases.items()}
+        for name, case in running.items():
+            error = case.exception()
+            if error is not None and not isinstance(error, Exception):
+                raise error
+            if error is not None:
+                problems.append("".join([f"{name}: ", *traceback.format_exception(error)]))
+    assert not problems, "\n".join(problems)
+
+
+FORK_SUPPORT = (None, "0", "1")
+
+
+def for_each_fork_support(case: Callable[[str | None], object]) -> None:
+    """Runs a case with each value of `GRPC_ENABLE_FORK_SUPPORT`."""
+    side_by_side({f"fork support {each}": partial(case, each) for each in FORK_SUPPORT})
 
 
 def until(check: Callable[[], T | None], problem: str, limit: float = 30.0) -> T:

@@ -5,16 +5,24 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
-import pytest
-
-from processes.support import Program, environment_for, needs, script, until
+from processes.support import Program, environment_for, for_each_fork_support, needs, script, until
 
 TASKS = 20
 
 
-@pytest.mark.parametrize("fork_support", [None, "0", "1"])
-def test_prefork_pool(target: str, tmp_path: Path, fork_support: str | None) -> None:
+def test_prefork_pool(target: str, tmp_path: Path) -> None:
     needs("celery")
+
+    def case(fork_support: str | None) -> None:
+        folder = tmp_path / str(fork_support)
+        folder.mkdir()
+        check_prefork_pool(target, folder, fork_support)
+
+    for_each_fork_support(case)
+
+
+def check_prefork_pool(target: str, tmp_path: Path, fork_support: str | None) -> None:
+    """All tasks end, in processes that the worker has forked."""
     for folder in ("queue", "results", "control"):
         (tmp_path / folder).mkdir()
     settings = {"CELERY_FOLDER": str(tmp_path), "GRPC_ENABLE_FORK_SUPPORT": fork_support}

@@ -13,14 +13,9 @@ import pytest
 
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache.testing import LarderServer
-from processes.support import SCRIPTS, Program, environment_for, known, until
+from processes.support import SCRIPTS, Program, environment_for, until
 
-WAYS = [
-    "call",
-    "loader",
-    "waiting",
-    pytest.param("asyncio", marks=known("the lease is not passed on at the end of the loop")),
-]
+WAYS = ["call", "loader", "waiting", "asyncio"]
 
 
 @pytest.fixture

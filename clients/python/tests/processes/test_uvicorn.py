@@ -6,11 +6,10 @@ import re
 import socket
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import Any
 
-import pytest
-
-from processes.support import Program, environment_for, needs, request, until
+from processes.support import Program, environment_for, needs, request, side_by_side, until
 
 
 def free_port() -> int:
@@ -21,11 +20,20 @@ def free_port() -> int:
         return port
 
 
-@pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
-@pytest.mark.parametrize("workers", [1, 2])
-def test_uvicorn(target: str, workers: int, loop: str) -> None:
+def test_uvicorn(target: str) -> None:
     needs("uvicorn")
     needs("uvloop")
+    side_by_side(
+        {
+            f"{workers} workers, {loop}": partial(check_uvicorn, target, workers, loop)
+            for workers in (1, 2)
+            for loop in ("asyncio", "uvloop")
+        }
+    )
+
+
+def check_uvicorn(target: str, workers: int, loop: str) -> None:
+    """Every worker answers, and computes each key once."""
     port = free_port()
     command = [sys.executable, "-m", "uvicorn", "asgi:application", "--port", str(port)]
     command += ["--workers", str(workers), "--loop", loop, "--lifespan", "on"]
@@ -33,13 +41,14 @@ def test_uvicorn(target: str, workers: int, loop: str) -> None:
 
         def started() -> bool:
             assert program.process.poll() is None, program.errors
-            return len(re.findall("startup complete", program.errors)) >= workers
+            complete = len(re.findall("startup complete", program.errors)) >= workers
+            return complete and "running on" in program.errors
 
         until(started, "uvicorn has started", 60)
         found: dict[int, Any] = {}
 
         def all_seen() -> bool:
-            urls = [f"http://127.0.0.1:{port}/?{number}" for number in range(6)]
+            urls = [f"http://127.0.0.1:{port}/?{port}-{number}" for number in range(6)]
             with ThreadPoolExecutor(6) as pool:
                 for facts in pool.map(request, urls):
                     found[facts["pid"]] = facts
@@ -47,7 +56,7 @@ def test_uvicorn(target: str, workers: int, loop: str) -> None:
 
         until(all_seen, "every worker has answered", 60)
         until(
-            lambda: request(f"http://127.0.0.1:{port}/?0")["near_tier"] == "client",
+            lambda: request(f"http://127.0.0.1:{port}/?{port}-0")["near_tier"] == "client",
             "a near cache is in use",
         )
         for pid, facts in found.items():

@@ -143,25 +143,33 @@ async def compute(
     counters.loads += 1
     renewing = None if lease.degraded else io.every(lease.interval, lease.renew)
     try:
-        loaded = await io.load(loader)
+        try:
+            loaded = await io.load(loader)
+        finally:
+            if renewing is not None:
+                renewing.stop()
     except Exception as error:
         counters.load_errors += 1
-        if renewing is not None:
-            renewing.stop()
-        await lease.abandon(type(error).__name__)
+        reason = type(error).__name__
+        try:
+            await lease.abandon(reason)
+        except BaseException:
+            await io.detached(lambda: lease.abandon(reason))
+            raise
         if stale is not None:
             return Stale(stale.value, stale._facts, error=error)
         raise
     except BaseException:
         # The caller is cancelled or interrupted: the computation did not fail.
-        if renewing is not None:
-            renewing.stop()
         await io.detached(lambda: lease.abandon("cancelled", pass_on=True))
         raise
-    if renewing is not None:
-        renewing.stop()
-    value, ttl, tags, keep = unpack(call, loaded)
-    stored = await store(call, lease, value, ttl, tags, keep)
+    try:
+        value, ttl, tags, keep = unpack(call, loaded)
+        stored = await store(call, lease, value, ttl, tags, keep)
+    except BaseException:
+        # A fill that is cancelled may not have reached the server.
+        await io.detached(lambda: lease.abandon("not filled", pass_on=True))
+        raise
     return computed(value, stored, tags, lease.degraded)
 
 

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+MAX_NAMESPACES = 1000
+"""Namespaces that are counted by themselves; those beyond are counted under `OTHER`."""
+OTHER = "_other"
+
 NAMES = (
     "hits",
     "misses",
@@ -45,3 +49,17 @@ class Counters:
     def as_dict(self) -> dict[str, int]:
         """All counters by name."""
         return {name: getattr(self, name) for name in NAMES}
+
+    def add(self, other: Counters) -> None:
+        """Adds the numbers of another."""
+        for name in NAMES:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+
+
+def counters_in(table: dict[str, Counters], namespace: str) -> Counters:
+    """The counters of a namespace in a table, which has a bound."""
+    found = table.get(namespace)
+    if found is None:
+        name = namespace if len(table) < MAX_NAMESPACES else OTHER
+        found = table.setdefault(name, Counters())
+    return found

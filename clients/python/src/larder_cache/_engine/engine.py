@@ -11,7 +11,7 @@ import grpc
 
 from larder_cache import telemetry as telemetry_module
 from larder_cache._engine.breaker import PAUSE, Breaker
-from larder_cache._engine.counters import Counters
+from larder_cache._engine.counters import NAMES, OTHER, Counters, counters_in
 from larder_cache._engine.io import Io
 from larder_cache._transport.methods import Method
 from larder_cache._transport.tokens import Metadatas
@@ -20,8 +20,10 @@ from larder_cache.errors import (
     DeadlineExceeded,
     LarderError,
     Unauthenticated,
+    Unavailable,
     from_rpc,
 )
+from larder_cache.names import encode_namespace
 from larder_cache.options import Options
 
 ATTEMPTS = 3
@@ -47,9 +49,18 @@ class Engine:
         self.telemetry = telemetry_module.for_client(self) if options.telemetry else None
 
     def counters_of(self, namespace: str) -> Counters:
-        """The counters of a namespace."""
+        """The counters of a namespace, or those that many namespaces share."""
         with self._lock:
-            return self.counters.setdefault(namespace, Counters())
+            return counters_in(self.counters, namespace)
+
+    def counted(self, namespace: str | None) -> dict[str, int]:
+        """The numbers of a namespace, or the sums of all."""
+        if namespace is None:
+            everything = list(self.counters.values())
+            return {name: sum(getattr(each, name) for each in everything) for name in NAMES}
+        if namespace != OTHER:
+            namespace = encode_namespace(self.options.namespace_prefix + namespace)
+        return self.counters.get(namespace, Counters()).as_dict()
 
     def forked(self) -> None:
         """In a child process: locks, and what the parent was about to do, start again."""
@@ -154,7 +165,7 @@ class Engine:
         while True:
             if rpc_error is None:
                 try:
-                    metadata = await self.metadatas.current()
+                    metadata = await self.metadata()
                     left = None if deadline is None else max(deadline - time.monotonic(), 0.001)
                     answer = await self.io.invoke(method, request, left, metadata + more_metadata)
                     self._tokens = min(_TOKENS, self._tokens + _TOKENS_PER_SUCCESS)
@@ -177,6 +188,17 @@ class Engine:
                 counters.retries += 1
             await self.io.sleep(wait)
             attempt, pause, rpc_error = attempt + 1, min(pause * 2, _LONGEST_PAUSE), None
+
+    async def metadata(self) -> Any:
+        """The metadata of an attempt. A token that cannot be had is an outage."""
+        try:
+            return await self.metadatas.current()
+        except LarderError:
+            raise
+        except Exception as error:
+            raise Unavailable(
+                f"the callable for the token failed: {error!r}", reason="NO_TOKEN"
+            ) from error
 
     def _pause(
         self,

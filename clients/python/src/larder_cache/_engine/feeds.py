@@ -15,7 +15,7 @@ from larder_cache._engine.engine import Engine
 from larder_cache._engine.streams import BlockingStream
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache.durations import to_seconds
-from larder_cache.errors import LarderError, from_rpc
+from larder_cache.errors import LarderError, Unauthenticated, from_rpc
 from larder_cache.events import (
     Event,
     KeysChanged,
@@ -50,6 +50,7 @@ class Feed:
         self._token = b""
         self.silence = _UNTIL_READY
         self.pause = _FIRST_PAUSE
+        self._was_refused = False
 
     def request(self) -> pb.WatchRequest:
         """The request of the next stream."""
@@ -81,6 +82,7 @@ class Feed:
             heartbeat, max_delay = to_seconds(ready.heartbeat), to_seconds(ready.max_delay)
             self.silence = heartbeat + max_delay
             self.pause = _FIRST_PAUSE
+            self._was_refused = False
             return Ready(ready.resumed, max_delay, heartbeat)
         self._token = b""
         if kind == "reset":
@@ -90,13 +92,20 @@ class Feed:
 
     def ended(self, error: LarderError | None) -> float:
         """After the end of a stream: the seconds until the next. Raises at a mistake."""
-        if error is not None and not error.outage:
+        if error is not None and not error.outage and not self._can_have_another_token(error):
             raise error
         pause = self.pause * random.uniform(0.5, 1.0)
         self.pause = min(self.pause * 2, _LONGEST_PAUSE)
         if error is not None and error.retry_after is not None:
             pause = max(pause, min(error.retry_after, _LONGEST_PAUSE))
         return pause
+
+    def _can_have_another_token(self, error: LarderError) -> bool:
+        """Whether the token of a stream was refused, for the first time since the last Ready."""
+        if not isinstance(error, Unauthenticated) or self._was_refused:
+            return False
+        self._was_refused = True
+        return self.engine.metadatas.refused()
 
 
 def read_blocking(feed: Feed, stream: BlockingStream) -> Iterator[Event | Heartbeat]:
@@ -115,7 +124,7 @@ def read_blocking(feed: Feed, stream: BlockingStream) -> Iterator[Event | Heartb
         while not stream.closed and not io.closed:
             error: LarderError | None = None
             try:
-                metadata = drive(engine.metadatas.current())
+                metadata = drive(engine.metadata())
                 stream.last_message = time.monotonic()
                 for message in io.open_stream(stream, feed.request(), metadata):
                     stream.last_message = time.monotonic()
@@ -124,6 +133,8 @@ def read_blocking(feed: Feed, stream: BlockingStream) -> Iterator[Event | Heartb
                         return
             except grpc.RpcError as rpc_error:
                 error = from_rpc(rpc_error)
+            except LarderError as own_error:
+                error = own_error
             finally:
                 call, stream.call = stream.call, None
                 if call:
@@ -143,9 +154,9 @@ class _Watchdog:
     `asyncio.wait_for` would do, but before Python 3.12 it can swallow the cancellation of the task.
     """
 
-    def __init__(self, call: Any, seconds: float) -> None:
+    def __init__(self, stream: Any, seconds: float) -> None:
         self._loop = asyncio.get_running_loop()
-        self._call = call
+        self._stream: Any = stream
         self.has_fired = False
         self._due = self._loop.time() + seconds
         self._handle = self._loop.call_at(self._due, self._check)
@@ -163,12 +174,12 @@ class _Watchdog:
             self._handle = self._loop.call_at(self._due, self._check)
             return
         self.has_fired = True
-        self._call.cancel()
+        self._stream.end()
 
     def stop(self) -> None:
         """The stream has ended."""
         self._handle.cancel()
-        self._call = None
+        self._stream = None
 
 
 async def read_asyncio(feed: Feed) -> AsyncIterator[Event | Heartbeat]:
@@ -177,15 +188,14 @@ async def read_asyncio(feed: Feed) -> AsyncIterator[Event | Heartbeat]:
     io: Any = engine.io
     while not io.closed:
         error: LarderError | None = None
-        call: Any = None
+        stream: Any = None
         watchdog: _Watchdog | None = None
         try:
-            metadata = await engine.metadatas.current()
-            call = io.stubs.cache.Watch(feed.request(), metadata=metadata)
-            io.state().streams.add(call)
-            watchdog = _Watchdog(call, feed.silence)
+            metadata = await engine.metadata()
+            stream = await io.watch(feed.request(), metadata)
+            watchdog = _Watchdog(stream, feed.silence)
             while True:
-                message = await call.read()
+                message = await stream.read()
                 if not isinstance(message, pb.WatchResponse):
                     # gRPC's mark of the end.
                     break
@@ -194,19 +204,22 @@ async def read_asyncio(feed: Feed) -> AsyncIterator[Event | Heartbeat]:
                 yield event
         except grpc.RpcError as rpc_error:
             error = from_rpc(rpc_error)
+        except LarderError as own_error:
+            error = own_error
         except asyncio.CancelledError:
             # The end of the client, a fork and silence cancel the call; that of the task is another
             # matter.
-            is_own = io.closed or io.is_interrupted(call) or (watchdog and watchdog.has_fired)
+            is_own = io.closed or (watchdog and watchdog.has_fired)
+            is_own = is_own or (stream is not None and stream.was_interrupted)
             if not is_own or io.cancelling():
                 raise
         finally:
             if watchdog is not None:
                 watchdog.stop()
-            if call is not None:
-                call.cancel()
-            # A call that an exception keeps alive would keep its connection.
-            call = None
+            if stream is not None:
+                stream.end()
+            # A stream that an exception keeps alive would keep its connection.
+            stream = None
         if io.closed:
             return
         pause = feed.ended(error)

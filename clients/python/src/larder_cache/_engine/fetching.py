@@ -90,7 +90,10 @@ class Fetch:
             # It must not get a value whose computation began before it.
             return await self.lead(_Alone())
         pairs = frozenset(self.params.items()) if self.params else None
-        key = (self.handle.name, self.key, pairs, self.codec, self.loader is None)
+        # Calls that would end in different ways do not join each other.
+        max_stale = None if self.max_stale is None else self.max_stale.ToNanoseconds()
+        ends = (self.codec, self.loader is None, self.handle.opens, max_stale)
+        key = (self.handle.name, self.key, pairs, *ends)
         patience = None if timeout is None else self.budget
         result = await self.handle.engine.io.fly(key, self.lead, patience)
         if result is None:
@@ -145,11 +148,14 @@ class Fetch:
                 result = handle.result(self.codec, answer.found, answer.degraded)
                 if answer.cause and result.error is None:
                     result.error = Unavailable(answer.cause, reason="COMPUTATION_FAILED")
-                if isinstance(result.error, DecodeError) and not no_cache and self.loader:
-                    # A value that cannot be decoded is computed anew.
-                    no_cache = True
-                    continue
-                return result
+                if not isinstance(result.error, DecodeError) or self.loader is None:
+                    return result
+                if no_cache:
+                    # Another caller has stored such a value again, as an older release may do.
+                    return await self.give_up(result, flight)
+                # A value that cannot be decoded is computed anew.
+                no_cache = True
+                continue
             if kind == "lease":
                 handle.counters.misses += 1
                 return await self.with_lease(answer, flight)

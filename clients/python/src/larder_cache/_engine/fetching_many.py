@@ -11,15 +11,14 @@ from larder_cache._engine.chunks import BATCH, chunks
 from larder_cache._engine.computing import Lease, computed, store, unpack
 from larder_cache._engine.fetching import budget_of, proto_seconds
 from larder_cache._engine.handle import Handle
-from larder_cache._engine.reads import key_refs
+from larder_cache._engine.reads import key_refs, unique
 from larder_cache._engine.writes import stored_of, wrote
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache._transport.methods import BATCH_GET_OR_FETCH, BATCH_SET
 from larder_cache.codecs import Codec
 from larder_cache.durations import Duration, Forever, to_proto, to_seconds
 from larder_cache.errors import DecodeError, EncodeError, LarderError, Unavailable, make_error
-from larder_cache.names import Key
-from larder_cache.results import Miss, NotStored, Result, Stale
+from larder_cache.results import Miss, NotStored, Result, Stale, Stored
 
 __all__ = ["get_or_fetch_many"]
 
@@ -118,12 +117,21 @@ class _Batch:
         missing: list[_Missing] = []
         again: list[tuple[Any, pb.KeyRef]] = []
         pause = 0.0
+        failed: LarderError | None = None
         answers = (result for message in messages for result in message.results)
         for (key, ref), result in zip(pending, answers):
-            retry = self._take(key, ref, result, missing)
+            try:
+                retry = self._take(key, ref, result, missing)
+            except LarderError as error:
+                failed = failed or error
+                continue
             if retry is not None:
                 again.append((key, ref))
                 pause = max(pause, retry)
+        if failed is not None:
+            leases = [each.lease for each in missing if each.lease is not None]
+            await _abandon(leases, "another key failed", pass_on=True)
+            raise failed
         pause *= random.uniform(0.5, 1.0)
         if again and time.monotonic() + pause >= self.deadline:
             busy = Unavailable("another caller computes the value", reason="CONTENDED")
@@ -191,8 +199,7 @@ class _Batch:
         if loader is None:
             for each in missing:
                 self.results[each.key] = each.stale or each.miss
-            for lease in leases:
-                await lease.abandon("no loader", pass_on=True)
+            await _abandon(leases, "no loader", pass_on=True)
             return
         later = [each for each in missing if each.meanwhile]
         if later and self._in_background(later, loader):
@@ -225,51 +232,58 @@ class _Batch:
         handle.counters.loads += 1
         leases = [each.lease for each in missing if each.lease is not None]
         renewing = [io.every(each.interval, each.renew) for each in leases if not each.degraded]
+        is_held = True
         try:
-            values = await io.load(loader, [each.key for each in missing])
-            if not isinstance(values, Mapping):
-                raise TypeError(f"the loader must return a mapping, not {type(values).__name__}")
-        except Exception as error:
-            handle.counters.load_errors += 1
-            for lease in leases:
-                await lease.abandon(type(error).__name__)
-            if background or any(each.stale is None for each in missing):
-                raise
-            for each in missing:
-                stale = each.stale
-                assert stale is not None
-                self.results[each.key] = Stale(stale.value, stale._facts, error=error)
-            return
+            try:
+                values = await io.load(loader, [each.key for each in missing])
+                if not isinstance(values, Mapping):
+                    kind = type(values).__name__
+                    raise TypeError(f"the loader must return a mapping, not {kind}")
+            except Exception as error:
+                handle.counters.load_errors += 1
+                await _abandon(leases, type(error).__name__)
+                is_held = False
+                if background or any(each.stale is None for each in missing):
+                    raise
+                for each in missing:
+                    stale = each.stale
+                    assert stale is not None
+                    self.results[each.key] = Stale(stale.value, stale._facts, error=error)
+                return
+            await self._fill(missing, values, background)
         except BaseException:
-            await io.detached(lambda: _abandon_all(leases))
+            if is_held:
+                await io.detached(lambda: _abandon(leases, "cancelled", pass_on=True))
             raise
         finally:
+            # Not before the fills: those of many values can take longer than the leases last.
             for renewal in renewing:
                 renewal.stop()
-        await self._fill(missing, values, background)
 
     async def _fill(
         self, missing: list[_Missing], values: Mapping[Any, Any], background: bool
     ) -> None:
         results: dict[Any, Result[Any]] = {}
         fills: list[tuple[_Missing, Any, Any, tuple[str, ...], pb.SetRequest]] = []
+        # Leases are given up after the fills, which others wait for.
+        unfilled: list[tuple[_Missing, Any, Any, tuple[str, ...], bool]] = []
+        without_value: list[Lease] = []
         for each in missing:
             if each.key not in values:
                 if each.lease is not None:
-                    await each.lease.abandon("no value", pass_on=True)
+                    without_value.append(each.lease)
                 results[each.key] = each.miss
                 continue
             value, ttl, tags, keep = unpack(self, values[each.key])
             lease = each.lease
             if lease is None or lease.degraded or lease.lost or not keep or ttl is False:
-                results[each.key] = await self._unfilled(each, value, ttl, tags, keep)
+                unfilled.append((each, value, ttl, tags, keep))
                 continue
             try:
                 encoded = self.handle.encode(value, self.codec)
             except EncodeError:
                 # The same steps as for one key, which log it.
-                stored = await store(self, lease, value, ttl, tags, keep)
-                results[each.key] = computed(value, stored, tags, False)
+                unfilled.append((each, value, ttl, tags, keep))
                 continue
             request = pb.SetRequest(
                 namespace=self.handle.name,
@@ -282,15 +296,25 @@ class _Batch:
             )
             fills.append((each, value, ttl, tags, request))
         await self._send(fills, results)
+        for each, value, ttl, tags, keep in unfilled:
+            results[each.key] = await self._unfilled(each, value, ttl, tags, keep)
+        await _abandon(without_value, "no value", pass_on=True)
         if not background:
             self.results.update(results)
 
     async def _unfilled(
         self, each: _Missing, value: Any, ttl: Any, tags: tuple[str, ...], keep: bool
     ) -> Result[Any]:
-        if each.lease is not None:
-            stored = await store(self, each.lease, value, ttl, tags, keep)
-            return computed(value, stored, tags, each.lease.degraded)
+        lease = each.lease
+        if lease is not None:
+            can_be_kept = keep and ttl is not False
+            is_away = self.handle.engine.breaker.open
+            if lease.degraded or lease.lost or can_be_kept or not is_away:
+                stored = await store(self, lease, value, ttl, tags, keep)
+            else:
+                # Not cacheable, and the server is away: the lease expires by itself.
+                stored = NotStored("EXPIRED" if keep else "NOT_STORED")
+            return computed(value, stored, tags, lease.degraded)
         self.handle.counters.fills_refused += 1
         miss = each.miss
         reason = "UNAVAILABLE" if miss.degraded else "NOT_STORED"
@@ -307,21 +331,37 @@ class _Batch:
                     BATCH_SET, request, handle.timeout, handle.counters, repeat=False, always=True
                 )
                 outcomes = [stored_of(each) for each in answer.results]
-            except LarderError:
-                # One value may be too large for all: each is stored by itself.
-                outcomes = [
-                    await store(self, each.lease, value, ttl, tags, True)
-                    for each, value, ttl, tags, _ in chunk
-                ]
+            except LarderError as error:
+                outcomes = await self._store_singly(chunk, error)
+            handle.counters.fills_refused += sum(not stored for stored in outcomes)
             for (each, value, _, tags, _), stored in zip(chunk, outcomes):
-                if not stored:
-                    handle.counters.fills_refused += 1
                 results[each.key] = computed(value, stored, tags, False)
 
+    async def _store_singly(self, chunk: list[Any], error: LarderError) -> list[Stored | NotStored]:
+        """Stores the values of a batch that is refused, as one may be too large for all."""
+        outcomes: list[Stored | NotStored] = []
+        if not error.outage:
+            for each, _, ttl, tags, request in chunk:
+                stored = await each.lease.fill(request.value, ttl, tags)
+                outcomes.append(stored)
+                if stored:
+                    continue
+                if stored.reason == "UNAVAILABLE":
+                    break
+                if stored.reason == "NOT_STORED":
+                    await _abandon([each.lease], "not stored", pass_on=True)
+        self.handle.counters.errors += 1
+        # The server is away: the others would wait for it one after the other.
+        rest = len(chunk) - len(outcomes)
+        return outcomes + [NotStored("UNAVAILABLE", True, error)] * rest
 
-async def _abandon_all(leases: list[Lease]) -> None:
+
+async def _abandon(leases: list[Lease], reason: str, *, pass_on: bool = False) -> None:
     for lease in leases:
-        await lease.abandon("cancelled", pass_on=True)
+        if lease.handle.engine.breaker.open:
+            # The server is away: the leases expire by themselves.
+            return
+        await lease.abandon(reason, pass_on=pass_on)
 
 
 async def get_or_fetch_many(
@@ -336,11 +376,13 @@ async def get_or_fetch_many(
     type: Any,
 ) -> dict[Any, Result[Any]]:
     """Reads many entries, and computes the missing ones with one call of the loader."""
-    if isinstance(keys, (str, Key)):
-        raise TypeError(f"keys must be several keys, not the one key {keys!r}")
     if loader is not None and not callable(loader):
         raise TypeError(f"loader must be callable, not {loader!r}")
-    asked = list(dict.fromkeys(keys))
+    asked = unique(keys)
+    # All arguments are checked before the first call.
+    key_refs(handle, asked)
+    if max_stale is not None:
+        to_proto(max_stale, "max_stale")
     results: dict[Any, Result[Any]] = {}
     codec = handle.codec_for(type)
     duration, all_tags = handle.ttl_for(ttl), handle.tags_for(tags)

@@ -6,28 +6,18 @@ from typing import Any
 
 from google.protobuf.duration_pb2 import Duration as ProtoDuration
 
+from larder_cache._engine.arguments import check_count, check_tags
 from larder_cache._engine.counters import Counters
 from larder_cache._engine.engine import Engine
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache.codecs import Codec, codec_named
 from larder_cache.durations import Duration, Forever, ttl_to_proto
-from larder_cache.errors import DecodeError, InvalidArgument, LarderError
+from larder_cache.errors import DecodeError, EncodeError, LarderError
 from larder_cache.names import encode_namespace
 from larder_cache.results import NO_FACTS, Hit, Miss, Negative, Result, Stale
 from larder_cache.typed import typed_codec
 
 HIT, STALE, NEGATIVE = pb.OUTCOME_HIT, pb.OUTCOME_STALE, pb.OUTCOME_NEGATIVE
-
-
-def check_tags(tags: Any, name: str = "tags") -> tuple[str, ...]:
-    """The tags as a tuple. A single text is refused: it would be a tag per letter."""
-    if isinstance(tags, str):
-        raise TypeError(f"{name} must be a list of text, not the text {tags!r}")
-    checked = tuple(tags)
-    for tag in checked:
-        if not isinstance(tag, str):
-            raise TypeError(f"{name} must be text, not {tag!r}")
-    return checked
 
 
 class Handle:
@@ -68,7 +58,7 @@ class Handle:
         self.ttl: ProtoDuration | None | bool = ttl_to_proto(ttl)
         self.codec: Codec = codec_named(codec) if type is None else typed_codec(type)
         self.opens = on_error == "open"
-        self.tags = check_tags(tags)
+        self.tags = check_count(check_tags(tags))
         self.timeout = options.call_timeout
         self.counters: Counters = engine.counters_of(self.name)
         self.near = near
@@ -83,15 +73,23 @@ class Handle:
 
     def tags_for(self, tags: Any) -> tuple[str, ...]:
         """The tags of a write, with those of the handle."""
-        if not tags:
+        if tags == () or tags is None:
             return self.tags
         checked = check_tags(tags)
-        return tuple(dict.fromkeys(self.tags + checked)) if self.tags else checked
+        if self.tags:
+            checked = tuple(dict.fromkeys(self.tags + checked))
+        return check_count(checked)
 
     def encode(self, value: Any, codec: Codec | None = None) -> pb.Value:
         """The value of the wire. Raises `EncodeError`."""
-        kind, content = (codec or self.codec).encode(value)
-        return pb.Value(**{kind: content})  # type: ignore[arg-type]
+        try:
+            kind, content = (codec or self.codec).encode(value)
+            return pb.Value(**{kind: content})  # type: ignore[arg-type]
+        except EncodeError:
+            raise
+        except Exception as error:
+            # Codecs of users and methods of values can raise anything.
+            raise EncodeError(f"{type(error).__name__}: {error}") from error
 
     def result(self, codec: Codec, answer: Any, degraded: bool = False) -> Result[Any]:
         """The result of a GetResponse, a BatchGetResult or a Found, counted."""
@@ -135,9 +133,3 @@ class Handle:
             self.counters.fail_open += 1
             return True
         return False
-
-
-def required(value: Any, name: str) -> None:
-    """Refuses an empty argument."""
-    if not value:
-        raise InvalidArgument(f"{name} must not be empty")

@@ -26,6 +26,8 @@ logger = logging.getLogger("larder_cache")
 
 # Seconds between two attempts after an error that is no outage.
 _LONG_PAUSE = 60.0
+# Namespaces of a client that can have a near cache.
+MAX_NEARS = 256
 
 
 class Near:
@@ -103,6 +105,7 @@ class NearHub:
         self._blocking = blocking
         self._lock = threading.Lock()
         self._nears: dict[str, Near] = {}
+        self._is_full = False
 
     def forked(self) -> None:
         """In a child process: all near caches are empty, and their feeds are to begin."""
@@ -111,11 +114,19 @@ class NearHub:
             near.store = NearStore(near.store.settings)
             near.feeding = None
 
-    def open(self, namespace: str, settings: NearCache) -> Near:
-        """The near cache of a namespace. Its first handle decides on the bounds."""
+    def open(self, namespace: str, settings: NearCache) -> Near | None:
+        """The near cache of a namespace. Its first handle decides on the bounds.
+
+        Each has a feed, so that their number has a bound: None above it.
+        """
         with self._lock:
             near = self._nears.get(namespace)
             if near is None:
+                if len(self._nears) >= MAX_NEARS:
+                    if not self._is_full:
+                        self._is_full = True
+                        logger.warning("no near cache for %s: there are %d", namespace, MAX_NEARS)
+                    return None
                 near = self._nears[namespace] = Near(self, namespace, settings)
             return near
 

@@ -64,6 +64,8 @@ class NearStore:
         self._usable_until = 0.0
         self._silence = 0.0
         self._ready = False
+        # Whether only silence has ended the use, so that the same stream can go on.
+        self._lapsed = False
 
     @property
     def usable(self) -> bool:
@@ -71,7 +73,7 @@ class NearStore:
         if not self._ready:
             return False
         if monotonic() > self._usable_until:
-            self.reset()
+            self._lapse()
             return False
         return True
 
@@ -180,10 +182,28 @@ class NearStore:
     def reset(self) -> None:
         """Drops everything, and keeps nothing until the next Ready."""
         with self._lock:
-            self._ready = False
-            self._log.append(("all", None))
-            self._count += 1
-            self._clear()
+            self._lapsed = False
+            self._end_use()
+
+    def _lapse(self) -> None:
+        """After a silence: drops everything, and keeps nothing until the next message."""
+        with self._lock:
+            if self._ready and monotonic() > self._usable_until:
+                self._lapsed = True
+                self._end_use()
+
+    def _end_use(self) -> None:
+        self._ready = False
+        self._log.append(("all", None))
+        self._count += 1
+        self._clear()
+
+    def _go_on(self) -> None:
+        """After a message of the stream that was silent: none of its changes was missed."""
+        with self._lock:
+            if self._lapsed:
+                self._lapsed = False
+                self._ready = True
 
     def apply(self, event: Event | Heartbeat) -> None:
         """Applies an event of the feed."""
@@ -205,6 +225,8 @@ class NearStore:
             self.alive()
             self._ready = True
         self.alive()
+        if self._lapsed:
+            self._go_on()
 
     def __len__(self) -> int:
         return len(self._entries)

@@ -5,19 +5,28 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from larder_cache._engine.arguments import (
+    MAX_TAGS,
+    check_event,
+    check_hold_off,
+    check_page_size,
+    check_pattern,
+    check_several,
+    check_tags,
+    check_text,
+)
 from larder_cache._engine.chunks import BATCH
 from larder_cache._engine.engine import Engine
-from larder_cache._engine.handle import Handle, check_tags
+from larder_cache._engine.handle import Handle
 from larder_cache._engine.reads import key_refs
 from larder_cache._engine.writes import wrote
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache._transport import methods
-from larder_cache.durations import Duration, to_proto
-from larder_cache.errors import InvalidArgument, LarderError
+from larder_cache.durations import Duration
+from larder_cache.errors import LarderError
 from larder_cache.names import encode_namespace
 from larder_cache.results import Invalidated, ListedKey
 
-_TAGS = 32
 # A server walks at most its 100 ms per page, so that a page of a large store takes no longer.
 _PAGE_TIMEOUT = 5.0
 
@@ -30,16 +39,14 @@ async def invalidate(
     hold_off: Duration | None,
 ) -> Invalidated:
     """Invalidates by tag, glob and key, 1,000 targets per call."""
-    if isinstance(globs, str):
-        raise TypeError(f"globs must be a list of text, not the text {globs!r}")
+    held = None if hold_off is None else check_hold_off(hold_off)
     all_tags = check_tags(tags)
     targets = [
-        pb.Target(tags=pb.TagTarget(namespace=handle.name, tags=all_tags[at : at + _TAGS]))
-        for at in range(0, len(all_tags), _TAGS)
+        pb.Target(tags=pb.TagTarget(namespace=handle.name, tags=all_tags[at : at + MAX_TAGS]))
+        for at in range(0, len(all_tags), MAX_TAGS)
     ]
-    for glob in globs:
-        if not glob:
-            raise InvalidArgument("globs must not have an empty pattern")
+    for glob in check_several(globs, "globs", "text"):
+        check_pattern(glob, "globs")
         targets.append(pb.Target(pattern=pb.PatternTarget(namespace=handle.name, glob=glob)))
     wide = bool(targets)
     refs = key_refs(handle, keys)
@@ -47,9 +54,7 @@ async def invalidate(
     results: list[pb.TargetResult] = []
     queued = False
     for start in range(0, len(targets), BATCH):
-        request = pb.InvalidateRequest(targets=targets[start : start + BATCH])
-        if hold_off is not None:
-            request.hold_off.CopyFrom(to_proto(hold_off, "hold_off"))
+        request = pb.InvalidateRequest(targets=targets[start : start + BATCH], hold_off=held)
         try:
             answer = await _always(handle, methods.INVALIDATE, request)
         finally:
@@ -82,14 +87,11 @@ async def _always(handle: Handle, method: methods.Method, request: Any) -> Any:
         raise
 
 
-async def publish_event(engine: Engine, name: str, attributes: Mapping[str, str]) -> Invalidated:
+async def publish_event(
+    engine: Engine, name: str, attributes: Mapping[str, str] | None
+) -> Invalidated:
     """Invalidates what the rules of the server select for an event."""
-    if not name:
-        raise InvalidArgument("name of an event must not be empty")
-    for attribute, value in attributes.items():
-        if not isinstance(attribute, str) or not isinstance(value, str):
-            raise TypeError(f"attributes must be text, not {attribute!r}: {value!r}")
-    event = pb.EventTarget(name=name, attributes=attributes)
+    event = pb.EventTarget(attributes=check_event(name, attributes), name=name)
     request = pb.InvalidateRequest(targets=[pb.Target(event=event)])
     answer = await engine.rpc(
         methods.INVALIDATE, request, engine.options.call_timeout, None, always=True
@@ -118,7 +120,10 @@ async def list_page(
 ) -> tuple[list[ListedKey], str]:
     """A page of keys, and the token of the next; an empty one at the end."""
     request = pb.ListKeysRequest(
-        namespace=handle.name, glob=glob, page_size=page_size, page_token=token
+        namespace=handle.name,
+        glob=check_pattern(glob, "glob", empty=True),
+        page_size=check_page_size(page_size),
+        page_token=token,
     )
     answer = await handle.engine.rpc(
         methods.LIST_KEYS, request, max(handle.timeout, _PAGE_TIMEOUT), handle.counters, always=True
@@ -128,6 +133,7 @@ async def list_page(
 
 async def count_keys(handle: Handle, glob: str) -> int:
     """The number of keys."""
+    check_pattern(glob, "glob", empty=True)
     total = 0
     token = ""
     while True:
@@ -147,10 +153,9 @@ async def count_keys(handle: Handle, glob: str) -> int:
 
 async def stats(engine: Engine, namespaces: Iterable[str]) -> pb.StatsResponse:
     """The statistics of the fleet, all pages in one answer."""
-    if isinstance(namespaces, str):
-        raise TypeError(f"namespaces must be a list of names, not {namespaces!r}")
     prefix = engine.options.namespace_prefix
-    names = [encode_namespace(prefix + name) for name in namespaces]
+    listed = check_several(namespaces, "namespaces", "names")
+    names = [encode_namespace(prefix + check_text(name, "namespaces", 1 << 20)) for name in listed]
     whole: pb.StatsResponse | None = None
     token = ""
     while True:

@@ -78,14 +78,31 @@ async def contains(handle: Handle, key: str, params: Mapping[str, str] | None) -
     return bool(answer.outcome == HIT)
 
 
+def several_keys(keys: Any) -> Iterable[Any]:
+    """The keys of a call that takes several."""
+    if isinstance(keys, (str, bytes, Key)):
+        raise TypeError(f"keys must be several keys, not the one key {keys!r}")
+    if not isinstance(keys, Iterable):
+        raise TypeError(f"keys must be several keys, not {keys!r}")
+    return keys
+
+
+def unique(keys: Any) -> list[Any]:
+    """The keys of a call that takes several, each once."""
+    try:
+        return list(dict.fromkeys(several_keys(keys)))
+    except TypeError:
+        for key in several_keys(keys):
+            split_key(key)
+        raise
+
+
 def key_refs(handle: Handle, keys: Iterable[str | Key]) -> list[pb.KeyRef]:
     """The keys of the wire."""
-    if isinstance(keys, (str, Key)):
-        raise TypeError(f"keys must be several keys, not the one key {keys!r}")
     name = handle.name
     ref = pb.KeyRef
     refs = []
-    for key in keys:
+    for key in several_keys(keys):
         if type(key) is str and 0 < len(key) <= 1024 and key.isascii():
             refs.append(ref(namespace=name, key=key))
         else:
@@ -103,27 +120,23 @@ async def get_many(
     type: Any,
 ) -> dict[Any, Result[Any]]:
     """Reads many entries, 1,000 per call."""
-    if isinstance(keys, (str, Key)):
-        raise TypeError(f"keys must be several keys, not the one key {keys!r}")
-    asked = list(dict.fromkeys(keys))
+    asked = unique(keys)
     results: dict[Any, Result[Any]] = {}
-    if not asked:
-        return results
+    stale = None if max_stale is None else to_proto(max_stale, "max_stale")
+    fresh = None if touch is None else positive(touch, "touch")
     codec = handle.codec if type is None else handle.codec_for(type)
     near = handle.near
     mark = None
     if near is not None and touch is None and not consistent:
         asked = near.take_many(handle, asked, codec, results)
         mark = near.mark()
+    # All keys are checked before the first call.
+    refs = key_refs(handle, asked)
     for start in range(0, len(asked), BATCH):
         chunk = asked[start : start + BATCH]
-        request = pb.BatchGetRequest(keys=key_refs(handle, chunk))
-        if max_stale is not None:
-            request.max_stale.CopyFrom(to_proto(max_stale, "max_stale"))
+        request = pb.BatchGetRequest(keys=refs[start : start + BATCH], max_stale=stale, touch=fresh)
         if consistent or mark is not None:
             request.consistency = pb.CONSISTENCY_STORE
-        if touch is not None:
-            request.touch.CopyFrom(positive(touch, "touch"))
         await _get_chunk(handle, request, chunk, codec, results, mark)
     return results
 

@@ -15,7 +15,7 @@ from larder_cache.near import NearCache
 from larder_cache.options import Options, Preset, make_options
 
 # Handles that a client keeps; further ones are made anew each time.
-_KEPT_HANDLES = 4096
+_KEPT_HANDLES = 1000
 
 
 def options_of(target: Any, preset: Preset, given: dict[str, Any]) -> tuple[Options, Any]:
@@ -43,9 +43,6 @@ class Session:
     def before_fork(self) -> bool:
         """Nothing has to end."""
         return False
-
-    def after_fork(self) -> None:
-        """Nothing waits for it."""
 
     def forked(self) -> Any:
         """In a child process."""

@@ -120,7 +120,7 @@ class TaskFlights:
 
     def _remove(self, key: Hashable, flight: _Flight) -> None:
         if self._flights.get(key) is flight:
-            del self._flights[key]
+            self._flights.pop(key, None)
 
     def forget(self, namespace: str, key: str | None) -> None:
         """Later calls do not join the flights of a key, or of a namespace, of now."""
@@ -128,4 +128,5 @@ class TaskFlights:
             return
         for each in list(self._flights):
             if each[0] == namespace and (key is None or each[1] == key):
-                del self._flights[each]
+                # A client in several loops forgets from other threads, too.
+                self._flights.pop(each, None)

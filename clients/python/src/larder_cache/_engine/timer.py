@@ -45,13 +45,21 @@ class Timer:
             if not self._closed:
                 self._push(time.monotonic() + first, entry)
                 if self._thread is None:
-                    self._thread = threading.Thread(
-                        target=self._run, name="larder-timer", daemon=True
-                    )
-                    self._thread.start()
+                    self._begin()
                 elif self._heap[0][2] is entry:
                     self._changed.notify()
         return entry
+
+    def _begin(self) -> None:
+        self._thread = threading.Thread(target=self._run, name="larder-timer", daemon=True)
+        try:
+            self._thread.start()
+        except RuntimeError as error:
+            # No more threads, or the interpreter ends. The next entry tries again.
+            self._thread = None
+            self._heap = [each for each in self._heap if not each[2].stopped]
+            heapq.heapify(self._heap)
+            logger.warning("the thread of the timer cannot start: %s", error)
 
     def _push(self, at: float, entry: _Entry) -> None:
         heapq.heappush(self._heap, (at, next(self._order), entry))

@@ -6,15 +6,21 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from larder_cache._engine.arguments import (
+    check_hold_off,
+    check_json_patch,
+    check_ttl,
+    check_version,
+)
 from larder_cache._engine.chunks import BATCH, chunks
 from larder_cache._engine.handle import Handle
-from larder_cache._engine.reads import key_refs
+from larder_cache._engine.reads import key_refs, unique
 from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache._transport import methods
 from larder_cache.codecs import JsonCodec
-from larder_cache.durations import Duration, Forever, to_proto, to_seconds
-from larder_cache.errors import InvalidArgument, LarderError
-from larder_cache.names import Key, encode_key, encode_params, split_key
+from larder_cache.durations import Duration, Forever, to_seconds
+from larder_cache.errors import EncodeError, InvalidArgument, LarderError
+from larder_cache.names import encode_key, encode_params, split_key
 from larder_cache.results import (
     Deleted,
     Incremented,
@@ -71,24 +77,26 @@ async def set(
     sent = encode_key(key)
     duration = handle.ttl_for(ttl)
     encoded = handle.encode(value)
+    all_tags = handle.tags_for(tags)
+    sent_params = encode_params(params) if params else None
+    version = "" if if_version is None else check_version(if_version)
     if duration is False:
-        return await _expired(handle, key, params, if_absent, if_present, if_version)
+        return await _expired(handle, key, params, if_absent, if_version)
     request = pb.SetRequest(
         namespace=handle.name,
         key=sent,
         value=encoded,
         ttl=duration,  # type: ignore[arg-type]
-        tags=handle.tags_for(tags),
+        tags=all_tags,
+        params=sent_params,
     )
-    if params:
-        request.params.update(encode_params(params))
     if conditional:
         if if_absent:
             request.if_absent = True
         elif if_present:
             request.if_present = True
         else:
-            request.if_version = _version(if_version)
+            request.if_version = version
     try:
         answer = await handle.engine.rpc(
             methods.SET, request, handle.timeout, handle.counters, repeat=not conditional
@@ -102,18 +110,11 @@ async def set(
     return stored_of(answer)
 
 
-def _version(version: str | None) -> str:
-    if not version:
-        raise InvalidArgument("if_version must not be empty")
-    return version
-
-
 async def _expired(
     handle: Handle,
     key: str,
     params: Mapping[str, str] | None,
     if_absent: bool,
-    if_present: bool,
     if_version: str | None,
 ) -> NotStored:
     # With if_absent there is no fresh entry to delete; with if_present it is the same as without.
@@ -134,12 +135,12 @@ async def set_many(
     tags: Any,
 ) -> dict[Any, Stored | NotStored]:
     """Stores many values, 1,000 per call or less if they are large."""
-    pairs = dict(items)
+    pairs = _pairs(items)
     results: dict[Any, Stored | NotStored] = {}
-    if not pairs:
-        return results
     duration = handle.ttl_for(ttl)
     all_tags = handle.tags_for(tags)
+    if not pairs:
+        return results
     if duration is False:
         for value in pairs.values():
             handle.encode(value)
@@ -200,9 +201,9 @@ async def delete(
     if params:
         request.params.update(encode_params(params))
     if if_version is not None:
-        request.if_version = _version(if_version)
+        request.if_version = check_version(if_version)
     if hold_off is not None:
-        request.hold_off.CopyFrom(to_proto(hold_off, "hold_off"))
+        request.hold_off.CopyFrom(check_hold_off(hold_off))
     try:
         answer = await handle.engine.rpc(
             methods.DELETE,
@@ -226,13 +227,12 @@ async def delete(
 
 async def delete_many(handle: Handle, keys: Iterable[Any]) -> dict[Any, Deleted]:
     """Removes many entries, 1,000 per call. Raises also at an outage."""
-    if isinstance(keys, (str, Key)):
-        raise TypeError(f"keys must be several keys, not the one key {keys!r}")
-    asked = list(dict.fromkeys(keys))
+    asked = unique(keys)
+    refs = key_refs(handle, asked)
     results: dict[Any, Deleted] = {}
     for start in range(0, len(asked), BATCH):
         chunk = asked[start : start + BATCH]
-        request = pb.BatchDeleteRequest(keys=key_refs(handle, chunk))
+        request = pb.BatchDeleteRequest(keys=refs[start : start + BATCH])
         try:
             answer = await handle.engine.rpc(
                 methods.BATCH_DELETE, request, handle.timeout, handle.counters, always=True
@@ -254,20 +254,15 @@ async def delete_many(handle: Handle, keys: Iterable[Any]) -> dict[Any, Deleted]
 async def touch(
     handle: Handle, key: str, ttl: Duration | Forever | None, params: Mapping[str, str] | None
 ) -> Touched:
-    """Gives a fresh entry a new TTL. One that has passed deletes it."""
+    """Gives a fresh entry a new TTL."""
     sent = encode_key(key)
-    duration = handle.ttl_for(ttl)
+    request = pb.TouchRequest(
+        namespace=handle.name,
+        key=sent,
+        ttl=check_ttl(handle.ttl_for(ttl)),
+        params=encode_params(params) if params else None,
+    )
     try:
-        if duration is False:
-            deleted = await delete(handle, key, params, None, None, False)
-            return Touched(deleted.deleted)
-        request = pb.TouchRequest(
-            namespace=handle.name,
-            key=sent,
-            ttl=duration,  # type: ignore[arg-type]
-        )
-        if params:
-            request.params.update(encode_params(params))
         answer = await handle.engine.rpc(methods.TOUCH, request, handle.timeout, handle.counters)
     except LarderError as error:
         if handle.opened(error):
@@ -297,15 +292,12 @@ async def increment(
 ) -> Incremented:
     """Adds to a counter. Raises also at an outage."""
     sent = encode_key(key)
-    duration = handle.ttl_for(ttl)
-    if duration is False:
-        raise InvalidArgument("ttl of a counter must be positive")
     request = pb.IncrementRequest(
         namespace=handle.name,
         key=sent,
         delta=_integer(delta, "delta"),
         initial=_integer(initial, "initial"),
-        ttl=duration,  # type: ignore[arg-type]
+        ttl=check_ttl(handle.ttl_for(ttl)),
         if_present=if_present,
     )
     if params:
@@ -334,19 +326,18 @@ async def patch(
     sent = encode_key(key)
     request = pb.PatchRequest(namespace=handle.name, key=sent)
     if merge is not None:
-        request.merge_patch = _document(merge)
+        request.merge_patch = _document(merge, "merge")
     else:
-        request.json_patch = _document(json_patch)
+        check_json_patch(json_patch)
+        request.json_patch = _document(json_patch, "json_patch")
     if if_version is not None:
-        request.if_version = _version(if_version)
+        request.if_version = check_version(if_version)
     if keep_ttl:
         request.keep = True
     else:
-        duration = handle.ttl_for(ttl)
-        if duration is False:
-            raise InvalidArgument("ttl of a patch must be positive")
+        duration = check_ttl(handle.ttl_for(ttl))
         if duration is not None:
-            request.ttl.CopyFrom(duration)  # type: ignore[arg-type]
+            request.ttl.CopyFrom(duration)
     if params:
         request.params.update(encode_params(params))
     answer = await _change(handle, methods.PATCH, request, sent)
@@ -354,10 +345,20 @@ async def patch(
     return Patched(result, answer.version, to_seconds(answer.ttl))
 
 
-def _document(patch: Any) -> str:
-    if isinstance(patch, str):
-        return json.dumps(patch)
-    return str(_PATCHES.encode(patch).content)
+def _document(patch: Any, name: str) -> str:
+    kind, content = _PATCHES.encode(patch)
+    if kind == "data":
+        raise EncodeError(f"{name} must be JSON, not bytes")
+    return json.dumps(content) if kind == "text" else str(content)
+
+
+def _pairs(items: Any) -> dict[Any, Any]:
+    if isinstance(items, Mapping):
+        return dict(items)
+    try:
+        return {key: value for key, value in items}
+    except (TypeError, ValueError):
+        raise TypeError("items must be a mapping, or pairs of a key and a value") from None
 
 
 async def _change(handle: Handle, method: methods.Method, request: Any, sent: str) -> Any:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import json
+import logging
 import os
 import sys
 import threading
@@ -14,6 +15,8 @@ import grpc
 
 from larder_cache._version import __version__
 from larder_cache.options import Options, addresses
+
+logger = logging.getLogger("larder_cache")
 
 _SERVICE_CONFIG = json.dumps({"loadBalancingConfig": [{"round_robin": {}}]})
 # How often the times of the certificate files are looked at.
@@ -104,7 +107,7 @@ class Renewal:
         self._paths = [path for path in paths if path]
         self._max_idle = options.max_idle
         self.needed = bool(self._paths or self._max_idle)
-        self._stamps = self._stat()
+        self._stamps = self._before = self._stat()
         self._checked = self._used = time.monotonic()
 
     def _stat(self) -> list[tuple[int, int] | None]:
@@ -128,9 +131,14 @@ class Renewal:
             self._checked = now
             stamps = self._stat()
             if None not in stamps and stamps != self._stamps:
-                self._stamps = stamps
+                self._before, self._stamps = self._stamps, stamps
                 return True
         return False
+
+    def failed(self, error: ValueError) -> None:
+        """The files cannot be used as they are: the old channel stays, and they are read again."""
+        self._stamps = self._before
+        logger.warning("the connection is not replaced: %s", error)
 
 
 _gevent_lock = threading.Lock()

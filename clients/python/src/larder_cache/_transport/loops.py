@@ -3,176 +3,38 @@
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures
 import contextvars
 import functools
 import inspect
-import logging
 import threading
-import weakref
-from collections.abc import Awaitable, Callable, Coroutine, Hashable
+import time
+from collections.abc import Awaitable, Callable, Hashable
 from typing import Any
 
 import grpc
 import grpc.aio
 
 from larder_cache._engine.io import Lead, Stopper, Work
-from larder_cache._engine.task_flights import TaskFlights
-from larder_cache._transport.channels import Renewal, channel_arguments, credentials, grpc_target
-from larder_cache._transport.forks import on_fork
-from larder_cache._transport.methods import Method
-from larder_cache._transport.stubs import Stubs, of_channel
+from larder_cache._transport.channels import Renewal
+from larder_cache._transport.forks import EndedByFork, on_fork
+from larder_cache._transport.loop_calls import LoopStream
+from larder_cache._transport.loop_state import LoopState, Repeating
+from larder_cache._transport.methods import Method, can_be_made_again
+from larder_cache._transport.stubs import Stubs
 from larder_cache._transport.tokens import Metadata
 from larder_cache.errors import ClientClosed, Unavailable
 from larder_cache.options import Options
 from larder_cache.results import Result
 
-logger = logging.getLogger("larder_cache")
-_GRACE = 10.0
-# Seconds for which a fork waits for a loop of another thread.
-_FORK_WAITS = 0.5
-# Seconds for the calls that cancelled work makes, such as to give up a lease.
-_LAST_CALLS = 1.0
+# Seconds for which a fork waits for the lock.
+_LOCK_WAITS = 1.0
+# The least time in seconds for a call that is made again.
+_SHORTEST = 0.001
 
 
-class _Repeating:
-    """Work of a loop that repeats. It has no task before it falls due."""
-
-    def __init__(self, state: LoopState, first: float, step: Any) -> None:
-        self._state = state
-        self._step = step
-        self._task: asyncio.Task[None] | None = None
-        self._timer = state.loop.call_later(first, self._begin)
-
-    def _begin(self) -> None:
-        self._task = self._state.spawn(self._run())
-
-    async def _run(self) -> None:
-        wait = await self._step()
-        while wait is not None:
-            await asyncio.sleep(wait)
-            wait = await self._step()
-
-    def stop(self) -> None:
-        self._timer.cancel()
-        if self._task is not None:
-            self._task.cancel()
-
-
-class LoopState:
-    """The state of one event loop."""
-
-    def __init__(self, loop: asyncio.AbstractEventLoop, options: Options, fake: Any) -> None:
-        self.loop = loop
-        self._options = options
-        self._fake = fake
-        self.flights = TaskFlights(loop)
-        self.tasks: set[asyncio.Task[Any]] = set()
-        self.background = 0
-        self.streams: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.interrupted: weakref.WeakSet[Any] = weakref.WeakSet()
-        self.renewal = Renewal(options)
-        self.channel: grpc.aio.Channel | None = None
-        self._stubs: Stubs | None = None
-
-    def _open(self) -> Stubs:
-        if self._fake is not None:
-            stubs: Stubs = self._fake.asyncio_stubs()
-            return stubs
-        target, arguments = grpc_target(self._options.target), channel_arguments(self._options)
-        secret = credentials(self._options)
-        if secret is None:
-            self.channel = grpc.aio.insecure_channel(target, arguments)
-        else:
-            self.channel = grpc.aio.secure_channel(target, secret, arguments)
-        return of_channel(self.channel)
-
-    @property
-    def stubs(self) -> Stubs:
-        """The stubs of the channel of now. It is made at the first use."""
-        stubs = self._stubs
-        if stubs is None:
-            stubs = self._stubs = self._open()
-        return stubs
-
-    def let_go(self) -> None:
-        """Drops the channel, which closes it."""
-        self.channel = self._stubs = None
-
-    def let_go_before_fork(self) -> None:
-        """Ends the channel without the loop, which may be running in this thread."""
-        channel = self.channel
-        self.let_go()
-        if channel is None or self.loop.is_closed():
-            return
-        if self.loop.is_running() and self.loop is not _running_loop():
-            self._end_in_its_thread(channel)
-            return
-        for stream in list(self.streams):
-            self.interrupted.add(stream)
-            stream.cancel()
-        # The method of grpc.aio for this is a coroutine.
-        inner = getattr(channel, "_channel", None)
-        if inner is not None:
-            inner.close()
-
-    def _end_in_its_thread(self, channel: grpc.aio.Channel) -> None:
-        async def end() -> None:
-            for stream in list(self.streams):
-                self.interrupted.add(stream)
-                stream.cancel()
-            await channel.close()
-
-        ending = asyncio.run_coroutine_threadsafe(end(), self.loop)
-        # A loop that is busy is not waited for.
-        concurrent.futures.wait([ending], timeout=_FORK_WAITS)
-
-    def fresh_stubs(self) -> Stubs:
-        """The stubs, of a new channel if the old one must be replaced."""
-        if self._stubs is None:
-            return self.stubs
-        if self.renewal.due():
-            self.reconnect()
-        return self.stubs
-
-    def reconnect(self) -> None:
-        """The next call has a new connection. Calls under way keep the old one for a while."""
-        old = self.channel
-        self._stubs = self._open()
-        if old is not None:
-            self.spawn(old.close(_GRACE))
-
-    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """A task that is kept until it ends, and whose error is logged."""
-        task = self.loop.create_task(work)
-        self.tasks.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[Any]) -> None:
-        self.tasks.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            logger.error("work in the background failed", exc_info=error)
-
-    async def end_tasks(self, timeout: float) -> None:
-        """Ends the tasks. They have `timeout` seconds left, and those that they begin one."""
-        own = asyncio.current_task()
-        for patience in (timeout, _LAST_CALLS):
-            tasks = [task for task in self.tasks if task is not own]
-            if tasks and patience > 0:
-                await asyncio.wait(tasks, timeout=patience)
-            for task in tasks:
-                task.cancel()
-            if tasks:
-                await asyncio.wait(tasks)
-
-    async def close(self) -> None:
-        """Ends the streams and closes the channel."""
-        for stream in list(self.streams):
-            stream.cancel()
-        if self.channel is not None:
-            await self.channel.close()
-        self.let_go()
+# Errors of a call that a fork has ended: parts of it are gone.
+_ENDED = (RuntimeError, AttributeError)
+_ENDS = (grpc.aio.UsageError, asyncio.CancelledError, *_ENDED)
 
 
 class LoopIo:
@@ -188,25 +50,22 @@ class LoopIo:
 
     def _start(self) -> None:
         self._lock = threading.Lock()
+        self._channel_lock = threading.Lock()
         self._states: dict[asyncio.AbstractEventLoop, LoopState] = {}
         self._last: tuple[Any, LoopState | None] = (None, None)
 
     def before_fork(self) -> bool:
         """Lets go of the channels, with which a child process would hang.
 
-        Calls under way fail. The next calls in the parent process make new channels.
+        The next calls in the parent process make new channels. Calls under way are made again, if
+        they can be.
         """
+        # A signal handler can fork while its own thread holds the lock.
+        locked = self._lock.acquire(timeout=_LOCK_WAITS)
         states = list(self._states.values())
-        for state in states:
-            state.let_go_before_fork()
-        return bool(states)
-
-    def is_interrupted(self, stream: Any) -> bool:
-        """Whether a fork has ended the stream."""
-        return stream is not None and stream in self.state().interrupted
-
-    def after_fork(self) -> None:
-        """Nothing waits for it."""
+        if locked:
+            self._lock.release()
+        return any([state.end_before_fork() for state in states])
 
     def forked(self) -> Any:
         """In a child process: nothing of the parent is used. Returns what must not be freed."""
@@ -235,7 +94,9 @@ class LoopIo:
                 # Loops that are closed cannot close their channels any more; they are dropped.
                 for old in [each for each in self._states if each.is_closed()]:
                     del self._states[old]
-                state = self._states[loop] = LoopState(loop, self._options, self._fake)
+                state = self._states[loop] = LoopState(
+                    loop, self._options, self._fake, self._channel_lock
+                )
             self._last = (loop, state)
             return state
 
@@ -267,17 +128,45 @@ class LoopIo:
     ) -> Any:
         """One call."""
         state = self.state()
-        stubs = state.fresh_stubs() if self._needs_renewal else state.stubs
-        call = getattr(stubs.cache, method.name)
+        if not state.ready:
+            await state.opened()
+        if self._needs_renewal:
+            state.fresh_stubs()
+        calls = state.calls
+        answer: Any = None
+        began = time.monotonic()
         try:
-            answer = call(request, timeout=timeout, metadata=metadata)
-            if method.streams:
-                return [message async for message in answer]
-            return await answer
-        except (grpc.aio.UsageError, asyncio.CancelledError) as error:
-            if self.closed and not _cancelling():
-                raise ClientClosed("the client is closed") from error
-            raise
+            # No variable holds the stubs: a fork could not end the channel otherwise.
+            answer = getattr(state.stubs.cache, method.name)(
+                request, timeout=timeout, metadata=metadata
+            )
+            calls.active.add(answer)
+            return await (calls.all_of(answer) if method.streams else answer)
+        except (*_ENDS, EndedByFork) as error:
+            if calls.was_ended(answer) and not _cancelling():
+                taken = calls.answer_of(answer)
+                if taken is not None:
+                    return taken
+                ended: BaseException = error
+            else:
+                if isinstance(error, asyncio.CancelledError):
+                    calls.note_cancelled()
+                if self.closed and not isinstance(error, _ENDED) and not _cancelling():
+                    raise ClientClosed("the client is closed") from error
+                raise
+        finally:
+            calls.active.discard(answer)
+        if not can_be_made_again(method, request):
+            raise calls.error_of(answer) from ended
+        left = None if timeout is None else max(timeout - (time.monotonic() - began), _SHORTEST)
+        return await self.invoke(method, request, left, metadata)
+
+    async def watch(self, request: Any, metadata: Metadata) -> LoopStream:
+        """Opens a stream of changes, which a fork interrupts."""
+        state = self.state()
+        if not state.ready:
+            await state.opened()
+        return state.stream(state.stubs.cache.Watch(request, metadata=metadata))
 
     @staticmethod
     def cancelling() -> bool:
@@ -290,6 +179,7 @@ class LoopIo:
 
     async def load(self, loader: Callable[..., Any], *arguments: Any) -> Any:
         """Calls a loader of the user: a plain function in a thread."""
+        self.state().note_computing()
         if inspect.iscoroutinefunction(loader) or inspect.iscoroutinefunction(
             getattr(loader, "__call__", None)  # noqa: B004
         ):
@@ -312,7 +202,7 @@ class LoopIo:
 
     def every(self, first: float, step: Callable[[], Awaitable[float | None]]) -> Stopper:
         """Runs `step` again and again in a task."""
-        return _Repeating(self.state(), first, step)
+        return Repeating(self.state(), first, step)
 
     def background(self, work: Work) -> bool:
         """Runs work in a task, with a copy of the context."""
@@ -363,18 +253,12 @@ class LoopIo:
         self, loop: asyncio.AbstractEventLoop, state: LoopState, timeout: float
     ) -> None:
         try:
+            await state.end_computing()
             await state.end_tasks(timeout)
         finally:
             with self._lock:
                 self._states.pop(loop, None)
             await state.close()
-
-
-def _running_loop() -> asyncio.AbstractEventLoop | None:
-    try:
-        return asyncio.get_running_loop()
-    except RuntimeError:
-        return None
 
 
 def _cancelling() -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 
 class Method(NamedTuple):
@@ -32,3 +32,20 @@ PATCH = Method("Patch", repeatable=False)
 LIST_KEYS = Method("ListKeys")
 COUNT_KEYS = Method("CountKeys")
 WATCH = Method("Watch", repeatable=False, streams=True)
+
+_READS = frozenset(
+    {GET, BATCH_GET, GET_OR_FETCH, BATCH_GET_OR_FETCH, RENEW, ABANDON, STATS, LIST_KEYS, COUNT_KEYS}
+)
+
+
+def can_be_made_again(method: Method, request: Any) -> bool:
+    """Whether a call that a fork has ended can be made again at once.
+
+    A write can have reached the server. One that has no condition has the same effect twice, and a
+    fill has none the second time.
+    """
+    if method is SET:
+        return request.WhichOneof("condition") is None
+    if method is BATCH_SET:
+        return all(item.WhichOneof("condition") is None for item in request.items)
+    return method in _READS

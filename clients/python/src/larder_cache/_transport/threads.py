@@ -19,6 +19,7 @@ from larder_cache._engine.streams import BlockingStream
 from larder_cache._engine.thread_flights import ThreadFlights
 from larder_cache._engine.timer import Timer
 from larder_cache._gen import cache_service_pb2 as pb
+from larder_cache._transport import forks
 from larder_cache._transport.channels import (
     Renewal,
     channel_arguments,
@@ -26,8 +27,7 @@ from larder_cache._transport.channels import (
     grpc_target,
     prepare_gevent,
 )
-from larder_cache._transport.forks import on_fork
-from larder_cache._transport.methods import Method
+from larder_cache._transport.methods import Method, can_be_made_again
 from larder_cache._transport.stubs import Stubs, of_channel
 from larder_cache._transport.tokens import Metadata
 from larder_cache.errors import ClientClosed, Unavailable
@@ -36,26 +36,12 @@ from larder_cache.results import Result
 
 # Seconds that calls on a channel have left when it is replaced.
 _GRACE = 10.0
-# Seconds for which a fork waits for the ends of streams.
-_STREAMS_END = 1.0
-# Seconds after which what waits for a fork goes on.
-_FORK_TAKES = 2.0
-
-
-class EndedByFork(grpc.RpcError):
-    """A fork in another thread has ended the call."""
-
-    def code(self) -> grpc.StatusCode:
-        """As if the server was away, so that the call is repeated."""
-        return grpc.StatusCode.UNAVAILABLE
-
-    def details(self) -> str:
-        """For people."""
-        return "a fork of the process ended the call"
-
-    def trailing_metadata(self) -> tuple[()]:
-        """None."""
-        return ()
+# Seconds that short calls have left before a fork ends them.
+_CALLS_END = 0.2
+# Seconds for which a fork waits until calls have noticed that it ended them.
+_CALLS_ENDED = 1.0
+# The least time in seconds for a call that is made again.
+_SHORTEST = 0.001
 
 
 class ThreadIo:
@@ -66,7 +52,7 @@ class ThreadIo:
         self._fake = fake
         self.closed = False
         self._start()
-        on_fork(self)
+        forks.on_fork(self)
 
     def _start(self) -> None:
         self._lock = threading.Lock()
@@ -78,42 +64,53 @@ class ThreadIo:
         self._background: weakref.WeakSet[threading.Thread] = weakref.WeakSet()
         self._running = 0
         self._streams: weakref.WeakSet[BlockingStream] = weakref.WeakSet()
-        self._may_open = threading.Event()
-        self._may_open.set()
+        # The threads that are in calls.
+        self._calling: set[int] = set()
+        # Channels that were replaced, and are still in use.
+        self._replaced: set[grpc.Channel] = set()
         self._closing = False
         self._closed_event = threading.Event()
 
     def before_fork(self) -> bool:
-        """Ends the streams and the channel, with which a child process could hang.
+        """Ends the streams and the channels, with which a child process could hang.
 
         The parent process has new ones afterwards. Its calls under way are made again, if they can
         be.
         """
-        self._may_open.clear()
-        channel: grpc.Channel | None = None
-        with self._lock:
-            streams = list(self._streams)
-            channel, self._channel, self._stubs = self._channel, None, None
+        # A signal handler can fork while its own thread holds the lock.
+        locked = self._lock.acquire(timeout=_CALLS_ENDED)
+        streams, channels = list(self._streams), set(self._replaced)
+        if self._channel is not None:
+            channels.add(self._channel)
+        self._channel = self._stubs = None
+        self._replaced.clear()
+        if locked:
+            self._lock.release()
+        if not channels:
+            return False
         for stream in streams:
             stream.interrupt()
-        if channel is not None:
+        self._await_calls(_CALLS_END)
+        for channel in channels:
             channel.close()
-        deadline = time.monotonic() + _STREAMS_END
-        while any(stream.call is not None for stream in streams) and time.monotonic() < deadline:
-            time.sleep(0.001)
-        return channel is not None
+        self._await_calls(_CALLS_ENDED)
+        return True
 
-    def after_fork(self) -> None:
-        """Goes on in the parent process."""
-        self._may_open.set()
+    def _await_calls(self, seconds: float) -> None:
+        """Waits until other threads have left their calls."""
+        deadline = time.monotonic() + seconds
+        own = {threading.get_ident()}
+        while self._calling - own and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     @contextlib.contextmanager
     def _opening(self) -> Iterator[None]:
         """Holds the lock, and not during a fork: nothing new may begin then."""
+        deadline = time.monotonic() + forks.TAKES
         while True:
-            waited = self._may_open.wait(_FORK_TAKES)
+            forks.wait_until_over()
             with self._lock:
-                if waited and not self._may_open.is_set():
+                if forks.under_way() and time.monotonic() < deadline:
                     continue
                 yield
                 return
@@ -134,7 +131,7 @@ class ThreadIo:
 
     def forked(self) -> Any:
         """In a child process: nothing of the parent is used. Returns what must not be freed."""
-        kept = (self._stubs, self._channel, self._timer)
+        kept = (self._stubs, self._channel, self._replaced, self._timer)
         if not self.closed:
             self._start()
         return kept
@@ -161,19 +158,33 @@ class ThreadIo:
                 self._stubs = fakes
                 return fakes
             prepare_gevent()
+            forks.prepare(asyncio=False)
             target, arguments = grpc_target(self._options.target), channel_arguments(self._options)
-            secret = credentials(self._options)
+            try:
+                secret = credentials(self._options)
+            except ValueError as error:
+                if current is None:
+                    raise
+                self._renewal.failed(error)
+                return current
             if secret is None:
                 channel = grpc.insecure_channel(target, arguments)
             else:
                 channel = grpc.secure_channel(target, secret, arguments)
             stubs = of_channel(channel)
             self._channel, self._stubs = channel, stubs
+            if old is not None:
+                self._replaced.add(old)
         if old is not None:
-            closing = threading.Timer(_GRACE, old.close)
+            closing = threading.Timer(_GRACE, self._close_replaced, (old,))
             closing.daemon = True
             closing.start()
         return stubs
+
+    def _close_replaced(self, channel: grpc.Channel) -> None:
+        with self._lock:
+            self._replaced.discard(channel)
+        channel.close()
 
     def reconnect(self) -> None:
         """The next call has a new connection. Calls under way keep the old one for a while."""
@@ -183,7 +194,10 @@ class ThreadIo:
 
     def connect(self, timeout: float) -> None:
         """Waits until the channel is connected. Raises `Unavailable`."""
-        self.stubs  # noqa: B018
+        try:
+            self.stubs  # noqa: B018
+        except forks.EndedByFork as error:
+            raise Unavailable(error.details()) from error
         if self._channel is None:
             return
         ready = grpc.channel_ready_future(self._channel)
@@ -200,11 +214,11 @@ class ThreadIo:
         self, method: Method, request: Any, timeout: float | None, metadata: Metadata
     ) -> Any:
         """One call."""
-        stubs = self._stubs
-        if stubs is None or self._renewal.needed:
-            stubs = self.stubs
-        call = getattr(stubs.cache, method.name)
+        me = threading.get_ident()
+        began = time.monotonic()
+        stubs = self._enter(me)
         try:
+            call = getattr(stubs.cache, method.name)
             answer = call(request, timeout, metadata)
             return list(answer) if method.streams else answer
         except ValueError as error:
@@ -212,13 +226,30 @@ class ThreadIo:
                 raise ClientClosed("the client is closed") from error
             if stubs is self._stubs:
                 raise
-            # A fork in another thread has closed the channel.
-            return await self.invoke(method, request, timeout, metadata)
+            # A fork in another thread has closed the channel before the call began.
         except grpc.RpcError as error:
-            ended = error.code() is grpc.StatusCode.CANCELLED  # type: ignore[attr-defined]
-            if ended and stubs is not self._stubs and not self.closed:
-                raise EndedByFork from error
-            raise
+            is_ended = error.code() is grpc.StatusCode.CANCELLED
+            if not is_ended or stubs is self._stubs or self.closed:
+                raise
+            if not can_be_made_again(method, request):
+                raise forks.EndedByFork from error
+        finally:
+            self._calling.discard(me)
+        left = None if timeout is None else max(timeout - (time.monotonic() - began), _SHORTEST)
+        return await self.invoke(method, request, left, metadata)
+
+    def _enter(self, me: int) -> Stubs:
+        """The stubs for a call. A fork waits for the calls that have begun, and no other begins."""
+        calling = self._calling
+        if self._renewal.needed:
+            self.stubs  # noqa: B018
+        while True:
+            calling.add(me)
+            stubs = self._stubs
+            if stubs is not None:
+                return stubs
+            calling.discard(me)
+            self.stubs  # noqa: B018
 
     async def sleep(self, seconds: float) -> None:
         """Waits."""
@@ -303,6 +334,11 @@ class ThreadIo:
                 thread.join(max(0.0, deadline - time.monotonic()))
         for stream in list(self._streams):
             stream.close()
-        stubs, self._stubs, self._channel = self._stubs, None, None
+        with self._lock:
+            stubs, self._stubs, self._channel = self._stubs, None, None
+            replaced = list(self._replaced)
+            self._replaced.clear()
+        for channel in replaced:
+            channel.close()
         if stubs is not None:
             stubs.close()

@@ -52,7 +52,7 @@ class Metadatas:
 
     def refused(self) -> bool:
         """Forgets the token after UNAUTHENTICATED. False if there is no other to ask for."""
-        if self._source is None or self._until == 0.0:
+        if self._source is None:
             return False
         self._until = 0.0
         return True

@@ -153,6 +153,8 @@ class LarderCache(BaseCache):  # type: ignore[misc]
         return done.value
 
     async def _expire(self, key: str, ttl: Any, _conn: Any = None) -> bool:
+        if ttl and ttl < 0:
+            return bool(await self._delete(key))
         return bool(await self._namespace.touch(key, _ttl(ttl)))
 
     async def _delete(self, key: str, _conn: Any = None) -> int:

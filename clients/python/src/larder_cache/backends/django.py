@@ -139,9 +139,12 @@ class LarderCache(BaseCache):
         store(self._namespace, key, encoded, self.get_backend_timeout(timeout))
 
     def touch(self, key: str, timeout: Any = DEFAULT_TIMEOUT, version: int | None = None) -> bool:
-        """Gives an entry a new timeout; returns whether there was one."""
+        """Gives an entry a new timeout, or removes it; returns whether there was one."""
         key = self._made(key, version)
-        return bool(self._namespace.touch(key, self.get_backend_timeout(timeout)))
+        ttl = self.get_backend_timeout(timeout)
+        if _is_over(ttl):
+            return bool(self._namespace.delete(key))
+        return bool(self._namespace.touch(key, ttl))
 
     def delete(self, key: str, version: int | None = None) -> bool:
         """Removes an entry; returns whether there was one. Raises if the server is away."""
@@ -256,7 +259,10 @@ class LarderCache(BaseCache):
     ) -> bool:
         """See `touch`."""
         key = self._made(key, version)
-        return bool(await self._async_namespace.touch(key, self.get_backend_timeout(timeout)))
+        ttl = self.get_backend_timeout(timeout)
+        if _is_over(ttl):
+            return bool(await self._async_namespace.delete(key))
+        return bool(await self._async_namespace.touch(key, ttl))
 
     async def adelete(self, key: str, version: int | None = None) -> bool:
         """See `delete`."""

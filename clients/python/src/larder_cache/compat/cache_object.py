@@ -130,11 +130,27 @@ def cached(ttl: Any = 3600, key_prefix: str = "", **options: Any) -> Decorator:
 
 
 def get_with_lock(key: str, fetch_func: Callable[[], T], ttl: Any = 3600) -> T:
-    """The value of a key, else that of ``fetch_func``, which runs once at a time in the fleet."""
+    """The value of a key, else that of ``fetch_func``, which runs once at a time in the fleet.
+
+    Its errors are raised. Those of the cache are logged, and the function runs without it.
+    """
     if cache.client is None:
         return fetch_func()
-    name, rest = split(key)
-    result = _store.namespace(name).get_or_fetch(rest, fetch_func, ttl=ttl)
+    has_begun = False
+
+    def load() -> T:
+        nonlocal has_begun
+        has_begun = True
+        return fetch_func()
+
+    try:
+        name, rest = split(key)
+        result = _store.namespace(name).get_or_fetch(rest, load, ttl=ttl)
+    except ERRORS as error:
+        if has_begun:
+            raise
+        log.warning("cache read failed for %r: %s", key, error)
+        return fetch_func()
     value: T = result.value if result.found else fetch_func()
     return value
 

@@ -16,7 +16,7 @@ from .calls import CallKeys, function_name
 from .codecs import Deserializer, Serializer, chosen_codec
 from .functions import AsyncCachedFunction, CachedFunction
 from .handles import Home
-from .options import Switch, Tags, Ttl, rules
+from .options import Switch, Tags, Ttl, fetching, rules
 from .plan import Binding, Plan, refuse_async, refuse_generators
 from .users import user_of_call
 
@@ -190,11 +190,7 @@ def cached(
             ),
             codec=made_codec,
             user_of=user_of,
-            fetching={
-                option: value
-                for option, value in (("max_stale", max_stale), ("timeout", fetch_timeout))
-                if value is not None
-            },
+            fetching=fetching(max_stale, fetch_timeout),
             binding=binding,
         )
         return AsyncCachedFunction(plan) if is_async else CachedFunction(plan)

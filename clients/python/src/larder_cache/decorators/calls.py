@@ -120,7 +120,19 @@ class CallKeys:
         if self.template is None:
             return CallKey(self.name, self._params(call, frozenset()))
         key, unclear = self.template.render(call, self._refuse)
-        return CallKey(key, self._params(call, self.template.names - unclear))
+        params = self._params(call, self.template.names)
+        for name in sorted(unclear):
+            params.update(self._unclear(name, call, self.template))
+        return CallKey(key, params)
+
+    def _unclear(self, name: str, call: Call, template: Template) -> dict[str, str]:
+        """The params of an argument that the text of the key does not show clearly."""
+        # An object of a method may have no canonical form, but what the template takes of it has.
+        values = template.fields_of(name, call) if name == self.self_name else {name: call[name]}
+        try:
+            return {field: canonical(value) for field, value in values.items()}
+        except NotCanonical as error:
+            raise self._refuse(name, error) from None
 
     def built_key(self, built: object) -> CallKey:
         """The key that a key builder returned."""

@@ -49,6 +49,10 @@ class Home:
                     raise TypeError(f"{option} is that of the handle that is given as namespace")
         elif not namespace:
             raise ValueError("namespace must not be empty")
+        if on_error not in (None, "open", "raise"):
+            raise ValueError(f'on_error must be "open" or "raise", not {on_error!r}')
+        if near_cache is not None and not isinstance(near_cache, (bool, NearCache)):
+            raise TypeError(f"near_cache must be True or a NearCache, not {near_cache!r}")
         if client is not None and not callable(client):
             self._check(client, AsyncClient, Client, "client")
 

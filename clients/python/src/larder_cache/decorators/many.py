@@ -22,7 +22,7 @@ from .callbacks import Offer, is_coroutine_function
 from .calls import Call, CallKeys, function_name
 from .codecs import OBJECT_CODEC
 from .handles import Home
-from .options import Moment, Rules, Switch, Tags, Ttl, rules
+from .options import Moment, Rules, Switch, Tags, Ttl, fetching, rules
 from .plan import refuse_async, refuse_generators
 
 K = TypeVar("K")
@@ -113,11 +113,7 @@ def cached_many(
                 function=full_name,
             ),
             codec=_codec(codec, type),
-            fetching={
-                option: value
-                for option, value in (("max_stale", max_stale), ("timeout", fetch_timeout))
-                if value is not None
-            },
+            fetching=fetching(max_stale, fetch_timeout),
         )
         if not is_async:
             refuse_async(full_name, *plan.rules.callbacks)

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 from larder_cache import durations
 from larder_cache.durations import Duration, Forever
+from larder_cache.errors import InvalidArgument
 from larder_cache.results import Loaded
 
 from ._drive import settle
@@ -90,7 +91,12 @@ class Rules(NamedTuple):
     async def labels(self, moment: Moment, result: Any) -> tuple[str, ...]:
         """The tags of the result."""
         if isinstance(self.tags, Callback):
-            return tuple(await ask(self.tags, moment, result))
+            labels = await ask(self.tags, moment, result)
+            if labels is None:
+                return ()
+            if isinstance(labels, (str, bytes)):
+                raise TypeError(f"tags must return a sequence of texts, such as [{labels!r}]")
+            return tuple(labels)
         return tuple(tag.render(moment.arguments, _refuse_tag)[0] for tag in self.tags)
 
     async def loaded(self, moment: Moment, result: Any, stored_as: Any) -> Loaded[Any]:
@@ -156,6 +162,20 @@ def _ttl(option: str, value: Any, after: Offer) -> Any:
     if callable(value) or option == "ttl_function":
         return Callback(option, value, after)
     return checked_ttl(value, option)
+
+
+def fetching(max_stale: Any, fetch_timeout: Any) -> dict[str, Any]:
+    """The options of get_or_fetch. Raises TypeError or InvalidArgument, which name the option."""
+    found: dict[str, Any] = {}
+    for option, argument, value in [
+        ("max_stale", "max_stale", max_stale),
+        ("fetch_timeout", "timeout", fetch_timeout),
+    ]:
+        if value is not None:
+            found[argument] = durations.seconds(value, option)
+            if found[argument] < 0:
+                raise InvalidArgument(f"{option} must not be negative, not {value!r}")
+    return found
 
 
 def checked_ttl(value: Any, option: str) -> Any:

@@ -14,7 +14,9 @@ _STEP = re.compile(r"\.([A-Za-z_]\w*)|\[([^\[\]]+)\]")
 _SPECIAL = re.compile(r"[*?\[\]\\]")
 _ROOT = re.compile(r"[A-Za-z_]\w*")
 # The text of values that are no text: an equal text must not share their key.
-_LOOKS_TYPED = re.compile(r"null|true|false|-?\d+(?:\.\d+)?e[+-]?\d+|-?\d+\.\d+|[\[{].*", re.DOTALL)
+_LOOKS_TYPED = re.compile(
+    r"null|true|false|-?\d+(?:\.\d+)?e[+-]?\d+|-?\d+\.\d+|[\[{].*", re.ASCII | re.DOTALL
+)
 
 
 class Template:
@@ -71,6 +73,14 @@ class Template:
             text.append(part)
         return "".join(text), frozenset(unclear)
 
+    def fields_of(self, root: str, arguments: Mapping[str, Any]) -> dict[str, Any]:
+        """The values of all fields of an argument, by their text."""
+        return {
+            field.text: field.value(arguments)
+            for _, field in self._parts
+            if field is not None and field.root == root
+        }
+
     def glob(self) -> str:
         """A glob that matches all texts of the template."""
         return "".join(
@@ -97,6 +107,7 @@ class _Field:
                 f"{template.option}: {template.text!r} has the field {{{text}}}; "
                 "a field begins with the name of an argument"
             )
+        self.text = text
         self.root = root.group()
         self.steps: list[tuple[str | None, str | int | None]] = []
         position = root.end()

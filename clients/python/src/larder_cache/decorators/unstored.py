@@ -1,4 +1,4 @@
-"""A warning for values that no codec can store: the cache would never have them."""
+"""A warning for values that cannot be stored: the cache would never have them."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ log = logging.getLogger("larder_cache")
 
 
 class UnstoredLog:
-    """Logs the first value of a function that could not be encoded."""
+    """Logs the first value of a function that could not be stored."""
 
     __slots__ = ("_is_logged", "_name")
 

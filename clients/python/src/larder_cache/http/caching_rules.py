@@ -40,6 +40,8 @@ _KEPT_AT_304 = frozenset(
 
 def directives(header: str) -> dict[str, str]:
     """The directives of a Cache-Control header, with names in lower case."""
+    # A long run of white space would be tried at each of its places.
+    header = " ".join(header.split())
     found: dict[str, str] = {}
     position = 0
     while position < len(header):

@@ -7,7 +7,7 @@ import functools
 import json
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from larder_cache.codecs import Codec
@@ -191,29 +191,23 @@ class Endpoint:
             captured.headers,
             statuses=options.statuses,
             by_user=bool(options.by_user),
-            varied=options.headers or [name[7:] for name, _ in visit.implied()],
+            varied=options.headers or _header_names(name for name, _ in visit.implied() or ()),
         )
         return captured if reason is None else captured._replace(reason=reason)
 
     async def _compute_alone(self, visit: Visit, moment: Moment, key: CallKey) -> Any:
-        """Runs the endpoint without a lease. What it returns is stored if it may be."""
+        """Runs the endpoint without a lease. What it returns is not stored.
+
+        A value from before an invalidation could be stored after it. If it may be stored, the next
+        request computes under a lease.
+        """
         result = await visit.run()
         captured = self._captured(visit, result)
-        stored = None
         if captured.reason is None and visit.method != "HEAD":
             loaded = await self.options.rules.loaded(moment, result, captured.content)
             if loaded.store:
                 self._uncacheable.discard(key)
-                stored = await settle(
-                    self.handle(visit).set(
-                        key.key,
-                        loaded.value,
-                        params=key.params,
-                        ttl=loaded.ttl,
-                        tags=loaded.tags,
-                    )
-                )
-        return visit.finish(result, self._headers(key, "MISS", captured.headers, stored=stored))
+        return visit.finish(result, self._headers(key, "MISS", captured.headers))
 
     async def _bypass(self, visit: Visit) -> Any:
         return visit.finish(await visit.run(), {"X-Cache": "BYPASS"})
@@ -257,7 +251,10 @@ class Endpoint:
         headers = {"X-Cache": state}
         if options.debug:
             headers["X-Cache-Key"] = _shown_key(key)
-        varied = options.headers or [name[7:] for name in key.params if name[:7] == "header:"]
+        by_cookie = any(name.startswith("cookie:") for name in key.params)
+        varied = _header_names(key.params)
+        if by_cookie:
+            varied.append("cookie")
         if varied:
             headers["Vary"] = merged_vary(first(own, "vary"), varied)
         if found is not None and found.stored:
@@ -275,12 +272,12 @@ class Endpoint:
         if version and first(own, "etag") is None:
             headers["ETag"] = entity_tag(version)
         if options.cache_control and first(own, "cache-control") is None:
-            headers["Cache-Control"] = self._cache_control(age + ttl)
+            headers["Cache-Control"] = self._cache_control(age + ttl, by_cookie=by_cookie)
         return headers
 
-    def _cache_control(self, lifetime: float) -> str:
+    def _cache_control(self, lifetime: float, *, by_cookie: bool) -> str:
         chosen = self.options.cache_control
-        scope = "private, " if self.options.by_user else ""
+        scope = "private, " if self.options.by_user or by_cookie else ""
         if chosen is True:
             return f"{scope}max-age={min(int(lifetime), _YEAR)}"
         return f"{scope}{NO_CACHE}" if chosen == NO_CACHE else str(chosen)
@@ -302,6 +299,11 @@ class Endpoint:
         if await options.rules.skips(moment):
             return None
         return await self.keys.key(visit, moment)
+
+
+def _header_names(params: Iterable[str]) -> list[str]:
+    """The headers among the parameters of a key."""
+    return [name.removeprefix("header:") for name in params if name.startswith("header:")]
 
 
 def _shown_key(key: CallKey) -> str:

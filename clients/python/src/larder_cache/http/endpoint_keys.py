@@ -25,12 +25,12 @@ class EndpointKeys:
         self._options = options
 
     async def key(self, visit: Visit, moment: Moment) -> CallKey | None:
-        """The key of a request, or None if it has no user and must have one."""
+        """The key of a request, or None if none stands for all that its answer depends on."""
         options = self._options
         params: dict[str, str] = {}
         if options.by_user:
             user = await self._user(visit, moment)
-            if user is None and not options.cache_anonymous:
+            if user is None and not self._shares_anonymous(visit):
                 return None
             params[USER_PARAM] = "anonymous" if user is None else self._text("user", user)
         if options.key_builder is not None:
@@ -44,7 +44,10 @@ class EndpointKeys:
             if visit.own_query(options.query_params):
                 self._add_query(params, visit, options.query_params)
         if options.headers is None:
-            params.update(visit.implied())
+            implied = visit.implied()
+            if implied is None:
+                return None
+            params.update(implied)
         else:
             params.update((f"header:{name}", visit.header(name) or "") for name in options.headers)
         if visit.method not in ("GET", "HEAD"):
@@ -54,9 +57,20 @@ class EndpointKeys:
                 params["@body"] = body_digest(*body)
         return CallKey(key, params)
 
+    def _shares_anonymous(self, visit: Visit) -> bool:
+        """Whether a request without a user may have the entry of all those without one.
+
+        One with credentials may be that of a user that is not found: its answer is private.
+        """
+        options = self._options
+        if not options.cache_anonymous:
+            return False
+        return options.cache_authorized or not visit.header("authorization")
+
     def _add_arguments(self, params: dict[str, str], visit: Visit) -> str:
         options = self._options
         shown: frozenset[str] = frozenset()
+        unclear: frozenset[str] = frozenset()
         key = options.name
         if options.template is not None:
             key, unclear = options.template.render(visit.arguments, self.refuse)
@@ -64,6 +78,11 @@ class EndpointKeys:
         for name, value in visit.key_arguments(options.query_params).items():
             if name not in shown and name not in options.ignore:
                 params[name] = self._text(name, value)
+        if options.template is not None:
+            # Also arguments that are left out otherwise: two requests must not share an entry.
+            for name in sorted(unclear - params.keys()):
+                fields = options.template.fields_of(name, visit.arguments)
+                params.update((field, self._text(name, value)) for field, value in fields.items())
         return key
 
     def _add_query(

@@ -17,7 +17,7 @@ from larder_cache.decorators.calls import function_name
 from larder_cache.decorators.canonical import NotCanonical, canonical
 from larder_cache.decorators.codecs import OBJECT_CODEC, chosen_codec
 from larder_cache.decorators.handles import Home
-from larder_cache.decorators.options import Rules, rules
+from larder_cache.decorators.options import Rules, fetching, rules
 from larder_cache.decorators.plan import refuse_async, refuse_generators
 from larder_cache.decorators.templates import Template
 
@@ -123,11 +123,7 @@ def endpoint_options(
         honour_no_cache=given["honour_no_cache"],
         cache_control=given["cache_control"],
         debug=given["debug"],
-        fetching={
-            option: given[source]
-            for option, source in (("max_stale", "max_stale"), ("timeout", "fetch_timeout"))
-            if given[source] is not None
-        },
+        fetching=fetching(given["max_stale"], given["fetch_timeout"]),
     )
     if not is_async:
         refuse_async(name, *made.callbacks)

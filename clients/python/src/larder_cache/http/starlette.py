@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,7 @@ class StarletteVisit:
         )
         self._route: Any = self.request.scope.get("route")
         self.holds = shape.has_dependencies
+        self._session_before: Any = None
 
     def _found_request(self) -> Request:
         for value in self.arguments.values():
@@ -119,8 +121,10 @@ class StarletteVisit:
         found = self.request.headers.getlist(name)
         return ", ".join(found) if found else None
 
-    def implied(self) -> Sequence[tuple[str, str]]:
+    def implied(self) -> Sequence[tuple[str, str]] | None:
         sources = self._shape.sources(self._route)
+        if sources.unbounded is not None:
+            return None
         headers = [(f"header:{name}", self.header(name) or "") for name in sources.headers]
         cookies = self.request.cookies
         return headers + [(f"cookie:{name}", cookies.get(name, "")) for name in sources.cookies]
@@ -167,6 +171,7 @@ class StarletteVisit:
 
     async def run(self) -> Any:
         function = self._shape.function
+        self._session_before = self._session()
         if is_coroutine_function(function):
             result = await function(*self.args, **self.kwargs)
         else:
@@ -174,6 +179,11 @@ class StarletteVisit:
         if self._serve_bytes and not isinstance(result, Response):
             return self._rendered(result)
         return result
+
+    def _session(self) -> Any:
+        """A copy of the session as it is now; None for none."""
+        found = self.request.scope.get("session")
+        return copy.deepcopy(dict(found)) if isinstance(found, Mapping) else None
 
     def _rendered(self, result: Any) -> Response:
         from .rendering import rendered
@@ -186,6 +196,9 @@ class StarletteVisit:
     def capture(self, result: Any) -> Captured:
         if any(isinstance(v, BackgroundTasks) and v.tasks for v in self.arguments.values()):
             return Captured(None, reason="it has tasks for the background")
+        if self._session() != self._session_before:
+            # The middleware of the session sets its cookie after the endpoint.
+            return Captured(None, reason="it changes the session")
         if not isinstance(result, Response):
             return self._captured_value(result)
         headers = decoded(result)

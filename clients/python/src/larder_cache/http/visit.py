@@ -64,8 +64,11 @@ class Visit(Protocol):
         """A header of the request; several of one name are joined by commas."""
         ...
 
-    def implied(self) -> Sequence[tuple[str, str]]:
-        """The headers, as ``header:<name>``, and cookies that arguments left out are made of."""
+    def implied(self) -> Sequence[tuple[str, str]] | None:
+        """The headers, as ``header:<name>``, and cookies that arguments left out are made of.
+
+        None if it may be any of them.
+        """
         ...
 
     def query(self) -> list[tuple[str, str]]:

@@ -290,7 +290,7 @@ class Calls:
             kept.tags if kept else (),
             kept.expires if kept else None,
         )
-        left = to_proto(changed.expires - store.clock.now())
+        left = to_proto(changed.expires - changed.written)
         return pb.IncrementResponse(value=total, version=changed.version, ttl_remaining=left)
 
     def patch(self, request: pb.PatchRequest, context: Context) -> pb.PatchResponse:
@@ -320,7 +320,7 @@ class Calls:
         stored = self.store.write(
             id, written.value, ttl, entry.tags, entry.expires if request.keep else None
         )
-        left = to_proto(stored.expires - self.store.clock.now())
+        left = to_proto(stored.expires - stored.written)
         return pb.PatchResponse(result=pb.PATCH_RESULT_APPLIED, version=stored.version, ttl=left)
 
 

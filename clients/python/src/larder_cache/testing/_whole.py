@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from typing import Any
 
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -12,6 +12,7 @@ from larder_cache._gen import cache_service_pb2 as pb
 from larder_cache.testing import _checks as checks
 from larder_cache.testing._calls import Calls, Context
 from larder_cache.testing._errors import invalid
+from larder_cache.testing._events import Rule
 from larder_cache.testing._store import (
     EntryId,
     glob_matches,
@@ -19,13 +20,11 @@ from larder_cache.testing._store import (
     tags_match,
 )
 
-Rule = Callable[[dict[str, str]], "list[pb.Target]"]
-
 
 class Whole:
     """Invalidations, lists and statistics, each under the lock of the store."""
 
-    def __init__(self, calls: Calls, events: dict[str, Rule]) -> None:
+    def __init__(self, calls: Calls, events: Mapping[str, Rule]) -> None:
         self._calls = calls
         self.store = calls.store
         self._events = events
@@ -47,22 +46,27 @@ class Whole:
         hold_off = checks.optional(request, "hold_off") or 0.0
         for index, target in enumerate(request.targets):
             _check_target(target, f"targets[{index}]")
+        # All rules are applied or none.
+        ruled = [self._ruled(target.event) for target in request.targets]
         self._calls.need_store()
         answer = pb.InvalidateResponse(durability=pb.DURABILITY_APPLIED)
-        for target in request.targets:
+        for target, targets in zip(request.targets, ruled):
             if target.WhichOneof("target") == "event":
-                result = self._apply_event(target.event, hold_off, context, answer.events.add())
+                result = self._apply_all(targets, hold_off, context, answer.events.add())
             else:
                 result = self._apply(target, hold_off, context)
             answer.results.append(result)
         return answer
 
-    def _apply_event(
-        self, event: pb.EventTarget, hold_off: float, context: Context, into: pb.EventResult
+    def _ruled(self, event: pb.EventTarget) -> list[pb.Target]:
+        rule = self._events.get(event.name)
+        return list(rule(dict(event.attributes))) if rule else []
+
+    def _apply_all(
+        self, targets: list[pb.Target], hold_off: float, context: Context, into: pb.EventResult
     ) -> pb.TargetResult:
         whole = pb.TargetResult(durability=pb.DURABILITY_APPLIED)
-        rule = self._events.get(event.name)
-        for target in rule(dict(event.attributes)) if rule else ():
+        for target in targets:
             result = self._apply(target, hold_off, context)
             into.targets.add(target=target, result=result)
             whole.existed = whole.existed or result.existed

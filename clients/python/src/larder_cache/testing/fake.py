@@ -18,10 +18,11 @@ from larder_cache.durations import seconds as seconds_of
 from larder_cache.testing import _checks as checks
 from larder_cache.testing._calls import Calls, Context
 from larder_cache.testing._errors import FakeRpcError
+from larder_cache.testing._events import Rules, rule_of
 from larder_cache.testing._fetches import Fetches, Origin
 from larder_cache.testing._store import Policy, Store, digest_of
 from larder_cache.testing._stubs import HEARTBEAT, STREAMS, AsyncioStub, BlockingStub, NoAdmin
-from larder_cache.testing._whole import Rule, Whole
+from larder_cache.testing._whole import Whole
 
 __all__ = ["FakeLarder", "Policy"]
 
@@ -34,8 +35,10 @@ class FakeLarder:
 
     `policy` has the settings of all namespaces, and `namespaces` those of single ones; `origins`
     are the origins of namespaces, functions of key and params; None is the absence of a value.
-    `events` maps the name of an event to a function from its attributes to targets. The fake has
-    no jitter of TTLs, no limits on memory and no statistics of events.
+    `events` maps the name of an event to a rule as in the configuration of the server, such as
+    `{"namespace": "users", "tags": ["user:{id}"]}`, to several, or to a function from its
+    attributes to targets. The fake has no jitter of TTLs, no limits on memory and no statistics of
+    events.
     """
 
     def __init__(
@@ -44,11 +47,13 @@ class FakeLarder:
         *,
         namespaces: Mapping[str, Policy] | None = None,
         origins: Mapping[str, Origin] | None = None,
-        events: Mapping[str, Rule] | None = None,
+        events: Mapping[str, Rules] | None = None,
     ) -> None:
         self._store = Store(policy or Policy(), namespaces or {})
         self._calls = Calls(self._store)
-        whole = Whole(self._calls, dict(events or {}))
+        whole = Whole(
+            self._calls, {name: rule_of(name, rules) for name, rules in (events or {}).items()}
+        )
         self._fetches = Fetches(self._calls, origins or {})
         self._handlers: dict[str, Callable[[Any, Context], Any]] = {
             "Get": self._calls.get,

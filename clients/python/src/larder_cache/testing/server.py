@@ -6,6 +6,7 @@ import collections
 import json
 import os
 import shutil
+import signal
 import subprocess
 import tempfile
 import threading
@@ -21,6 +22,47 @@ from larder_cache.client import Client
 __all__ = ["LarderServer"]
 
 _LOG_LINES = 500
+# All that is passed on of the caller's environment: the server itself reads `REDIS_*`, `OTEL_*` and
+# others, which are those of the program under test.
+_PASSED_ON = frozenset(
+    {
+        "HOME",
+        "LANG",
+        "LC_ALL",
+        "LD_LIBRARY_PATH",
+        "LLVM_PROFILE_FILE",
+        "PATH",
+        "RUST_BACKTRACE",
+        "SSL_CERT_DIR",
+        "SSL_CERT_FILE",
+        "SYSTEMROOT",
+        "TEMP",
+        "TMP",
+        "TMPDIR",
+        "TZ",
+    }
+)
+
+
+# Seconds that the threads of a server have to stop.
+_PAUSE_TIMEOUT = 10.0
+
+
+def _stopped(pid: int) -> bool:
+    """Whether all threads of a process are stopped. The signal takes a moment to reach each."""
+    tasks = Path(f"/proc/{pid}/task")
+    if not tasks.exists():
+        # A system without these files: the main thread has the signal.
+        return True
+    for task in tasks.iterdir():
+        try:
+            # The name of the thread, in parentheses, can have spaces.
+            state = (task / "stat").read_text().rpartition(")")[2].split()[0]
+        except FileNotFoundError:
+            continue
+        if state not in "Tt":
+            return False
+    return True
 
 
 def find_binary() -> str:
@@ -41,9 +83,9 @@ class LarderServer:
             client = server.client()
 
     `config` is the text of a configuration file, or its path. `store` is `memory` or a URL.
-    `environment` has further variables, such as `LARDER_DEFAULTS__TTL`. Variables of the caller
-    that begin with `LARDER_` are not passed on. The TTLs of entries have no jitter, unless the
-    configuration sets it.
+    `environment` has further variables, such as `LARDER_DEFAULTS__TTL`. Those of the caller that
+    configure a server, such as `LARDER_*`, `REDIS_*` and `OTEL_*`, are not passed on. The TTLs of
+    entries have no jitter, unless the configuration sets it.
     """
 
     def __init__(
@@ -77,7 +119,7 @@ class LarderServer:
             raise RuntimeError("the server is running")
         self._serving.clear()
         command = [self._binary or find_binary()]
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("LARDER_")}
+        environment = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
         environment["LARDER_LISTEN"] = f"127.0.0.1:{self._port}"
         environment["LARDER_ADMIN_LISTEN"] = "127.0.0.1:0"
         environment["LARDER_LOG__FORMAT"] = "json"
@@ -151,6 +193,9 @@ class LarderServer:
         if process is None:
             return
         process.terminate()
+        if hasattr(signal, "SIGCONT"):
+            # A server that is paused does not see the signal.
+            process.send_signal(signal.SIGCONT)
         try:
             process.wait(5.0)
         except subprocess.TimeoutExpired:
@@ -167,6 +212,23 @@ class LarderServer:
             self._process.kill()
             self._process.wait()
         self.stop()
+
+    def pause(self) -> None:
+        """Suspends the server: connections stay open, and calls have no answer until `resume`.
+
+        Returns when all threads of the server have stopped. Not on Windows.
+        """
+        os.kill(self.pid, signal.SIGSTOP)
+        deadline = time.monotonic() + _PAUSE_TIMEOUT
+        while not _stopped(self.pid):
+            if time.monotonic() > deadline:
+                self.resume()
+                raise TimeoutError(f"the server did not stop within {_PAUSE_TIMEOUT} s")
+            time.sleep(0.001)
+
+    def resume(self) -> None:
+        """Continues a server that is paused."""
+        os.kill(self.pid, signal.SIGCONT)
 
     def client(self, **options: Any) -> Client:
         """A client of this server. It is closed with the server."""

@@ -13,6 +13,7 @@ from larder_cache import Client
 client = Client(preset="local")
 entries = client.namespace("load", near_cache=True)
 plain = client.namespace("load-plain")
+PARENT = os.getpid()
 stopping = threading.Event()
 calls = [0] * 4
 wrong: list[str] = []
@@ -21,7 +22,7 @@ wrong: list[str] = []
 def traffic(index: int) -> None:
     """Reads and computes until the end."""
     while not stopping.is_set():
-        key = f"k{index}-{calls[index] % 50}"
+        key = f"{PARENT}-{index}-{calls[index] % 50}"
         result = plain.get_or_fetch(key, lambda key=key: key)  # type: ignore[misc]
         if result.value != key:
             wrong.append(f"{key}: {result!r}")
@@ -40,19 +41,19 @@ def in_child() -> int:
         return 3
     if plain.get_or_fetch(f"fetched-{pid}", lambda: pid).value != pid:
         return 4
-    entries.set("near", pid)
-    return 0 if entries.get("near").value == pid else 5
+    entries.set(f"near-{PARENT}", pid)
+    return 0 if entries.get(f"near-{PARENT}").value == pid else 5
 
 
 def main() -> None:
     """Prints the exit codes of the children."""
-    entries.set("near", 0)
+    entries.set(f"near-{PARENT}", 0)
     threads = [threading.Thread(target=traffic, args=(index,)) for index in range(len(calls))]
     for thread in threads:
         thread.start()
     codes = []
     for _ in range(int(sys.argv[1])):
-        time.sleep(0.1)
+        time.sleep(0.05)
         child = os.fork()
         if child == 0:
             code = 9
@@ -62,7 +63,9 @@ def main() -> None:
                 os._exit(code)
         codes.append(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
     before = sum(calls)
-    time.sleep(0.5)
+    deadline = time.monotonic() + 30
+    while sum(calls) <= before and time.monotonic() < deadline:
+        time.sleep(0.01)
     after = sum(calls)
     stopping.set()
     for thread in threads:

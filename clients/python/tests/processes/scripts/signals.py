@@ -53,6 +53,8 @@ async def of_asyncio() -> None:
 
 
 if __name__ == "__main__":
+    # A program that a script has started in the background ignores SIGINT.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     if sys.argv[1] == "asyncio":
         try:
             asyncio.run(of_asyncio())

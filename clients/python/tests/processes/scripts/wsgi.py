@@ -15,9 +15,9 @@ client = Client(preset="local")
 entries = client.namespace("wsgi")
 near = client.namespace("wsgi-near", near_cache=True)
 
-entries.set("master", MASTER)
+entries.set(f"master-{MASTER}", MASTER)
 near.set("shared", "kept")
-assert entries.get("master").value == MASTER
+assert entries.get(f"master-{MASTER}").value == MASTER
 # gevent's threads are greenlets, and those of the master would go on in the workers.
 PATCHED = "gevent.monkey" in sys.modules
 if not PATCHED:
@@ -48,7 +48,7 @@ def pre_fork(server: Any, worker: Any) -> None:
 def when_ready(server: Any) -> None:
     """The master forks only after this."""
     if not PATCHED:
-        threading.Timer(2.0, _forked.set).start()
+        threading.Timer(1.0, _forked.set).start()
 
 
 def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
@@ -57,9 +57,9 @@ def application(environ: dict[str, Any], start_response: Any) -> list[bytes]:
     entries.set(f"worker-{pid}", pid)
     facts = {
         "pid": pid,
-        "master": entries.get("master").value,
+        "master": entries.get(f"master-{MASTER}").value,
         "own": entries.get(f"worker-{pid}").value,
-        "many": len(entries.get_many([f"worker-{pid}", "master"])),
+        "many": len(entries.get_many([f"worker-{pid}", f"master-{MASTER}"])),
         "fetched": entries.get_or_fetch(f"fetched-{pid}", lambda: pid).value,
         "slow": entries.get_or_fetch(f"slow-{MASTER}", lambda: -1).value,
         "near": near.get("shared").value,

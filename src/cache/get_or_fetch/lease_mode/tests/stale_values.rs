@@ -63,7 +63,7 @@ async fn the_lease_comes_with_a_value_that_the_caller_accepts_on_error() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_lease_tells_a_value_for_the_meantime_from_a_substitute() {
+async fn the_lease_distinguishes_a_value_for_the_meantime_from_a_substitute() {
     let mut both = stale_while_revalidate();
     both.lifetime.stale_while_revalidate = 2 * SECOND;
     both.lifetime.stale_if_error = 60 * SECOND;

@@ -1,0 +1,17 @@
+module larder.test/clients/go/adapters/httpcache
+
+go 1.26.0
+
+require larder.test/clients/go v0.0.0
+
+require (
+	github.com/gregjones/httpcache v0.0.0-20190611155906-901d90724c79
+	golang.org/x/net v0.60.0 // indirect
+	golang.org/x/sys v0.48.0 // indirect
+	golang.org/x/text v0.42.0 // indirect
+	google.golang.org/genproto/googleapis/rpc v0.0.0-20261019180522-ce908d29299b // indirect
+	google.golang.org/grpc v1.85.0 // indirect
+	google.golang.org/protobuf v1.36.12 // indirect
+)
+
+replace larder.test/clients/go => ../../

@@ -1,0 +1,274 @@
+package larder
+
+import (
+	"context"
+	"larder.test/clients/go/internal/globs"
+	"slices"
+	"sync"
+	"sync/atomic"
+	"time"
+)
+
+// effect is what a call removes or changes in a namespace.
+type effect struct {
+	keys  map[string]bool
+	globs []string
+	tags  []string
+	all   bool
+}
+
+// feed is the changes of a namespace for its near caches, from Watch and from writes of this
+// client.
+type feed struct {
+	scope *scope
+	base  time.Time
+
+	started atomic.Bool
+	ready   atomic.Bool
+	// epoch changes whenever the stream does.
+	epoch atomic.Uint64
+	// The last message: by the steady clock since base, and by the wall clock. In nanoseconds.
+	steady, wall, silence atomic.Int64
+
+	mu     sync.RWMutex
+	stores []*nearStore
+}
+
+func (f *feed) listen(store *nearStore) {
+	f.mu.Lock()
+	f.stores = append(f.stores, store)
+	f.mu.Unlock()
+}
+
+func (f *feed) each(do func(*nearStore)) {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	for _, store := range f.stores {
+		do(store)
+	}
+}
+
+// live reports whether all changes arrive.
+func (f *feed) live(now time.Time) bool {
+	if !f.ready.Load() {
+		f.start()
+		return false
+	}
+	// Either clock may have stood still while the process was frozen.
+	steady := int64(now.Sub(f.base)) - f.steady.Load()
+	wall := now.UnixNano() - f.wall.Load()
+	if max(steady, wall) <= f.silence.Load() {
+		return true
+	}
+	f.lose()
+	return false
+}
+
+func (f *feed) heard() {
+	now := time.Now()
+	f.steady.Store(int64(now.Sub(f.base)))
+	f.wall.Store(now.UnixNano())
+}
+
+func (f *feed) lose() {
+	f.ready.Store(false)
+	f.epoch.Add(1)
+	f.each((*nearStore).clear)
+}
+
+// start opens the stream at the first read: to make a handle does not connect.
+func (f *feed) start() {
+	if f.started.Load() || !f.started.CompareAndSwap(false, true) {
+		return
+	}
+	ctx, end, err := f.scope.core.running.begin(context.Background())
+	if err != nil {
+		return
+	}
+	go func() {
+		defer end()
+		defer f.lose()
+		err := f.scope.follow(ctx, true, f.take)
+		if err != nil && ctx.Err() == nil {
+			f.scope.core.logger.Warn("larder: no near cache any more",
+				"namespace", f.scope.namespace, "error", err)
+		}
+	}()
+}
+
+func (f *feed) take(signal watchSignal) bool {
+	if f.ready.Load() {
+		// A stream that was silent for too long has been given up before.
+		f.live(time.Now())
+	}
+	f.heard()
+	switch signal.kind {
+	case signalReady:
+		if !signal.change.Resumed {
+			f.each((*nearStore).clear)
+		}
+		f.silence.Store(int64(signal.silence))
+		f.epoch.Add(1)
+		f.ready.Store(true)
+	case signalBroken:
+		// The entries are valid again if the stream can be continued.
+		f.ready.Store(false)
+		f.epoch.Add(1)
+	case signalChange:
+		change := signal.change
+		switch change.Kind {
+		case ChangeReset:
+			f.lose()
+		case ChangeKeys:
+			for _, key := range change.Keys {
+				f.each(func(store *nearStore) { store.keyChanged(key.Key) })
+			}
+		case ChangeNamespace:
+			f.apply(effect{all: true})
+		case ChangeTags:
+			f.apply(effect{tags: change.Tags})
+		case ChangePattern:
+			f.apply(effect{globs: []string{change.Glob}})
+		}
+	}
+	return true
+}
+
+// apply forgets what an effect concerns.
+func (f *feed) apply(e effect) {
+	if e.all {
+		f.each((*nearStore).clear)
+		return
+	}
+	for key := range e.keys {
+		f.each(func(store *nearStore) { store.keyChanged(key) })
+	}
+	if len(e.tags) > 0 {
+		f.each(func(store *nearStore) {
+			store.matching(func(_ string, tags []string) bool {
+				return slices.ContainsFunc(tags, func(tag string) bool {
+					return slices.Contains(e.tags, tag)
+				})
+			})
+		})
+	}
+	for _, glob := range e.globs {
+		matches, ok := globs.Matcher(glob)
+		f.each(func(store *nearStore) {
+			store.matching(func(key string, _ []string) bool { return !ok || matches(key) })
+		})
+	}
+}
+
+// feeds are those of a client: there are some only for namespaces with near caches.
+type feeds struct {
+	mu    sync.RWMutex
+	feeds map[string]*feed
+}
+
+func (f *feeds) open(s *scope) *feed {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	found := f.feeds[s.namespace]
+	if found == nil {
+		found = &feed{scope: s, base: time.Now()}
+		if f.feeds == nil {
+			f.feeds = map[string]*feed{}
+		}
+		f.feeds[s.namespace] = found
+	}
+	return found
+}
+
+func (f *feeds) of(namespace string) *feed {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	return f.feeds[namespace]
+}
+
+func (f *feeds) all() []*feed {
+	f.mu.RLock()
+	defer f.mu.RUnlock()
+	list := make([]*feed, 0, len(f.feeds))
+	for _, each := range f.feeds {
+		list = append(list, each)
+	}
+	return list
+}
+
+func nothing() {}
+
+// changing is for a call that changes an entry: what is near is forgotten before it and, by the
+// function that is returned, after it, so that no read of this process returns or keeps what was
+// there.
+func (s *scope) changing(key string) func() {
+	found := s.core.feeds.of(s.namespace)
+	if found == nil {
+		return nothing
+	}
+	forget := func() { found.each(func(store *nearStore) { store.keyChanged(key) }) }
+	forget()
+	return forget
+}
+
+func (s *scope) changingMany(all []wanted) func() {
+	found := s.core.feeds.of(s.namespace)
+	if found == nil {
+		return nothing
+	}
+	forget := func() {
+		found.each(func(store *nearStore) {
+			for _, each := range all {
+				store.keyChanged(each.at.key)
+			}
+		})
+	}
+	forget()
+	return forget
+}
+
+// removing is as changing, for an invalidation: the computations of now are not joined any more.
+func (s *scope) removing(e effect) func() {
+	found := s.core.feeds.of(s.namespace)
+	concerns := e.matcher()
+	forget := func() {
+		s.core.flights.forget(s.namespace, concerns)
+		if found != nil {
+			found.apply(e)
+		}
+	}
+	forget()
+	return forget
+}
+
+// removingAll is as removing, for a call that may concern all namespaces.
+func (c *core) removingAll() func() {
+	forget := func() {
+		for _, each := range c.feeds.all() {
+			each.apply(effect{all: true})
+		}
+		c.flights.forget("", func(string) bool { return true })
+	}
+	forget()
+	return forget
+}
+
+// matcher reports which keys an effect may concern. A value that is being computed has no tags yet.
+func (e effect) matcher() func(key string) bool {
+	if e.all || len(e.tags) > 0 {
+		return func(string) bool { return true }
+	}
+	var patterns []func(string) bool
+	for _, glob := range e.globs {
+		matches, ok := globs.Matcher(glob)
+		if !ok {
+			return func(string) bool { return true }
+		}
+		patterns = append(patterns, matches)
+	}
+	return func(key string) bool {
+		return e.keys[key] || slices.ContainsFunc(patterns, func(matches func(string) bool) bool {
+			return matches(key)
+		})
+	}
+}

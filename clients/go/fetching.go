@@ -1,0 +1,358 @@
+package larder
+
+import (
+	"context"
+	"errors"
+	"math/rand/v2"
+	"sync/atomic"
+	"time"
+
+	"larder.test/clients/go/larderpb"
+)
+
+// shortestRetry is the time before a contended key is asked for again.
+const shortestRetry = 10 * time.Millisecond
+
+var lastRefresh atomic.Uint64
+
+// fetch is one computation: what it needs from its first caller.
+type fetch[T any] struct {
+	c      *Cache[T]
+	at     address
+	loader LoaderOf[T]
+	o      *callOptions
+}
+
+// GetOrFetch reads a value; one that is missing is computed. Of all calls in all processes that
+// need the value at the same time, one runs its loader, and the others receive its result. Without
+// a loader (nil), the origin that the server has for the namespace is asked.
+//
+// An error of the loader is returned as it is. A cache that is away, slow or full is none: the
+// loader runs, and nothing is stored. The end of ctx ends the call, and the loader with it unless
+// other calls wait for it.
+func (c *Cache[T]) GetOrFetch(
+	ctx context.Context, key string, loader Loader[T], options ...FetchOption,
+) (Result[T], error) {
+	return c.GetOrFetchLoaded(ctx, key, loader.plain(), options...)
+}
+
+// Fetch is [Cache.GetOrFetch] for programs that need the value alone. The error is [ErrNoValue] if
+// there is none.
+func Fetch[T any](
+	ctx context.Context, namespace *Namespace, key string, loader Loader[T],
+	options ...FetchOption,
+) (T, error) {
+	result, err := Of[T](namespace).GetOrFetch(ctx, key, loader, options...)
+	if err == nil && !result.Found() {
+		err = ErrNoValue
+		if result.Err != nil {
+			err = errors.Join(ErrNoValue, result.Err)
+		}
+	}
+	return result.Value, err
+}
+
+// GetOrFetchLoaded is GetOrFetch with a loader whose value decides how it is cached.
+func (c *Cache[T]) GetOrFetchLoaded(
+	ctx context.Context, key string, loader LoaderOf[T], options ...FetchOption,
+) (Result[T], error) {
+	var o callOptions
+	for _, option := range options {
+		option.forFetch(&o)
+	}
+	at, err := o.address(key)
+	if err != nil {
+		return Result[T]{}, err
+	}
+	if err := c.core.caller.checkOpen(); err != nil {
+		return Result[T]{}, err
+	}
+	id := at.id()
+	if near := c.nearFor(&o); near != nil && !o.refresh {
+		if found, ok := nearGet(c, id); ok {
+			return found, nil
+		}
+	}
+	one := &fetch[T]{c: c, at: at, loader: loader, o: &o}
+	found, joined, late, err := c.core.flights.run(ctx, passenger{
+		id: one.id(id), key: at.key, timeout: o.wait, compute: one.run,
+	})
+	switch {
+	case late:
+		found, joined = one.alone(ctx), false
+		if ctx.Err() != nil {
+			return Result[T]{}, ended(ctx)
+		}
+	case err != nil:
+		return Result[T]{}, err
+	}
+	if found.panicked != nil {
+		panic(found.panicked)
+	}
+	if found.err != nil {
+		return Result[T]{}, found.err
+	}
+	result := found.result.(Result[T])
+	if joined {
+		if result.Tier == TierLoader {
+			c.count.joined.Add(1)
+		}
+		result.Joined = true
+	}
+	return result, nil
+}
+
+// id is equal for calls of this process that can share a computation.
+func (f *fetch[T]) id(entry entryID) flightID {
+	id := flightID{namespace: f.c.namespace, entry: entry, codec: f.c.codecID}
+	if f.o.refresh {
+		// Its value must not be one whose computation began before it.
+		id.refresh = lastRefresh.Add(1)
+	}
+	id.kind.loader, id.kind.consistent = f.loader != nil, f.o.consistent
+	if f.o.maxStale != nil {
+		id.kind.maxStaleSet, id.kind.maxStale = true, *f.o.maxStale
+	}
+	if f.o.sliding != nil {
+		id.kind.sliding = *f.o.sliding
+	}
+	return id
+}
+
+// settle is the result of a computation for all that wait for it.
+func settle[T any](result Result[T], err error) flightResult {
+	var panicked *PanicError
+	if errors.As(err, &panicked) {
+		return flightResult{panicked: panicked}
+	}
+	stored := result.Fill != nil && result.Fill.Stored
+	return flightResult{result: result, err: err, lasting: result.Degraded || stored}
+}
+
+func (f *fetch[T]) run(ctx context.Context) flightResult { return settle(f.find(ctx)) }
+
+// alone is the answer of a call for which the computation that it joined takes too long.
+func (f *fetch[T]) alone(ctx context.Context) flightResult {
+	f.c.count.misses.Add(1)
+	if f.loader == nil {
+		return settle(Result[T]{}, nil)
+	}
+	return settle(f.unstored(ctx, Write{Reason: NotStored}, nil, nil))
+}
+
+// find reads the value, or computes it.
+func (f *fetch[T]) find(ctx context.Context) (Result[T], error) {
+	c, limits := f.c, f.c.core.limits
+	budget := limits.wait
+	if f.o.wait != nil {
+		budget = *f.o.wait
+	}
+	deadline := time.Now().Add(budget)
+	refresh := f.o.refresh
+	for asked := 0; ; asked++ {
+		wait := min(limits.wait, max(0, time.Until(deadline)))
+		near := c.nearFor(f.o)
+		var pending *pendingRead
+		if near != nil {
+			pending = near.begin(f.at.id())
+		}
+		answer, err := f.ask(ctx, wait, refresh, pending != nil)
+		if err != nil {
+			near.drop(pending)
+			return f.withoutCache(ctx, err)
+		}
+		if found := answer.GetFound(); found != nil {
+			result, encoded := f.read(found, answer.Degraded)
+			nearPut(c, pending, result, encoded)
+			if result.Outcome != Miss || f.loader == nil || refresh {
+				return result, nil
+			}
+			// A value that cannot be decoded is replaced by one that can.
+			refresh = true
+			continue
+		}
+		near.drop(pending)
+		if asked == 0 {
+			c.count.misses.Add(1)
+		}
+		if lease := answer.GetLease(); lease != nil {
+			return f.leased(ctx, lease, answer.Degraded)
+		}
+		var failed error
+		if answer.Cause != "" {
+			failed = errors.New(answer.Cause)
+		}
+		if f.loader == nil {
+			return Result[T]{Degraded: answer.Degraded, Err: failed}, nil
+		}
+		delay, contended := contendedDelay(answer)
+		if !contended || !time.Now().Add(delay).Before(deadline) {
+			why := Write{Reason: NotStored, Degraded: answer.Degraded, Err: failed}
+			return f.unstored(ctx, why, nil, nil)
+		}
+		if err := sleep(ctx, delay); err != nil {
+			return Result[T]{}, err
+		}
+	}
+}
+
+// contendedDelay is the time until a contended key is asked for again. An outcome that this release
+// does not have is no reason to ask again.
+func contendedDelay(answer *larderpb.GetOrFetchResponse) (time.Duration, bool) {
+	contended := answer.GetContended()
+	if contended == nil {
+		return 0, false
+	}
+	share := 0.5 + 0.5*rand.Float64()
+	delay := time.Duration(float64(asDuration(contended.RetryAfter)) * share)
+	return max(shortestRetry, delay), true
+}
+
+func (f *fetch[T]) ask(
+	ctx context.Context, wait time.Duration, refresh, fresh bool,
+) (*larderpb.GetOrFetchResponse, error) {
+	fields := f.o.readFields(fresh)
+	spec := f.c.spec("GetOrFetch", nil, true, true)
+	spec.timeout = wait + f.c.core.limits.waitMargin
+	return unary(ctx, f.c.core.caller, spec, larderpb.CacheServiceClient.GetOrFetch,
+		&larderpb.GetOrFetchRequest{
+			Namespace: f.c.namespace, Key: f.at.key, Params: f.at.params,
+			MaxStale: fields.maxStale, Consistency: fields.consistency, Touch: fields.touch,
+			Wait: toWire(wait), NoCache: refresh,
+		})
+}
+
+func (f *fetch[T]) read(found *larderpb.Found, degraded bool) (Result[T], Encoded) {
+	return readResult(&f.c.scope, f.c.codec, answered{
+		found.Outcome, found.Value, found.Entry, degraded,
+	})
+}
+
+// withoutCache is the answer at an outage, and the error otherwise.
+func (f *fetch[T]) withoutCache(ctx context.Context, err error) (Result[T], error) {
+	if ctx.Err() != nil || !f.c.failsOpen(err) {
+		return Result[T]{}, err
+	}
+	if f.loader == nil {
+		f.c.count.misses.Add(1)
+		return Result[T]{Degraded: true, Err: err}, nil
+	}
+	return f.unstored(ctx, Write{Reason: Unavailable, Degraded: true, Err: err}, err, nil)
+}
+
+func (f *fetch[T]) leased(
+	ctx context.Context, lease *larderpb.Lease, degraded bool,
+) (Result[T], error) {
+	var stale *Result[T]
+	if lease.Stale != nil {
+		if read, _ := f.read(lease.Stale, degraded); read.Found() {
+			stale = &read
+		}
+	}
+	s := &f.c.scope
+	switch {
+	case f.loader == nil:
+		// Nothing computes the value here: a caller with a loader gets the lease.
+		if !degraded {
+			hold(ctx, s, f.at, lease).passOn()
+		}
+		if stale != nil {
+			return *stale, nil
+		}
+		return Result[T]{Degraded: degraded}, nil
+	case degraded:
+		return f.unstored(ctx, Write{Reason: Degraded, Degraded: true}, nil, stale)
+	}
+	held := hold(ctx, s, f.at, lease)
+	if stale != nil {
+		started := s.core.background.start(ctx, func(ctx context.Context) {
+			f.refreshed(ctx, held)
+		})
+		if started {
+			return *stale, nil
+		}
+	}
+	return f.compute(ctx, held, stale)
+}
+
+// refreshed computes in the background, where no caller sees an error.
+func (f *fetch[T]) refreshed(ctx context.Context, held *heldLease) {
+	_, err := f.compute(ctx, held, nil)
+	if err != nil && ctx.Err() == nil {
+		f.c.core.logger.Warn("larder: a stale value is not refreshed",
+			"namespace", f.c.namespace, "error", err)
+	}
+}
+
+func (f *fetch[T]) compute(
+	ctx context.Context, held *heldLease, stale *Result[T],
+) (Result[T], error) {
+	value, err := f.load(ctx)
+	if err != nil {
+		if ctx.Err() != nil {
+			held.passOn()
+			return Result[T]{}, err
+		}
+		held.abandon(errorName(err))
+		return f.staleOr(stale, err)
+	}
+	fill, err := f.store(ctx, held, value)
+	if err != nil {
+		return Result[T]{}, err
+	}
+	return loadedResult(value.Value, fill, value.options.tags, false, nil), nil
+}
+
+// staleOr is the stale value with an error of the loader, or the error alone.
+func (f *fetch[T]) staleOr(stale *Result[T], err error) (Result[T], error) {
+	var panicked *PanicError
+	if stale == nil || errors.As(err, &panicked) {
+		return Result[T]{}, err
+	}
+	result := *stale
+	result.Err = err
+	return result, nil
+}
+
+func (f *fetch[T]) store(ctx context.Context, held *heldLease, value Loaded[T]) (Write, error) {
+	request, done, then := fillOf(held, f.c.codec, value, f.o)
+	if request == nil {
+		held.release()
+		held.after(then)
+		return done, nil
+	}
+	defer held.release()
+	defer f.c.changing(f.at.key)()
+	// The work is done, so that the value is stored although its callers may leave.
+	spec := f.c.spec("Set", nil, false, false)
+	answer, err := unary(context.WithoutCancel(ctx), f.c.core.caller, spec,
+		larderpb.CacheServiceClient.Set, request)
+	if err != nil {
+		held.passOn()
+		return f.c.unfilled(err)
+	}
+	return f.c.filled(answer), nil
+}
+
+func (f *fetch[T]) load(ctx context.Context) (Loaded[T], error) {
+	f.c.count.loads.Add(1)
+	value, err := untilEnded(ctx, f.loader)
+	if err != nil && ctx.Err() == nil {
+		f.c.count.loadErrors.Add(1)
+	}
+	return value, err
+}
+
+// unstored computes without the cache.
+func (f *fetch[T]) unstored(
+	ctx context.Context, why Write, err error, stale *Result[T],
+) (Result[T], error) {
+	value, failure := f.load(ctx)
+	if failure != nil {
+		if ctx.Err() != nil {
+			return Result[T]{}, failure
+		}
+		return f.staleOr(stale, failure)
+	}
+	return loadedResult(value.Value, why, value.options.tags, why.Degraded, err), nil
+}

@@ -1,0 +1,88 @@
+package dev.larder.client.internal;
+
+import java.util.concurrent.locks.ReentrantLock;
+
+/**
+ * Spares calls the deadline while the cache is away: after 5 outages in a row, calls that fail open
+ * are not sent for 500 to 750 ms. Then one at a time tries, until one succeeds.
+ */
+final class Breaker {
+  private static final int FAILURES = 5;
+  private static final double OPEN_MS = 500;
+  private static final double LONGEST_OPEN_MS = 750;
+
+  /** Whether a call may be sent. */
+  enum Permit {
+    YES,
+    /** The call tries the server for all others. It must report its end. */
+    TRIAL,
+    NO
+  }
+
+  private final ReentrantLock lock = new ReentrantLock();
+  private volatile int failures;
+  private double openUntil;
+  private boolean trying;
+
+  Permit allow() {
+    if (failures < FAILURES) {
+      return Permit.YES;
+    }
+    lock.lock();
+    try {
+      if (failures < FAILURES) {
+        return Permit.YES;
+      }
+      if (trying || Times.now() < openUntil) {
+        return Permit.NO;
+      }
+      trying = true;
+      return Permit.TRIAL;
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** The server has answered. */
+  void success() {
+    if (failures == 0) {
+      return;
+    }
+    lock.lock();
+    try {
+      failures = 0;
+      trying = false;
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** A call has ended with an outage. */
+  void failure(boolean trial) {
+    lock.lock();
+    try {
+      failures++;
+      if (trial) {
+        trying = false;
+      }
+      if (failures >= FAILURES) {
+        openUntil = Times.now() + Times.random(OPEN_MS, LONGEST_OPEN_MS);
+      }
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** A call has ended without an answer and without an outage: its caller has left. */
+  void cancelled(boolean trial) {
+    if (!trial) {
+      return;
+    }
+    lock.lock();
+    try {
+      trying = false;
+    } finally {
+      lock.unlock();
+    }
+  }
+}
