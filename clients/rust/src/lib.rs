@@ -32,6 +32,10 @@ mod fetching;
 mod filling;
 mod flights;
 mod globs;
+#[cfg(feature = "tower")]
+pub mod http;
+#[cfg(feature = "http-cache")]
+pub mod http_cache;
 mod invalidation;
 mod json_writer;
 mod key;

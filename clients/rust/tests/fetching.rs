@@ -142,7 +142,7 @@ async fn an_answer_over_the_limit_of_the_client_is_no_outage() -> Result {
     fake.configure("n", FakeNamespace { max_value_bytes, ..FakeNamespace::default() });
     let values = fake.client().connect_lazy()?.namespace::<bytes::Bytes>("n");
     values.set_with("k", &vec![1; 17 << 20].into(), &WriteOptions::default()).await?;
-    let error = values.get("k").await.err().expect("an error");
+    let error = values.get("k").await.expect_err("an error");
     assert_eq!((error.code(), error.reason()), (Code::ResourceExhausted, "MESSAGE_TOO_LARGE"));
     assert!(!error.is_outage());
     Ok(())
