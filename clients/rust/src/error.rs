@@ -311,7 +311,7 @@ pub enum Failure {
     /// The value in the cache cannot be read.
     Undecodable(DecodeError),
     /// The computed value cannot be sent.
-    NotEncodable(EncodeError),
+    NotEncodable(Box<EncodeError>),
     /// The loader failed, and a stale value is the answer.
     Loader(Arc<dyn LoaderError>),
     /// The server gave a cause.

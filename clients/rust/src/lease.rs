@@ -92,7 +92,7 @@ impl Lease {
         let encoded = match codec.encode(&loaded.value) {
             Ok(encoded) => encoded,
             Err(error) => {
-                let error = Some(Failure::NotEncodable(error));
+                let error = Some(Failure::NotEncodable(Box::new(error)));
                 let reason = Reason::NotEncodable;
                 return Fill::Done(Write::NotStored { reason, degraded: false, error });
             }

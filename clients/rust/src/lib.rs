@@ -60,6 +60,7 @@ mod transport;
 mod ttl;
 mod typed;
 mod verbatim;
+mod version;
 mod watching;
 mod writes;
 
@@ -90,6 +91,7 @@ pub use transport::{
     wire::Wire,
 };
 pub use ttl::Ttl;
+pub use version::Version;
 pub use watching::{Change, ResetReason, Watch};
 
 /// The examples of the README.
