@@ -89,7 +89,7 @@ pub(crate) enum Landed<V, E, C> {
 /// no invalidation.
 fn lasting<V, E>(ended: &Ended<V, E>) -> bool {
     match ended {
-        Ok(read) => read.degraded || read.stored.as_ref().is_some_and(crate::Write::is_stored),
+        Ok(read) => read.degraded || read.stored.as_ref().is_some_and(|write| write.is_stored()),
         Err(_) => true,
     }
 }

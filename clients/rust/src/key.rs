@@ -10,19 +10,22 @@ use crate::{Error, names};
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key<'a> {
     text: Cow<'a, str>,
-    params: BTreeMap<String, String>,
+    /// `None` if there are none.
+    params: Option<BTreeMap<String, String>>,
 }
+
+static NO_PARAMS: BTreeMap<String, String> = BTreeMap::new();
 
 impl<'a> Key<'a> {
     /// A key without params.
     pub fn new(text: impl Into<Cow<'a, str>>) -> Self {
-        Self { text: text.into(), params: BTreeMap::new() }
+        Self { text: text.into(), params: None }
     }
 
     /// Adds a param, such as a parameter of a query.
     #[must_use]
     pub fn param(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
-        self.params.insert(name.into(), value.into());
+        self.params.get_or_insert_default().insert(name.into(), value.into());
         self
     }
 
@@ -34,8 +37,8 @@ impl<'a> Key<'a> {
 
     /// The params by name.
     #[must_use]
-    pub const fn params(&self) -> &BTreeMap<String, String> {
-        &self.params
+    pub fn params(&self) -> &BTreeMap<String, String> {
+        self.params.as_ref().unwrap_or(&NO_PARAMS)
     }
 
     /// The same key, with text of its own.
@@ -47,7 +50,7 @@ impl<'a> Key<'a> {
     /// The text for a key whose [`entry_id`] is its own text.
     #[inline]
     pub(crate) fn plain_id(&self) -> Option<&str> {
-        (self.params.is_empty() && !self.text.starts_with(MARK)).then_some(&*self.text)
+        (self.params.is_none() && !self.text.starts_with(MARK)).then_some(&*self.text)
     }
 }
 
@@ -87,7 +90,7 @@ impl Address {
     ///
     /// The key is empty, or the name of a param.
     pub(crate) fn of(key: Key<'_>) -> Result<Self, Error> {
-        let params = names::encode_params(key.params)?;
+        let params = names::encode_params(key.params.unwrap_or_default())?;
         Ok(Self { key: names::encode_key(&key.text)?, params })
     }
 

@@ -74,7 +74,8 @@ pub struct Read<V> {
     /// Why there is no value, or no fresh one.
     pub error: Option<Failure>,
     /// Result of storing a value that was computed; `None` if none was.
-    pub stored: Option<Write>,
+    /// In a box, so that a hit is small.
+    pub stored: Option<Box<Write>>,
     /// Whether the value was computed for another call of this process that this one joined.
     pub joined: bool,
 }
@@ -146,7 +147,7 @@ impl<V> Read<V> {
             ttl_remaining,
             tags: Tags::new(tags),
             tier: Some(Tier::Loader),
-            stored: Some(stored),
+            stored: Some(Box::new(stored)),
             ..Self::miss(false, None)
         }
     }

@@ -5,7 +5,7 @@ use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use larder_client::{
     Client, Code, Error, FetchError, FetchOptions, Key, Many, Namespace, NearCache, OnError, Read,
-    Reason, Tier, Write, WriteOptions, pb,
+    Reason, Tier, WriteOptions, pb,
     testing::{FakeFailure, FakeLarder, FakeNamespace},
 };
 use tokio::sync::Semaphore;
@@ -76,7 +76,7 @@ async fn a_value_that_cannot_be_decoded_twice_is_computed_and_not_stored() -> Re
     assert!(writer.await.expect("no panic").expect("a value").found());
     let read = reader.await.expect("no panic").expect("a value");
     assert_eq!((read.value(), read.tier), (Some(&7), Some(Tier::Loader)));
-    assert!(matches!(read.stored, Some(Write::NotStored { reason: Reason::NotStored, .. })));
+    assert_eq!(read.stored.and_then(|write| write.reason()), Some(Reason::NotStored));
     Ok(())
 }
 
@@ -100,7 +100,9 @@ async fn leases_of_a_batch_that_breaks_are_filled() -> Result {
     let values = fake.client().connect_lazy()?.namespace::<u32>("n");
     fake.fail(late());
     let results = fetch_many(&values).await.expect("values");
-    assert!(results.values().all(|read| read.stored.as_ref().is_some_and(Write::is_stored)));
+    assert!(
+        results.values().all(|read| read.stored.as_ref().is_some_and(|write| write.is_stored()))
+    );
     assert_eq!(results.len(), 2);
     assert_eq!(methods(&fake, "BatchGetOrFetch"), 1, "a call whose leases are held is repeated");
     assert!(abandoned(&fake).is_empty());

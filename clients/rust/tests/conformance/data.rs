@@ -102,7 +102,7 @@ pub fn read(read: &Read<Value>) -> Value {
         ("tier", optional(tier)),
         ("degraded", Value::Bool(read.degraded)),
         ("error", failure(read.error.as_ref())),
-        ("stored", read.stored.as_ref().map_or(Value::Null, write)),
+        ("stored", read.stored.as_deref().map_or(Value::Null, write)),
         ("joined", Value::Bool(read.joined)),
     ])
 }
