@@ -1,0 +1,90 @@
+//! Stores the values of a loader for several keys.
+
+use crate::{
+    Error, FetchOptions, Key, Loaded, Write,
+    core::Scope,
+    feed::changing,
+    lease::{Fill, Lease, filled, unfilled},
+    pb,
+    typed::{Typed, value_bytes},
+    writes::parts,
+};
+
+type Done<V> = (Key<'static>, Loaded<V>, Write);
+
+/// Fills leases, and returns the values with what their fills have come to.
+pub(crate) async fn fill_all<V: Send + Sync + 'static>(
+    typed: &Typed<V>,
+    fills: Vec<(Key<'static>, Lease, Loaded<V>)>,
+    options: &FetchOptions,
+) -> Result<Vec<Done<V>>, Error> {
+    let mut done = Vec::with_capacity(fills.len());
+    let (mut items, mut leases, mut values, mut sizes) = (vec![], vec![], vec![], vec![]);
+    for (key, lease, loaded) in fills {
+        match lease.fill(&loaded, &*typed.codec, options.ttl, &options.tags) {
+            Fill::Done(write) => {
+                typed.scope.count.fills_refused.add();
+                done.push((key, loaded, write));
+            }
+            Fill::Request(request, lease) => {
+                sizes.push(value_bytes(request.value.as_ref()));
+                items.push(*request);
+                leases.push(lease);
+                values.push((key, loaded));
+            }
+        }
+    }
+    let scope = typed.scope.clone();
+    let tracked = scope.core.background.track();
+    // The work is done, so that the values are stored although the caller may leave.
+    let filling = tokio::spawn(crate::telemetry::in_trace(async move {
+        let _tracked = tracked;
+        let (mut items, mut leases) = (items.into_iter(), leases.into_iter());
+        let mut writes = Vec::new();
+        for part in parts(&sizes) {
+            let count = part.len();
+            let requests: Vec<_> = items.by_ref().take(count).collect();
+            let held: Vec<_> = leases.by_ref().take(count).collect();
+            writes.extend(fill_part(&scope, requests, held).await?);
+        }
+        Ok::<_, Error>(writes)
+    }));
+    let writes = filling.await.unwrap_or_else(|_| Err(Error::closed()))?;
+    done.extend(values.into_iter().zip(writes).map(|((key, loaded), write)| (key, loaded, write)));
+    Ok(done)
+}
+
+async fn fill_part(
+    scope: &Scope,
+    requests: Vec<pb::SetRequest>,
+    leases: Vec<Lease>,
+) -> Result<Vec<Write>, Error> {
+    match send(scope, requests.clone()).await {
+        Ok(answer) => {
+            leases.into_iter().for_each(Lease::settle);
+            Ok(answer.results.into_iter().map(|answer| filled(scope, answer)).collect())
+        }
+        Err(error) if requests.len() > 1 && !error.is_outage() => {
+            // One item that is wrong fails a batch, so that each is tried alone.
+            let mut writes = Vec::new();
+            for (request, lease) in requests.into_iter().zip(leases) {
+                writes.push(match send(scope, vec![request]).await {
+                    Ok(mut answer) => {
+                        lease.settle();
+                        let answer = answer.results.pop().unwrap_or_default();
+                        filled(scope, answer)
+                    }
+                    Err(error) => unfilled(scope, error)?,
+                });
+            }
+            Ok(writes)
+        }
+        Err(error) => requests.iter().map(|_| unfilled(scope, error.clone())).collect(),
+    }
+}
+
+async fn send(scope: &Scope, items: Vec<pb::SetRequest>) -> Result<pb::BatchSetResponse, Error> {
+    let keys: Vec<_> = items.iter().map(|item| item.key.clone()).collect();
+    let call = scope.call(pb::BatchSetRequest { items }, scope.spec(None, false)?);
+    changing(scope, |feed| keys.iter().for_each(|key| feed.key_changed(key)), call).await
+}

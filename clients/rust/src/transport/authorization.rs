@@ -1,0 +1,182 @@
+//! The header `authorization`.
+
+use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
+
+use http::HeaderValue;
+use parking_lot::Mutex;
+use tokio::time::Instant;
+use tonic::Code;
+
+use crate::Error;
+
+const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
+/// A token is renewed before its end, so that none expires on the way to the server.
+const RENEWED_BEFORE: Duration = Duration::from_secs(30);
+
+/// A token with its lifetime.
+#[derive(Clone)]
+pub struct Token {
+    token: String,
+    lifetime: Duration,
+}
+
+impl Token {
+    /// A token that is asked for again after a minute.
+    pub fn new(token: impl Into<String>) -> Self {
+        Self { token: token.into(), lifetime: DEFAULT_LIFETIME }
+    }
+
+    /// How long the token can be used. It is renewed before that.
+    #[must_use]
+    pub const fn expires_in(mut self, lifetime: Duration) -> Self {
+        self.lifetime = lifetime;
+        self
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.debug_struct("Token").field("lifetime", &self.lifetime).finish_non_exhaustive()
+    }
+}
+
+impl<T: Into<String>> From<T> for Token {
+    fn from(token: T) -> Self {
+        Self::new(token)
+    }
+}
+
+/// An error of a provider of tokens.
+pub type TokenError = Box<dyn std::error::Error + Send + Sync>;
+type Answer = Pin<Box<dyn Future<Output = Result<Token, TokenError>> + Send>>;
+pub(crate) type Provider = Arc<dyn Fn() -> Answer + Send + Sync>;
+
+/// Where tokens come from.
+#[derive(Clone)]
+pub(crate) enum Source {
+    Fixed(String),
+    Provider(Provider),
+}
+
+/// Keeps the header, and asks the provider for a new token when it must.
+pub(crate) struct Authorization {
+    provider: Option<Provider>,
+    current: Mutex<Option<(HeaderValue, Option<Instant>)>>,
+    /// One call asks the provider, and the others wait.
+    asking: tokio::sync::Mutex<()>,
+}
+
+fn bearer(token: &str) -> Result<HeaderValue, Error> {
+    let is_valid = !token.is_empty() && token.bytes().all(|byte| byte.is_ascii_graphic());
+    let header = is_valid.then(|| HeaderValue::try_from(format!("Bearer {token}")).ok()).flatten();
+    let mut header = header
+        .ok_or_else(|| Error::argument("token", "expected printable ASCII without white space"))?;
+    header.set_sensitive(true);
+    Ok(header)
+}
+
+impl Authorization {
+    /// # Errors
+    ///
+    /// The token cannot be a header.
+    pub(crate) fn new(source: Source) -> Result<Self, Error> {
+        let (provider, current) = match source {
+            Source::Fixed(token) => (None, Some((bearer(&token)?, None))),
+            Source::Provider(provider) => (Some(provider), None),
+        };
+        Ok(Self { provider, current: Mutex::new(current), asking: tokio::sync::Mutex::default() })
+    }
+
+    /// Whether there can be another token.
+    pub(crate) fn renews(&self) -> bool {
+        self.provider.is_some()
+    }
+
+    /// Forgets the token, because the server does not accept it.
+    pub(crate) fn refuse(&self) {
+        if self.renews() {
+            *self.current.lock() = None;
+        }
+    }
+
+    fn held(&self) -> Option<HeaderValue> {
+        let current = self.current.lock();
+        let (header, until) = current.as_ref()?;
+        until.is_none_or(|until| Instant::now() < until).then(|| header.clone())
+    }
+
+    /// # Errors
+    ///
+    /// The provider failed: `UNAVAILABLE` (`NO_TOKEN`), or its own error if that is of a call.
+    pub(crate) async fn header(&self) -> Result<Option<HeaderValue>, Error> {
+        if let Some(header) = self.held() {
+            return Ok(Some(header));
+        }
+        let Some(provider) = &self.provider else { return Ok(None) };
+        let _asking = self.asking.lock().await;
+        if let Some(header) = self.held() {
+            return Ok(Some(header));
+        }
+        let token = provider().await.map_err(|cause| match cause.downcast::<Error>() {
+            Ok(error) => *error,
+            Err(cause) => {
+                let message = format!("the token provider failed: {cause}");
+                let error = Error::new(Code::Unavailable, message).with_reason("NO_TOKEN");
+                error.with_source(Arc::from(cause))
+            }
+        })?;
+        let header = bearer(&token.token)?;
+        // A token of a short life is used for nine tenths of it.
+        let used = token.lifetime - RENEWED_BEFORE.min(token.lifetime / 10);
+        // A lifetime beyond the clock is one without end.
+        let until = Instant::now().checked_add(used);
+        *self.current.lock() = Some((header.clone(), until));
+        Ok(Some(header))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+
+    use super::*;
+
+    fn provided(lifetime: Duration) -> (Authorization, Arc<AtomicU32>) {
+        let asked = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&asked);
+        let provider: Provider = Arc::new(move || {
+            let number = counter.fetch_add(1, Relaxed);
+            Box::pin(async move { Ok(Token::new(format!("t{number}")).expires_in(lifetime)) })
+        });
+        let made = Authorization::new(Source::Provider(provider));
+        (made.unwrap_or_else(|error| unreachable!("{error}")), asked)
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_token_is_renewed_before_its_end() {
+        let (authorization, asked) = provided(Duration::from_secs(600));
+        let _ = tokio::join!(authorization.header(), authorization.header());
+        assert_eq!(asked.load(Relaxed), 1);
+        tokio::time::advance(Duration::from_secs(569)).await;
+        let _ = authorization.header().await;
+        assert_eq!(asked.load(Relaxed), 1);
+        tokio::time::advance(Duration::from_secs(2)).await;
+        let header = authorization.header().await.ok().flatten();
+        assert_eq!(header, Some(HeaderValue::from_static("Bearer t1")));
+    }
+
+    #[tokio::test]
+    async fn a_refused_token_is_asked_for_again() {
+        let (authorization, asked) = provided(Duration::from_secs(600));
+        let _ = authorization.header().await;
+        authorization.refuse();
+        let _ = authorization.header().await;
+        assert_eq!(asked.load(Relaxed), 2);
+    }
+
+    #[test]
+    fn a_token_with_white_space_is_refused() {
+        assert!(Authorization::new(Source::Fixed("a b".to_owned())).is_err());
+        assert!(Authorization::new(Source::Fixed(String::new())).is_err());
+    }
+}

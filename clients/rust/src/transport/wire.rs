@@ -1,0 +1,125 @@
+//! A service for the generated clients, on the connections of a client.
+
+use std::{
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{HeaderValue, Request, Response, header::USER_AGENT};
+use tonic::{Status, body::Body, codegen::Service};
+
+use super::{
+    authorization::Authorization,
+    link::{Link, Sent},
+    pool::Pool,
+};
+use crate::Error;
+
+const AGENT: &str = concat!("larder-rust/", env!("CARGO_PKG_VERSION"));
+const SCHEMA_VERSION: &str = "larder-schema-version";
+
+/// A service in the process, in place of a server.
+pub(crate) type Local = Arc<dyn Fn(Request<Body>) -> Sent + Send + Sync>;
+
+/// Where calls go.
+pub(crate) enum Route {
+    Pool(Arc<Pool>),
+    Local(Local),
+}
+
+/// The calls of a client on their way to a server.
+pub(crate) struct Shared {
+    pub(crate) route: Route,
+    pub(crate) authorization: Option<Authorization>,
+    pub(crate) schema_version: Option<HeaderValue>,
+}
+
+impl Shared {
+    /// Adds the headers that all calls have.
+    async fn prepare(&self, request: &mut Request<Body>) -> Result<(), Error> {
+        let headers = request.headers_mut();
+        headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
+        if let Some(version) = &self.schema_version {
+            headers.insert(SCHEMA_VERSION, version.clone());
+        }
+        if let Some(authorization) = &self.authorization
+            && let Some(header) = authorization.header().await?
+        {
+            request.headers_mut().insert(http::header::AUTHORIZATION, header);
+        }
+        Ok(())
+    }
+}
+
+/// One call: a service that notes the connection that it took.
+#[derive(Clone)]
+pub(crate) struct Attempt {
+    shared: Arc<Shared>,
+    taken: Arc<parking_lot::Mutex<Option<Arc<Link>>>>,
+}
+
+impl Attempt {
+    pub(crate) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared, taken: Arc::default() }
+    }
+
+    /// The connection that the call took, if it came that far.
+    pub(crate) fn link(&self) -> Option<Arc<Link>> {
+        self.taken.lock().clone()
+    }
+}
+
+impl Service<Request<Body>> for Attempt {
+    type Response = Response<Body>;
+    type Error = Status;
+    type Future = Sent;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, mut request: Request<Body>) -> Sent {
+        let Self { shared, taken } = self.clone();
+        Box::pin(async move {
+            shared.prepare(&mut request).await.map_err(Status::from)?;
+            match &shared.route {
+                Route::Local(local) => local(request).await,
+                Route::Pool(pool) => {
+                    let link = pool.pick().await?;
+                    *taken.lock() = Some(Arc::clone(&link));
+                    let sent = link.send(request).await;
+                    if sent.is_ok() {
+                        link.answered();
+                    } else {
+                        link.ended();
+                    }
+                    sent
+                }
+            }
+        })
+    }
+}
+
+/// The service of the generated clients: see [`Client::cache_stub`](crate::Client::cache_stub).
+#[derive(Clone)]
+pub struct Wire(pub(crate) Arc<Shared>);
+
+impl std::fmt::Debug for Wire {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.debug_struct("Wire").finish_non_exhaustive()
+    }
+}
+
+impl Service<Request<Body>> for Wire {
+    type Response = Response<Body>;
+    type Error = Status;
+    type Future = Sent;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Status>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<Body>) -> Sent {
+        Attempt::new(Arc::clone(&self.0)).call(request)
+    }
+}
