@@ -279,7 +279,7 @@ impl<V: Send + Sync + 'static, E: LoaderError> Loading<V, E> {
                 }
             }
         }
-        let stored = fill_all(&self.typed, fills, &self.options).await?;
+        let stored = fill_all(&self.typed, fills, &self.options).await;
         results.extend(stored.into_iter().map(|(key, loaded, write)| {
             let (degraded, error) = (write.degraded(), write.error());
             let read = Read::loaded(loaded.value, write, loaded.tags);

@@ -229,8 +229,9 @@ impl<V: Send + Sync + 'static, E: LoaderError> Fetch<V, E> {
         }));
         match filling.await {
             Ok(Ok(answer)) => Ok(filled(scope, answer)),
-            Ok(Err(error)) => unfilled(scope, error),
-            Err(_) => Err(Error::closed()),
+            Ok(Err(error)) => Ok(unfilled(scope, error)),
+            // The runtime of the call has ended before it.
+            Err(_) => Ok(unfilled(scope, Error::closed())),
         }
     }
 

@@ -17,7 +17,7 @@ pub(crate) async fn fill_all<V: Send + Sync + 'static>(
     typed: &Typed<V>,
     fills: Vec<(Key<'static>, Lease, Loaded<V>)>,
     options: &FetchOptions,
-) -> Result<Vec<Done<V>>, Error> {
+) -> Vec<Done<V>> {
     let mut done = Vec::with_capacity(fills.len());
     let (mut items, mut leases, mut values, mut sizes) = (vec![], vec![], vec![], vec![]);
     for (key, lease, loaded) in fills {
@@ -45,24 +45,24 @@ pub(crate) async fn fill_all<V: Send + Sync + 'static>(
             let count = part.len();
             let requests: Vec<_> = items.by_ref().take(count).collect();
             let held: Vec<_> = leases.by_ref().take(count).collect();
-            writes.extend(fill_part(&scope, requests, held).await?);
+            writes.extend(fill_part(&scope, requests, held).await);
         }
-        Ok::<_, Error>(writes)
+        writes
     }));
-    let writes = filling.await.unwrap_or_else(|_| Err(Error::closed()))?;
-    done.extend(values.into_iter().zip(writes).map(|((key, loaded), write)| (key, loaded, write)));
-    Ok(done)
+    // The runtime of the call can end before it.
+    let mut writes = filling.await.unwrap_or_default().into_iter();
+    done.extend(values.into_iter().map(|(key, loaded)| {
+        let write = writes.next().unwrap_or_else(|| unfilled(&typed.scope, Error::closed()));
+        (key, loaded, write)
+    }));
+    done
 }
 
-async fn fill_part(
-    scope: &Scope,
-    requests: Vec<pb::SetRequest>,
-    leases: Vec<Lease>,
-) -> Result<Vec<Write>, Error> {
+async fn fill_part(scope: &Scope, requests: Vec<pb::SetRequest>, leases: Vec<Lease>) -> Vec<Write> {
     match send(scope, requests.clone()).await {
         Ok(answer) => {
             leases.into_iter().for_each(Lease::settle);
-            Ok(answer.results.into_iter().map(|answer| filled(scope, answer)).collect())
+            answer.results.into_iter().map(|answer| filled(scope, answer)).collect()
         }
         Err(error) if requests.len() > 1 && !error.is_outage() => {
             // One item that is wrong fails a batch, so that each is tried alone.
@@ -74,10 +74,10 @@ async fn fill_part(
                         let answer = answer.results.pop().unwrap_or_default();
                         filled(scope, answer)
                     }
-                    Err(error) => unfilled(scope, error)?,
+                    Err(error) => unfilled(scope, error),
                 });
             }
-            Ok(writes)
+            writes
         }
         Err(error) => requests.iter().map(|_| unfilled(scope, error.clone())).collect(),
     }

@@ -23,7 +23,8 @@ impl ser::Error for EncodeError {
 }
 
 impl EncodeError {
-    fn within(mut self, part: impl Display) -> Self {
+    /// The error of a value within another.
+    pub(crate) fn within(mut self, part: impl Display) -> Self {
         self.place.insert_str(0, &part.to_string());
         self
     }

@@ -215,18 +215,14 @@ pub(crate) fn filled(scope: &Scope, answer: pb::SetResponse) -> Write {
     write
 }
 
-/// The result of a fill that has failed. A value over the limit is no mistake here: the loader's
-/// value is still the caller's.
-pub(crate) fn unfilled(scope: &Scope, error: Error) -> Result<Write, Error> {
-    let is_too_large = error.reason() == "VALUE_TOO_LARGE";
-    if !is_too_large && (scope.raise || !error.is_outage()) {
-        return Err(error);
-    }
+/// The result of a fill that has failed, by an outage or a mistake: the loader's value is still the
+/// caller's.
+pub(crate) fn unfilled(scope: &Scope, error: Error) -> Write {
     scope.count.fills_refused.add();
-    if is_too_large {
-        let error = Some(Failure::Call(error));
-        return Ok(Write::NotStored { reason: Reason::NotStored, degraded: false, error });
+    if error.is_outage() {
+        scope.count.fail_open.add();
+        return Write::away(Reason::Unavailable, Some(Failure::Call(error)));
     }
-    scope.count.fail_open.add();
-    Ok(Write::away(Reason::Unavailable, Some(Failure::Call(error))))
+    let error = Some(Failure::Call(error));
+    Write::NotStored { reason: Reason::NotStored, degraded: false, error }
 }

@@ -18,6 +18,7 @@
 mod background;
 mod breaker;
 mod builder;
+mod call_keys;
 mod calls;
 mod changes;
 mod client;
@@ -59,6 +60,7 @@ mod watching;
 mod writes;
 
 pub use builder::{ClientBuilder, OnError, Preset};
+pub use call_keys::{CallKey, KeyForm, ToKey};
 pub use changes::Patch;
 pub use client::Client;
 pub use codec::{Auto, Codec, Encoded, Json};

@@ -13,7 +13,7 @@ use tokio::{task::JoinHandle, time::Instant};
 
 use crate::{
     clients::{builder_with, handle_with},
-    data,
+    data, functions,
     grammar::{Bound, Mismatch, check, check_step, duration, expand},
     loaders::{CountedLoader, Gate},
     ops::{self, Arguments, Failed},
@@ -74,6 +74,7 @@ pub struct CaseRun<'a> {
     watches: HashMap<String, (Arc<Mutex<Watched>>, JoinHandle<()>)>,
     gates: HashMap<String, Arc<Gate>>,
     loaders: HashMap<String, Arc<CountedLoader>>,
+    runs: functions::Runs,
 }
 
 fn fields<'v>(value: &'v Value, name: &str) -> impl Iterator<Item = (&'v String, &'v Value)> {
@@ -106,6 +107,7 @@ impl<'a> CaseRun<'a> {
             watches: HashMap::new(),
             gates,
             loaders,
+            runs: functions::Runs::default(),
         }
     }
 
@@ -279,6 +281,7 @@ impl<'a> CaseRun<'a> {
         let arguments = expand(step.field("args").unwrap_or(&Value::Null), &self.bound);
         let loader = text(&arguments, "loader").map(|name| Arc::clone(&self.loaders[name]));
         let on = self.handles[handle].clone();
+        let runs = Arc::clone(&self.runs);
         let copies = step.field("copies").and_then(Value::as_int);
         let span = text(step, "traced").map(|name| {
             let (context, trace) = spans::begin();
@@ -288,9 +291,10 @@ impl<'a> CaseRun<'a> {
         Ok(spans::within(span, async move {
             let arguments = Arguments(arguments);
             let Some(copies) = copies else {
-                return ops::call(&operation, &on, &arguments, loader).await;
+                return ops::call(&operation, &on, &arguments, loader, &runs).await;
             };
-            let calls = (0..copies).map(|_| ops::call(&operation, &on, &arguments, loader.clone()));
+            let calls =
+                (0..copies).map(|_| ops::call(&operation, &on, &arguments, loader.clone(), &runs));
             let results = futures_util::future::join_all(calls).await;
             results.into_iter().collect::<Result<_, _>>().map(Value::List)
         }))

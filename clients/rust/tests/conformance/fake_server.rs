@@ -95,6 +95,10 @@ fn request(call: &FakeCall) -> Option<Value> {
                 ("omit_value", Value::Bool(request.omit_value)),
             ])
         }
+        "GetOrFetch" => {
+            let request: pb::GetOrFetchRequest = call.decode()?;
+            map([("key", Value::Text(request.key)), ("params", params(request.params))])
+        }
         "Set" => {
             let request: pb::SetRequest = call.decode()?;
             let seconds = |ttl: prost_types::Duration| {

@@ -23,6 +23,9 @@ const TAGS: [&str; 11] = [
     "$raw",
     "$var",
 ];
+/// Arguments of types that JSON lacks.
+const SPECIAL: [&str; 8] =
+    ["$set", "$datetime", "$date", "$time", "$uuid", "$decimal", "$own_form", "$opaque"];
 const MATCHERS: [&str; 6] = ["$between", "$any", "$not", "$has", "$begins", "$exactly"];
 
 /// A result that is not as expected.
@@ -67,9 +70,12 @@ pub fn expand(value: &Value, bound: &Bound) -> Value {
     match value {
         Value::List(items) => Value::List(items.iter().map(|item| expand(item, bound)).collect()),
         Value::Text(text) if text == "$each" => bound.get("$each").cloned().unwrap_or(Value::Null),
-        Value::Map(fields) => match tag(value).filter(|(name, _)| TAGS.contains(name)) {
-            Some((name, given)) => tagged(name, given, bound),
-            None => Value::Map(
+        Value::Map(fields) => match tag(value) {
+            Some((name, given)) if TAGS.contains(&name) => tagged(name, given, bound),
+            Some((name, given)) if SPECIAL.contains(&name) => {
+                Value::Special(name.to_owned(), Box::new(expand(given, bound)))
+            }
+            _ => Value::Map(
                 fields.iter().map(|(name, item)| (name.clone(), expand(item, bound))).collect(),
             ),
         },

@@ -9,6 +9,7 @@ mod clients;
 mod control;
 mod data;
 mod fake_server;
+mod functions;
 mod grammar;
 mod loaders;
 mod ops;
@@ -26,7 +27,8 @@ use value::Value;
 
 /// Time for a case.
 const LIMIT: Duration = Duration::from_secs(60);
-const CLIENT: [&str; 5] = ["threads", "two_clients", "cancel", "big_integers", "tracing"];
+const CLIENT: [&str; 7] =
+    ["threads", "two_clients", "cancel", "big_integers", "tracing", "call_keys", "more_types"];
 
 /// Reasons by the name of a test, such as `client/ttl/zero`; `*` is every kind of server.
 type Skips = HashMap<String, String>;

@@ -8,7 +8,7 @@ use larder_client::{
 };
 
 use crate::{
-    data,
+    data, functions,
     grammar::duration,
     loaders::{CountedLoader, LoaderFailed, texts, ttl},
     value::Value,
@@ -147,6 +147,9 @@ impl Arguments {
         };
         let patch = made.map_err(|error| Failed::Runner(error.to_string()))?;
         let mut options = PatchOptions::default();
+        if let Some(ttl) = self.get("ttl").and_then(ttl) {
+            options = options.ttl(ttl);
+        }
         if let Some(version) = self.text("if_version") {
             options = options.if_version(version);
         }
@@ -180,6 +183,7 @@ pub async fn call(
     on: &Namespace<Value>,
     arguments: &Arguments,
     loader: Option<Arc<CountedLoader>>,
+    runs: &functions::Runs,
 ) -> Called {
     arguments.check_ttl()?;
     let count = |count: u64| data::map([("value", Value::Int(count.into()))]);
@@ -259,6 +263,7 @@ pub async fn call(
             watch.next().await?;
             Value::Null
         }
+        "call" => functions::call(on, arguments, runs).await?,
         "stats" => {
             on.stats().await?;
             Value::Null

@@ -23,6 +23,8 @@ pub enum Value {
     Data(Bytes),
     List(Vec<Value>),
     Map(Fields),
+    /// An argument of a type that JSON lacks, such as `$date`, of its text or members.
+    Special(String, Box<Value>),
 }
 
 impl Value {
@@ -116,6 +118,7 @@ impl Serialize for Value {
             Self::Data(value) => serializer.serialize_bytes(value),
             Self::List(items) => serializer.collect_seq(items),
             Self::Map(fields) => serializer.collect_map(fields),
+            Self::Special(_, value) => value.serialize(serializer),
         }
     }
 }
