@@ -95,9 +95,11 @@ func (w *worker) change(c command) (any, error) {
 	if err != nil {
 		return nil, err
 	}
-	return map[string]any{
-		"done": done, "at": at, "found": read.Found(), "value": read.Value,
-	}, nil
+	var value any
+	if read.Found() {
+		value = read.Value
+	}
+	return map[string]any{"done": done, "at": at, "found": read.Found(), "value": value}, nil
 }
 
 type followed struct {
