@@ -12,7 +12,7 @@ from typing import Any
 
 from larder_cache.testing import LarderServer
 
-from polyglot_calls import CALLS, SPELLINGS, same, values_of
+from polyglot_calls import CALLS, SPELLINGS, difference, values_of
 from processes import Broken, Worker, until, verdict
 from sentinel import Service
 
@@ -88,7 +88,9 @@ def equal_keys(workers: list[Worker]) -> None:
     for worker, keys in zip(workers, answers):
         for call, ours, theirs in zip(calls, answers[0], keys):
             if ours != theirs:
-                problems.append(f"{call}: {theirs} in {worker.language}, {ours} in {workers[0].language}")
+                problems.append(
+                    f"{call}: {theirs} in {worker.language}, {ours} in {workers[0].language}"
+                )
         for (call, of), key in zip(SPELLINGS, keys[len(CALLS) :]):
             if key != keys[of]:
                 problems.append(f"{worker.language}: {call} is {key}, not {keys[of]}")
@@ -109,10 +111,11 @@ def shared_values(workers: list[Worker]) -> None:
             problems.append(f"{writer.language}: not all is stored: {stored}")
         for reader, found in zip(workers, ask_all(workers, do="read", calls=CALLS)):
             for call, value, read in zip(CALLS, values, found):
-                if read["outcome"] != "HIT" or not same(value, read["value"]):
+                differs = difference(value, read["value"])
+                if read["outcome"] != "HIT" or differs is not None:
                     problems.append(
-                        f"{reader.language} reads {read} for {call}, "
-                        f"{writer.language} wrote {value}"
+                        f"{reader.language} reads what {writer.language} wrote for {call}: "
+                        f"{read['outcome']}, {differs}"
                     )
         print(f"values {writer.language}: {len(CALLS)} written, read by {len(workers)} languages")
     if problems:

@@ -46,9 +46,9 @@ SPELLINGS: list[tuple[dict[str, Any], int]] = [
 ]
 
 DOCUMENT = {
-    "text": "Grüße 😀 \u2028\u0000\\\"",
+    "text": 'Grüße 😀 \u2028\u0000\\"',
     "numbers": [0, -1, 9007199254740991, -9007199254740991, 0.1, 1e21, 5e-324, 1.5],
-    "tough": [0.30000000000000004, 2.2250738585072014e-308, 1.7976931348623157e308],
+    "digits": [993.7555460652059, 10711.928291633143, 0.30000000000000004, 2.2250738585072014e-308],
     "none": None,
     "flags": [True, False],
     "empty": [{}, [], ""],
@@ -66,10 +66,15 @@ def values_of(writer: str) -> list[Any]:
     return [kinds[number % len(kinds)](number) for number in range(len(CALLS))]
 
 
-def same(one: Any, other: Any) -> bool:
-    """Whether values are equal: numbers by their value, but a boolean is no number."""
-    if isinstance(one, dict) and isinstance(other, dict):
-        return one.keys() == other.keys() and all(same(one[name], other[name]) for name in one)
-    if isinstance(one, list) and isinstance(other, list):
-        return len(one) == len(other) and all(map(same, one, other))
-    return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+def difference(expected: Any, found: Any, place: str = "value") -> str | None:
+    """The first place where values differ: numbers by their value, but a boolean is no number."""
+    if isinstance(expected, dict) and isinstance(found, dict) and expected.keys() == found.keys():
+        pairs = [(f"{place}.{name}", expected[name], found[name]) for name in expected]
+    elif isinstance(expected, list) and isinstance(found, list) and len(expected) == len(found):
+        pairs = [(f"{place}[{at}]", *pair) for at, pair in enumerate(zip(expected, found))]
+    elif isinstance(expected, bool) == isinstance(found, bool) and expected == found:
+        return None
+    else:
+        return f"{place} is {found!r}, not {expected!r}"
+    differences = (difference(one, other, inner) for inner, one, other in pairs)
+    return next((each for each in differences if each is not None), None)

@@ -211,8 +211,7 @@ impl Load {
             is_ending: AtomicBool::new(false),
             facts: Mutex::default(),
         });
-        let callers =
-            (0..callers).map(|_| tokio::spawn(Arc::clone(&shared).run())).collect();
+        let callers = (0..callers).map(|_| tokio::spawn(Arc::clone(&shared).run())).collect();
         Self { shared, callers }
     }
 
