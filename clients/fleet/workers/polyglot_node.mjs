@@ -1,16 +1,17 @@
 // The Node worker of the polyglot test: README.md has the protocol.
 import { createInterface } from 'node:readline';
 import { setTimeout as sleep } from 'node:timers/promises';
+import { inspect } from 'node:util';
 import { crc32 } from 'node:zlib';
 
 const { cached, Client, LarderError } = await import(process.env.LARDER_CLIENT);
 
-const KEYS = 200;
+const KEYS = 100;
 // Milliseconds that the near cache has to keep a value and to see its change.
 const LIMIT = 20_000;
 // Reads in a row without the former value, after which it is gone.
 const GONE = 20;
-const WEIGHTS = { get: 30, near: 25, fetch: 30, many: 5, set: 8, delete: 2 };
+const WEIGHTS = { get: 25, near: 35, fetch: 30, many: 5, set: 4, delete: 1 };
 const lots = Object.entries(WEIGHTS).flatMap(([name, weight]) => Array(weight).fill(name));
 const OUTAGES = new Set([
   'UNAVAILABLE', 'DEADLINE_EXCEEDED', 'RESOURCE_EXHAUSTED', 'ABORTED', 'INTERNAL', 'UNKNOWN',
@@ -39,7 +40,7 @@ class Load {
   constructor(entries, near, callers, pause) {
     this.facts = {
       calls: Object.fromEntries(Object.keys(WEIGHTS).map((name) => [name, 0])),
-      hits: 0, degraded: 0, refused: 0, longest: 0, raised: [], wrong: [],
+      hits: 0, near: 0, degraded: 0, refused: 0, longest: 0, raised: [], wrong: [],
     };
     this.make = {
       get: async (key) => this.read(key, await entries.get(key)),
@@ -82,6 +83,7 @@ class Load {
 
   read(key, result) {
     if (result.degraded) this.facts.degraded += 1;
+    if (result.tier === 'client') this.facts.near += 1;
     if (!result.found) {
       if (result.error && !result.degraded) this.note('wrong', `${key}: ${result.error}`);
       return;
@@ -128,6 +130,7 @@ const commands = {
   async connect({ preset }) {
     await client?.close();
     client = new Client({ preset, logger: null });
+    await client.connect('20s');
     entries = client.namespace('polyglot');
     near = client.namespace('polyglot', { nearCache: true });
     const common = { namespace: entries, ttl: '60s' };
@@ -154,8 +157,9 @@ const commands = {
 
   read: ({ calls }) =>
     Promise.all(calls.map(async (call) => {
-      const { outcome, value } = await functions[call.function].get(...argumentsOf(call));
-      return { outcome, value };
+      const read = await functions[call.function].get(...argumentsOf(call));
+      const { outcome, value, error } = read;
+      return { outcome, value, error: error ? String(error) : null };
     })),
 
   async stampede({ key, callers, seconds, lead }) {
@@ -171,14 +175,15 @@ const commands = {
       const result = await entries.getOrFetch(key, compute, { timeout: '30s' });
       return { result, took: (performance.now() - began) / 1000 };
     }));
-    const right = done.filter(({ result }) => result.found && !result.error);
-    const wrong = done.filter(({ result }) => !result.found || result.error);
+    const isRight = ({ result }) => result.found && !result.error && !result.degraded;
+    const right = done.filter(isRight);
+    const wrong = done.filter((each) => !isRight(each));
     return {
       loads,
       answers: right.length,
       values: [...new Set(right.map(({ result }) => String(result.value)))],
       slowest: Math.max(...done.map(({ took }) => took)),
-      wrong: wrong.slice(0, 3).map(({ result }) => `${result.outcome} ${result.error}`),
+      wrong: wrong.slice(0, 3).map(({ result }) => inspect(result)),
     };
   },
 

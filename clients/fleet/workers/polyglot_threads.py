@@ -16,12 +16,12 @@ from larder_cache.decorators import cached
 
 from soaking import proved, value_of
 
-KEYS = 200
+KEYS = 100
 # Seconds that the near cache has to keep a value and to see its change.
 LIMIT = 20.0
 # Reads in a row without the former value, after which it is gone.
 GONE = 20
-WEIGHTS = {"get": 30, "near": 25, "fetch": 30, "many": 5, "set": 8, "delete": 2}
+WEIGHTS = {"get": 25, "near": 35, "fetch": 30, "many": 5, "set": 4, "delete": 1}
 printing = threading.Lock()
 
 
@@ -55,6 +55,7 @@ class Load:
         self._facts: dict[str, Any] = {
             "calls": dict.fromkeys(WEIGHTS, 0),
             "hits": 0,
+            "near": 0,
             "degraded": 0,
             "refused": 0,
             "longest": 0.0,
@@ -105,6 +106,7 @@ class Load:
         with self._lock:
             self._facts["degraded"] += bool(result.degraded)
             self._facts["hits"] += bool(result.found)
+            self._facts["near"] += result.tier == "client"
         if result.found and not proved(key, result.value):
             self._note("wrong", f"{key}: {result!r}")
         if not (result.found or result.degraded) and result.error is not None:
@@ -149,6 +151,7 @@ class Worker:
         """A client with this preset, in place of the one before."""
         self.close()
         self._client = Client(preset=preset)
+        self._client.connect(20)
         self._entries = self._client.namespace("polyglot")
         self._near = self._client.namespace("polyglot", near_cache=NearCache())
         common: Any = {"namespace": self._entries, "ttl": 60}
@@ -174,7 +177,14 @@ class Worker:
     def read(self, calls: list[Any]) -> Any:
         """The values of calls."""
         results = [self._of(call).get(*call["positional"], **call["named"]) for call in calls]
-        return [{"outcome": each.outcome, "value": each.value} for each in results]
+        return [
+            {
+                "outcome": each.outcome,
+                "value": each.value,
+                "error": None if each.error is None else repr(each.error),
+            }
+            for each in results
+        ]
 
     def _of(self, call: Any) -> Any:
         return self._functions[call["function"]]
@@ -203,7 +213,9 @@ class Worker:
 
         with ThreadPoolExecutor(callers) as pool:
             done = list(pool.map(call, range(callers)))
-        right = [each for each, _ in done if each.found and each.error is None]
+        right = [
+            each for each, _ in done if each.found and each.error is None and not each.degraded
+        ]
         return {
             "loads": loads,
             "answers": len(right),

@@ -154,9 +154,11 @@ func (w *worker) read(calls []call) (any, error) {
 		if err != nil {
 			return nil, err
 		}
-		found = append(found, map[string]any{
-			"outcome": read.Outcome.String(), "value": read.Value,
-		})
+		facts := map[string]any{"outcome": read.Outcome.String(), "value": read.Value}
+		if read.Err != nil {
+			facts["error"] = read.Err.Error()
+		}
+		found = append(found, facts)
 	}
 	return found, nil
 }

@@ -17,12 +17,12 @@ import (
 	larder "larder.test/clients/go"
 )
 
-const keys = 200
+const keys = 100
 
 // lots has the name of each call as often as it is made, of 100.
-var lots = slices.Concat(slices.Repeat([]string{"get"}, 30), slices.Repeat([]string{"near"}, 25),
+var lots = slices.Concat(slices.Repeat([]string{"get"}, 25), slices.Repeat([]string{"near"}, 35),
 	slices.Repeat([]string{"fetch"}, 30), slices.Repeat([]string{"many"}, 5),
-	slices.Repeat([]string{"set"}, 8), slices.Repeat([]string{"delete"}, 2))
+	slices.Repeat([]string{"set"}, 4), slices.Repeat([]string{"delete"}, 1))
 
 // outages are codes of errors that a delete may return.
 var outages = []codes.Code{
@@ -54,6 +54,7 @@ func prove(key string) proof {
 type facts struct {
 	Calls    map[string]int `json:"calls"`
 	Hits     int            `json:"hits"`
+	Near     int            `json:"near"`
 	Degraded int            `json:"degraded"`
 	Refused  int            `json:"refused"`
 	Longest  float64        `json:"longest"`
@@ -157,6 +158,9 @@ func (l *load) read(key string, read larder.Result[proof], err error) error {
 	}
 	if read.Found() {
 		l.facts.Hits++
+	}
+	if read.Tier == larder.TierClient {
+		l.facts.Near++
 	}
 	l.mu.Unlock()
 	if read.Found() && (read.Value.Key != key || read.Value.Sum != read.Value.sum()) {

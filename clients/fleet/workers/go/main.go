@@ -3,6 +3,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -92,7 +93,8 @@ func (w *worker) connect(preset larder.Preset) (any, error) {
 		}
 	}
 	silent := slog.New(slog.NewTextHandler(io.Discard, nil))
-	client, err := larder.New("", larder.WithPreset(preset), larder.WithLogger(silent))
+	client, err := larder.New("", larder.WithPreset(preset), larder.WithLogger(silent),
+		larder.WithConnectTimeout(20*time.Second))
 	if err != nil {
 		return nil, err
 	}
@@ -101,7 +103,10 @@ func (w *worker) connect(preset larder.Preset) (any, error) {
 		return nil, err
 	}
 	w.near, err = larder.For[string](client, namespace, larder.NearCache{})
-	return "connected", err
+	if err != nil {
+		return nil, err
+	}
+	return "connected", client.Connect(context.Background())
 }
 
 func main() {

@@ -46,7 +46,7 @@ func (w *worker) stampede(c command) (any, error) {
 	slowest, right, values, wrong := 0.0, 0, map[any]bool{}, []string{}
 	for i, result := range results {
 		slowest = max(slowest, took[i])
-		if errs[i] == nil && result.Err == nil && result.Found() {
+		if errs[i] == nil && result.Err == nil && result.Found() && !result.Degraded {
 			right++
 			values[result.Value] = true
 		} else if len(wrong) < 3 {

@@ -3,6 +3,7 @@ import dev.larder.client.LarderException;
 import dev.larder.client.Namespace;
 import dev.larder.client.NamespaceOptions;
 import dev.larder.client.Result;
+import dev.larder.client.Tier;
 import dev.larder.client.WriteOptions;
 import java.nio.charset.StandardCharsets;
 import java.time.Duration;
@@ -20,7 +21,7 @@ import java.util.zip.CRC32;
 
 /** Callers that read and write until the end, and the facts that they note. */
 final class Load {
-  private static final int KEYS = 200;
+  private static final int KEYS = 100;
   private static final int MANY = 20;
   private static final int NOTED = 20;
   private static final double NANOS = 1e9;
@@ -30,7 +31,7 @@ final class Load {
   private static final List<String> LOTS = new ArrayList<>();
 
   static {
-    Map.of("get", 30, "near", 25, "fetch", 30, "many", 5, "set", 8, "delete", 2)
+    Map.of("get", 25, "near", 35, "fetch", 30, "many", 5, "set", 4, "delete", 1)
         .forEach((call, weight) -> LOTS.addAll(Collections.nCopies(weight, call)));
   }
 
@@ -72,6 +73,7 @@ final class Load {
   private final List<String> raised = new ArrayList<>();
   private final List<String> wrong = new ArrayList<>();
   private int hits;
+  private int nearHits;
   private int degraded;
   private int refused;
   private double longest;
@@ -154,6 +156,9 @@ final class Load {
     } else if (!result.found() && result.error().isPresent()) {
       note(wrong, key + ": " + result.error().get());
     }
+    if (result.tier().orElse(null) == Tier.CLIENT) {
+      nearHits++;
+    }
     if (result.found()) {
       hits++;
       if (!result.value().proves(key)) {
@@ -186,8 +191,9 @@ final class Load {
   /** The facts until now. */
   synchronized Map<String, Object> facts() {
     return Map.of(
-        "calls", Map.copyOf(calls), "hits", hits, "degraded", degraded, "refused", refused,
-        "longest", longest, "raised", List.copyOf(raised), "wrong", List.copyOf(wrong));
+        "calls", Map.copyOf(calls), "hits", hits, "near", nearHits, "degraded", degraded,
+        "refused", refused, "longest", longest, "raised", List.copyOf(raised), "wrong",
+        List.copyOf(wrong));
   }
 
   /** Ends the callers. */

@@ -126,6 +126,7 @@ public final class Polyglot {
       client.close();
     }
     client = LarderClient.builder().preset(Preset.of(preset)).build();
+    client.connect(Duration.ofSeconds(20));
     entries = client.namespace(NAMESPACE, Object.class);
     near =
         client.namespace(NAMESPACE, String.class, NamespaceOptions.DEFAULTS.withNearCache());
@@ -179,6 +180,7 @@ public final class Polyglot {
       Map<String, Object> facts = new HashMap<>();
       facts.put("outcome", result.outcome());
       facts.put("value", result.value());
+      facts.put("error", result.error().map(Object::toString).orElse(null));
       found.add(facts);
     }
     return found;
@@ -226,7 +228,7 @@ public final class Polyglot {
         Answered answered = each.get();
         slowest = Math.max(slowest, answered.took());
         Result<Object> result = answered.result();
-        if (result.found() && result.error().isEmpty()) {
+        if (result.found() && result.error().isEmpty() && !result.degraded()) {
           right++;
           values.add(String.valueOf(result.value()));
         } else if (wrong.size() < 3) {

@@ -69,7 +69,10 @@ pub async fn read(entries: &Namespace<Value>, calls: &[Call]) -> Result<Value, F
     let mut found = Vec::new();
     for call in calls {
         let read = entries.get(call.key()?).await?;
-        found.push(json!({"outcome": name(read.outcome), "value": read.value()}));
+        let error = read.error.as_ref().map(|error| format!("{error:?}"));
+        found.push(json!({
+            "outcome": name(read.outcome), "value": read.value(), "error": error,
+        }));
     }
     Ok(found.into())
 }

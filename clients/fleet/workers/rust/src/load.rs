@@ -10,17 +10,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use larder_client::{Client, Error, FetchError, Namespace, NearCache, Read, WriteOptions};
+use larder_client::{Client, Error, FetchError, Namespace, NearCache, Read, Tier, WriteOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use tokio::{task::JoinHandle, time::sleep};
 
 use crate::{Failure, NAMESPACE};
 
-const KEYS: f64 = 200.0;
+const KEYS: f64 = 100.0;
 /// How often each call is made, of 100.
 const WEIGHTS: [(&str, usize); 6] =
-    [("get", 30), ("near", 25), ("fetch", 30), ("many", 5), ("set", 8), ("delete", 2)];
+    [("get", 25), ("near", 35), ("fetch", 30), ("many", 5), ("set", 4), ("delete", 1)];
 const TTL: Duration = Duration::from_secs(20);
 const NOTED: usize = 20;
 
@@ -56,6 +56,7 @@ impl Proof {
 struct Facts {
     calls: BTreeMap<&'static str, usize>,
     hits: usize,
+    near: usize,
     degraded: usize,
     refused: usize,
     longest: f64,
@@ -164,6 +165,7 @@ impl Shared {
         self.note(|facts| {
             facts.degraded += usize::from(read.degraded);
             facts.hits += usize::from(read.found());
+            facts.near += usize::from(read.tier == Some(Tier::Client));
         });
         if read.value().is_some_and(|value| !value.proves(key)) {
             self.wrong(format!("{key}: {read:?}"));

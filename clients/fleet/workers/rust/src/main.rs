@@ -4,7 +4,7 @@ mod calls;
 mod load;
 mod rounds;
 
-use std::io::Write as _;
+use std::{io::Write as _, time::Duration};
 
 use larder_client::{Client, Namespace, NearCache, Preset};
 use serde::Deserialize;
@@ -43,8 +43,9 @@ struct Worker {
 }
 
 impl Worker {
-    fn connect(preset: &str) -> Result<Self, Failure> {
-        let client = Client::from_env().preset(preset.parse::<Preset>()?).connect_lazy()?;
+    async fn connect(preset: &str) -> Result<Self, Failure> {
+        let builder = Client::from_env().preset(preset.parse::<Preset>()?);
+        let client = builder.connect_timeout(Duration::from_secs(20)).connect().await?;
         let entries = client.namespace(NAMESPACE);
         let near = client.namespace(NAMESPACE).near_cache(NearCache::default());
         Ok(Self { client, entries, near, load: None })
@@ -54,7 +55,7 @@ impl Worker {
         match command {
             Command::Connect { preset } => {
                 self.client.close().await;
-                *self = Self::connect(&preset)?;
+                *self = Self::connect(&preset).await?;
                 Ok(json!("connected"))
             }
             Command::Keys { calls } => calls::keys(&calls),
@@ -92,7 +93,7 @@ fn answer(value: &Value) -> Result<(), Failure> {
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let mut worker = Worker::connect("local")?;
+    let mut worker = Worker::connect("local").await?;
     let mut lines = BufReader::new(stdin()).lines();
     while let Some(line) = lines.next_line().await? {
         let command = serde_json::from_str(&line)?;

@@ -55,7 +55,7 @@ pub async fn stampede(
         let (result, took) = call.await?;
         slowest = slowest.max(took);
         match result {
-            Ok(read) if read.error.is_none() && read.found() => {
+            Ok(read) if read.error.is_none() && read.found() && !read.degraded => {
                 answers += 1;
                 values.extend(read.value().and_then(Value::as_str).map(str::to_owned));
             }
