@@ -194,6 +194,8 @@ def until(check: Callable[[], bool], problem: str, limit: float) -> None:
 
 def verdict(name: str, main: Callable[[], None]) -> None:
     """Runs a script, prints its verdict, and exits with 1 if a promise is broken."""
+    # All that was started is ended then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
     except Broken as broken:

@@ -243,6 +243,11 @@ const commands = {
 for await (const line of createInterface({ input: process.stdin })) {
   const command = JSON.parse(line);
   answer(await commands[command.do](command));
-  if (command.do === 'close') break;
+  if (command.do === 'close') {
+    client = undefined;
+    break;
+  }
 }
+// The script is gone; callers of the load may run.
+if (client) process.exit(1);
 process.stdin.destroy();

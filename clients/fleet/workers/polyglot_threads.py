@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import random
 import sys
 import threading
@@ -299,7 +300,9 @@ def main() -> None:
         command = arguments.pop("do")
         answer(commands[command](**arguments))
         if command == "close":
-            break
+            return
+    # The script is gone; callers of the load may run.
+    os._exit(1)
 
 
 main()

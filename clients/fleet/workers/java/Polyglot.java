@@ -66,6 +66,8 @@ public final class Polyglot {
         return;
       }
     }
+    // The script is gone; callers of the load may run.
+    Runtime.getRuntime().halt(1);
   }
 
   /** Writes one line. */
