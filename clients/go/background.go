@@ -2,13 +2,15 @@ package larder
 
 import (
 	"context"
+	"log/slog"
 	"sync"
 	"time"
 )
 
 // background is work without a caller that waits: bounded, and ended by Close.
 type background struct {
-	limit int
+	limit  int
+	logger *slog.Logger
 
 	mu      sync.Mutex
 	cancels map[int]context.CancelCauseFunc
@@ -17,11 +19,22 @@ type background struct {
 	// parting counts what Close waits for, and idle is closed when there is nothing more.
 	parting int
 	idle    chan struct{}
+	// leaving counts the calls of part.
+	leaving int
 }
 
-func newBackground(limit int) *background {
+func newBackground(limit int, logger *slog.Logger) *background {
 	return &background{
-		limit: limit, cancels: map[int]context.CancelCauseFunc{}, idle: make(chan struct{}),
+		limit: limit, logger: logger, cancels: map[int]context.CancelCauseFunc{},
+		idle: make(chan struct{}),
+	}
+}
+
+// logPanic is deferred: a panic of a codec in the background must not end the process.
+func (b *background) logPanic() {
+	if panicked := recover(); panicked != nil {
+		b.logger.Error("larder: a computation in the background has panicked",
+			"error", newPanicError(panicked))
 	}
 }
 
@@ -73,22 +86,35 @@ func (b *background) start(parent context.Context, work func(context.Context)) b
 			b.mu.Unlock()
 			cancel(nil)
 		}()
+		defer b.logPanic()
 		work(ctx)
 	}()
 	return true
 }
 
-// part makes a call for which nothing waits but Close. After that it is left out.
-func (b *background) part(parent context.Context, call func(context.Context)) {
+// maxParting is the number of calls at once for which nothing waits.
+const maxParting = 2000
+
+// part makes a call for which nothing waits but Close. It is left out after that, and if there are
+// too many: the leases then end by themselves.
+func (b *background) part(parent context.Context, call func(context.Context)) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	if !b.begin() {
-		return
+	if b.leaving >= maxParting || !b.begin() {
+		return false
 	}
+	b.leaving++
 	go func() {
 		defer b.done()
+		defer func() {
+			b.mu.Lock()
+			b.leaving--
+			b.mu.Unlock()
+		}()
+		defer b.logPanic()
 		call(context.WithoutCancel(parent))
 	}()
+	return true
 }
 
 // close ends the work, and waits for what it and others still send.

@@ -133,6 +133,19 @@ func (k *CallKeys) Key(args ...any) (CallKey, error) {
 	return CallKey{Key: key, Params: params}, nil
 }
 
+// scalarText is the text of an instant or a UUID, which a key shows without its tag.
+func scalarText(value any, form string) (string, bool) {
+	if _, own := value.(Keyer); own {
+		return "", false
+	}
+	for _, tag := range []string{"$datetime", "$uuid"} {
+		if text, ok := strings.CutPrefix(form, `{"`+tag+`":"`); ok {
+			return strings.TrimSuffix(text, `"}`), true
+		}
+	}
+	return "", false
+}
+
 // render is the key, and the arguments that it does not show clearly.
 func (k *CallKeys) render(named map[string]any) (string, map[string]bool, error) {
 	if k.literals == nil {
@@ -149,7 +162,9 @@ func (k *CallKeys) render(named map[string]any) (string, map[string]bool, error)
 			return "", nil, err
 		}
 		shown, clear := form, true
-		if strings.HasPrefix(form, `"`) {
+		if text, ok := scalarText(named[name], form); ok {
+			shown, clear = text, false
+		} else if strings.HasPrefix(form, `"`) {
 			if err := json.Unmarshal([]byte(form), &shown); err != nil {
 				return "", nil, err
 			}

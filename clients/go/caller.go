@@ -36,6 +36,8 @@ type callSpec struct {
 	open bool
 	// parting: the call is made while the client closes.
 	parting bool
+	// begun is set once a part of the answer has come: then the call is not repeated. Nil: it may.
+	begun *bool
 }
 
 const (
@@ -87,7 +89,8 @@ type streamMethod[Q, R any] func(
 	larderpb.CacheServiceClient, context.Context, *Q, ...grpc.CallOption,
 ) (grpc.ServerStreamingClient[R], error)
 
-// collect makes a call with a stream of answers, and returns all of them.
+// collect makes a call with a stream of answers, and returns all of them. Of a stream that breaks,
+// what has come is returned with the error.
 func collect[Q, R any](
 	ctx context.Context, c *caller, spec callSpec, call streamMethod[Q, R], request *Q,
 ) ([]*R, error) {
@@ -98,7 +101,12 @@ func collect[Q, R any](
 		if err != nil {
 			return err
 		}
-		return receive(stream, func(answer *R) { answers = append(answers, answer) })
+		return receive(stream, func(answer *R) {
+			answers = append(answers, answer)
+			if spec.begun != nil {
+				*spec.begun = true
+			}
+		})
 	})
 	return answers, err
 }
@@ -121,7 +129,13 @@ func (c *caller) run(
 	if ctx.Err() != nil {
 		return ended(ctx)
 	}
-	trial := false
+	trial, judged := false, false
+	defer func() {
+		// Also after a panic, such as one of an observer: no other call would try.
+		if !judged {
+			c.breaker.cancelled(trial)
+		}
+	}()
 	if spec.open {
 		var allowed bool
 		if allowed, trial = c.breaker.allow(); !allowed {
@@ -132,8 +146,11 @@ func (c *caller) run(
 			}
 		}
 	}
-	// Metadata of the caller's context belong to calls of its own.
-	outgoing := metadata.NewOutgoingContext(ctx, c.connections.base)
+	outgoing := ctx
+	if _, foreign := metadata.FromOutgoingContext(ctx); foreign || len(c.connections.base) > 0 {
+		// Metadata of the caller's context belong to calls of its own.
+		outgoing = metadata.NewOutgoingContext(ctx, c.connections.base)
+	}
 	if c.observer != nil {
 		var end func(error)
 		outgoing, end = c.observer.Call(outgoing, spec.method, spec.namespace)
@@ -144,13 +161,13 @@ func (c *caller) run(
 	for attempts := 1; ; attempts++ {
 		err := c.connections.attempt(outgoing, timeout, call)
 		if err == nil {
+			judged = true
 			c.succeeded()
 			return nil
 		}
 		var failure *Error
 		if ctx.Err() != nil || !errors.As(err, &failure) || failure.Reason == reasonClosed {
 			// The caller has left, the client is closed, or the arguments cannot be sent.
-			c.breaker.cancelled(trial)
 			return err
 		}
 		if attempts == 1 && failure.Code == codes.Unauthenticated &&
@@ -158,13 +175,14 @@ func (c *caller) run(
 			continue
 		}
 		delay, again := c.retryDelay(failure, attempts, spec)
+		again = again && (spec.begun == nil || !*spec.begun)
 		if timeout = spec.timeout - time.Since(started) - delay; !again || timeout <= 0 {
+			judged = true
 			c.failed(failure, spec, trial)
 			return failure
 		}
 		spec.count.retries.Add(1)
 		if err := sleep(ctx, delay); err != nil {
-			c.breaker.cancelled(trial)
 			return err
 		}
 	}

@@ -102,8 +102,11 @@ func canonical(value reflect.Value, path string, depth int) ([]byte, error) {
 		return canonicalFloat(value.Float(), 32, path)
 	case reflect.Float64:
 		return canonicalFloat(value.Float(), 64, path)
-	case reflect.Interface, reflect.Pointer:
+	case reflect.Interface:
 		return canonical(value.Elem(), path, depth)
+	case reflect.Pointer:
+		// A pointer can lead to itself.
+		return canonical(value.Elem(), path, depth+1)
 	case reflect.Slice, reflect.Array:
 		return canonicalList(value, path, depth)
 	case reflect.Map:

@@ -4,6 +4,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"fmt"
+	"log/slog"
 	"os"
 	"strings"
 	"sync"
@@ -25,24 +26,32 @@ type certificates struct {
 	files      tlsFiles
 	serverName string
 	every      time.Duration
+	logger     *slog.Logger
 
 	mu        sync.Mutex
+	loaded    credentials.TransportCredentials
 	stamp     string
 	checkedAt time.Time
+	// refused is the stamp of files that could not be read, which is logged once.
+	refused string
 }
 
+// newCertificates reads the files, so that wrong ones are refused at once.
 func newCertificates(
-	files tlsFiles, serverName string, every time.Duration,
+	files tlsFiles, serverName string, every time.Duration, logger *slog.Logger,
 ) (*certificates, error) {
 	if (files.cert == "") != (files.key == "") {
 		return nil, wrong("Certificate", "certFile and keyFile: both or none")
 	}
-	return &certificates{files: files, serverName: serverName, every: every}, nil
+	c := &certificates{files: files, serverName: serverName, every: every, logger: logger}
+	var err error
+	c.stamp, c.checkedAt = c.stamps(), time.Now()
+	c.loaded, err = c.read()
+	return c, err
 }
 
 // read makes credentials of the files as they are now.
 func (c *certificates) read() (credentials.TransportCredentials, error) {
-	stamp := c.stamps()
 	config := &tls.Config{ServerName: c.serverName, MinVersion: tls.VersionTLS12}
 	if c.files.ca != "" {
 		pem, err := os.ReadFile(c.files.ca)
@@ -61,13 +70,18 @@ func (c *certificates) read() (credentials.TransportCredentials, error) {
 		}
 		config.Certificates = []tls.Certificate{pair}
 	}
-	c.mu.Lock()
-	c.stamp, c.checkedAt = stamp, time.Now()
-	c.mu.Unlock()
 	return credentials.NewTLS(config), nil
 }
 
-// changed reports whether a file has changed since it was read.
+// current are the last credentials that could be read.
+func (c *certificates) current() credentials.TransportCredentials {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.loaded.Clone()
+}
+
+// changed reports whether there are new credentials. Files that cannot be read, or do not fit
+// together yet, leave the old ones in use, and are looked at again later.
 func (c *certificates) changed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -76,9 +90,20 @@ func (c *certificates) changed() bool {
 		return false
 	}
 	c.checkedAt = now
-	stamps := c.stamps()
-	// A file that is being replaced is looked at again later.
-	return stamps != c.stamp && !strings.Contains(stamps, "missing")
+	stamp := c.stamps()
+	if stamp == c.stamp {
+		return false
+	}
+	loaded, err := c.read()
+	if err != nil {
+		if c.refused != stamp {
+			c.refused = stamp
+			c.logger.Warn("larder: the old certificates stay in use", "error", err)
+		}
+		return false
+	}
+	c.loaded, c.stamp, c.refused = loaded, stamp, ""
+	return true
 }
 
 func (c *certificates) stamps() string {

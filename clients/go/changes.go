@@ -71,11 +71,7 @@ func (n *Namespace) DeleteMany(
 	if err != nil {
 		return nil, err
 	}
-	named := make(map[string]bool, len(all))
-	for _, each := range all {
-		named[each.at.key] = true
-	}
-	defer n.removing(effect{keys: named})()
+	defer n.removing(effect{keys: keysOf(all)})()
 	results := make(map[string]Deletion, len(all))
 	for len(all) > 0 {
 		part := all[:min(batchKeys, len(all))]
@@ -98,6 +94,15 @@ func (n *Namespace) DeleteMany(
 		}
 	}
 	return results, nil
+}
+
+// keysOf are the keys as the server has them.
+func keysOf(all []wanted) map[string]bool {
+	keys := make(map[string]bool, len(all))
+	for _, each := range all {
+		keys[each.at.key] = true
+	}
+	return keys
 }
 
 func at[E any](list []E, i int) (found E) {

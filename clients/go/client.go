@@ -48,7 +48,7 @@ func New(target string, options ...Option) (*Client, error) {
 				connections: connections, logger: s.logger, observer: s.observer,
 			},
 			counters: &counters{}, limits: bounds, logger: s.logger,
-			background: newBackground(s.background),
+			background: newBackground(s.background, s.logger),
 		},
 	}
 	if observer, ok := s.observer.(CountersObserver); ok {
@@ -106,7 +106,7 @@ func (c *Client) Namespace(name string, options ...NamespaceOption) (*Namespace,
 		if err := o.near.check(); err != nil {
 			return nil, err
 		}
-		made.near = newNearStore(c.core.feeds.open(&made.scope), *o.near)
+		made.near = c.core.feeds.open(&made.scope).store(*o.near)
 	}
 	return made, nil
 }
@@ -209,7 +209,7 @@ func Of[T any](namespace *Namespace) *Cache[T] {
 // With is a view of a namespace with values that a codec reads and writes.
 func With[T any](namespace *Namespace, codec Codec[T]) *Cache[T] {
 	var id any = codec
-	if !reflect.TypeOf(codec).Comparable() {
+	if !reflect.ValueOf(codec).Comparable() {
 		id = new(int)
 	}
 	return &Cache[T]{

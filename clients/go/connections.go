@@ -39,6 +39,8 @@ type link struct {
 	answered atomic.Bool
 	// unanswered counts calls in a row that had no answer in time.
 	unanswered atomic.Int32
+	// silentSince is the begin of the first of these calls, in nanoseconds since 1970.
+	silentSince atomic.Int64
 	// active and retired belong to the lock of connections.
 	active  int
 	retired *time.Timer
@@ -78,7 +80,7 @@ func newConnections(s *settings, bounds limits) (*connections, error) {
 			"WithPlaintextToken", s.target)
 	}
 	if secure {
-		c.certificates, err = newCertificates(s.files, s.serverName, s.certificateRefresh)
+		c.certificates, err = newCertificates(s.files, s.serverName, s.certificateRefresh, s.logger)
 		if err != nil {
 			return nil, err
 		}
@@ -120,10 +122,7 @@ func (c *connections) dialOptions(secure credentials.TransportCredentials) []grp
 func (c *connections) newLink() (*link, error) {
 	secure := insecure.NewCredentials()
 	if c.certificates != nil {
-		var err error
-		if secure, err = c.certificates.read(); err != nil {
-			return nil, err
-		}
+		secure = c.certificates.current()
 	}
 	uri := c.endpoint.uri
 	if c.settings.dialer != nil {
@@ -144,11 +143,7 @@ func (c *connections) acquire() (*link, error) {
 		return nil, closedError()
 	}
 	if c.current != nil && c.certificates != nil && c.certificates.changed() {
-		// Files that do not fit together, yet, leave the old ones in use.
-		if renewed, err := c.newLink(); err == nil {
-			c.retire(c.current)
-			c.current = renewed
-		}
+		c.retire(c.current)
 	}
 	if c.limits.maxIdle > 0 {
 		now := time.Now()
@@ -180,7 +175,7 @@ func (c *connections) release(used *link) {
 	}
 }
 
-// retire makes the next call connect anew. Calls that run have a minute to end.
+// retire makes the next call connect anew. Calls that run have a minute to end. The lock is held.
 func (c *connections) retire(old *link) {
 	c.current = nil
 	c.retired[old] = struct{}{}
@@ -225,26 +220,37 @@ func (c *connections) attempt(
 	}
 	defer c.release(used)
 	ctx := parent
-	if c.authorization != nil {
-		header, err := c.authorization.get(parent)
-		if err != nil {
-			return err
-		}
-		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", header)
-	}
 	if timeout > 0 {
 		var cancel context.CancelFunc
 		ctx, cancel = context.WithTimeout(ctx, c.limit(used, timeout))
 		defer cancel()
 	}
+	header, err := c.header(ctx, parent)
+	if err != nil {
+		return err
+	}
+	if header != "" {
+		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", header)
+	}
 	var trailer metadata.MD
+	begun := time.Now()
 	err = call(ctx, used, &trailer)
 	if err == nil {
 		used.heard()
 		return nil
 	}
 	failure := fromStatus(err, trailer)
-	c.note(used, failure.Code)
+	switch {
+	case failure.Code == codes.Canceled:
+		// Its caller has left: that proves nothing.
+	case failure.Code == codes.DeadlineExceeded && ctx.Err() != nil && !failure.answered:
+		c.noAnswer(used, begun)
+	default:
+		used.unanswered.Store(0)
+	}
+	if failure.Code == codes.Unauthenticated {
+		c.authorization.refuse(header)
+	}
 	if failure.Code == codes.DeadlineExceeded {
 		awaitDeadline(parent)
 	}
@@ -255,6 +261,24 @@ func (c *connections) attempt(
 		return closedError()
 	}
 	return failure
+}
+
+// header is that of the token; empty: there is none. The provider has as long as the call.
+func (c *connections) header(ctx, parent context.Context) (string, error) {
+	if c.authorization == nil {
+		return "", nil
+	}
+	if _, limited := ctx.Deadline(); !limited {
+		// The streams of changes have no time limit.
+		limited, cancel := context.WithTimeout(ctx, readyTime)
+		defer cancel()
+		ctx = limited
+	}
+	header, err := c.authorization.get(ctx)
+	if err != nil && ctx.Err() != nil && parent.Err() == nil {
+		return "", noToken(codes.DeadlineExceeded, "the token provider does not answer in time", nil)
+	}
+	return header, err
 }
 
 // sameDeadline is how much sooner than the caller's context the server may see its deadline.
@@ -273,27 +297,26 @@ func (l *link) heard() {
 	l.unanswered.Store(0)
 }
 
-// note judges a connection by the end of a call: one can look alive and be dead, after a freeze, a
-// failover or by a NAT.
-func (c *connections) note(used *link, code codes.Code) {
-	switch code {
-	case codes.Canceled:
-		// Its caller has left: that proves nothing.
-	case codes.DeadlineExceeded:
-		count := used.unanswered.Add(1)
-		if c.limits.maxIdle == 0 && count < deadAfter {
-			return
-		}
-		c.mu.Lock()
-		if c.current == used {
-			c.retire(used)
-		}
-		c.mu.Unlock()
-	case codes.Unauthenticated:
-		c.authorization.refuse()
-		fallthrough
-	default:
-		used.unanswered.Store(0)
+// noAnswer judges a connection by calls without an answer in time: one can look alive and be dead,
+// after a freeze, a failover or by a NAT. Calls whose callers wait for a shorter time than a call
+// may take prove nothing by themselves.
+func (c *connections) noAnswer(used *link, begun time.Time) {
+	count := used.unanswered.Add(1)
+	if count == 1 {
+		used.silentSince.Store(begun.UnixNano())
+	}
+	silent := time.Since(time.Unix(0, used.silentSince.Load())) >= c.limits.call
+	if silent && (c.limits.maxIdle > 0 || count >= deadAfter) {
+		c.replace(used)
+	}
+}
+
+// replace makes the next call connect anew.
+func (c *connections) replace(used *link) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.current == used {
+		c.retire(used)
 	}
 }
 

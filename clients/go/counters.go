@@ -23,6 +23,7 @@ type Counts struct {
 	Errors, Retries uint64
 }
 
+// counts are the counters of a namespace. hits are those without nearHits.
 type counts struct {
 	hits, misses, stale, negatives, nearHits atomic.Uint64
 	loads, loadErrors, joined, failOpen      atomic.Uint64
@@ -31,9 +32,10 @@ type counts struct {
 }
 
 func (c *counts) snapshot() Counts {
+	near := c.nearHits.Load()
 	return Counts{
-		Hits: c.hits.Load(), Misses: c.misses.Load(), Stale: c.stale.Load(),
-		Negatives: c.negatives.Load(), NearHits: c.nearHits.Load(), Loads: c.loads.Load(),
+		Hits: c.hits.Load() + near, Misses: c.misses.Load(), Stale: c.stale.Load(),
+		Negatives: c.negatives.Load(), NearHits: near, Loads: c.loads.Load(),
 		LoadErrors: c.loadErrors.Load(), Joined: c.joined.Load(), FailOpen: c.failOpen.Load(),
 		FillsRefused: c.fillsRefused.Load(), Undecodable: c.undecodable.Load(),
 		Errors: c.errors.Load(), Retries: c.retries.Load(),

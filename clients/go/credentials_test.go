@@ -10,6 +10,7 @@ import (
 	"crypto/x509/pkix"
 	"encoding/pem"
 	"errors"
+	"log/slog"
 	"math/big"
 	"net"
 	"os"
@@ -30,6 +31,13 @@ import (
 	"larder.test/clients/go/larderpb"
 )
 
+func tokenOf(ctx context.Context) string {
+	if values := metadata.ValueFromIncomingContext(ctx, "authorization"); len(values) == 1 {
+		return values[0]
+	}
+	return ""
+}
+
 // gateway is a server that looks at the credentials of calls.
 type gateway struct {
 	larderpb.UnimplementedCacheServiceServer
@@ -43,11 +51,7 @@ type gateway struct {
 func (g *gateway) Get(
 	ctx context.Context, _ *larderpb.GetRequest,
 ) (*larderpb.GetResponse, error) {
-	token := ""
-	if values := metadata.ValueFromIncomingContext(ctx, "authorization"); len(values) == 1 {
-		token = values[0]
-	}
-	name := ""
+	token, name := tokenOf(ctx), ""
 	if from, ok := peer.FromContext(ctx); ok {
 		if info, ok := from.AuthInfo.(credentials.TLSInfo); ok {
 			for _, certificate := range info.State.PeerCertificates {
@@ -212,7 +216,9 @@ func TestCertificatesAreReadAgainWhenTheyChange(t *testing.T) {
 		Certificates: []tls.Certificate{pair}, ClientCAs: pool,
 		ClientAuth: tls.RequireAndVerifyClientCert,
 	})))
+	log := &lines{}
 	client := must[*larder.Client](t)(larder.New(address,
+		larder.WithLogger(slog.New(slog.NewTextHandler(log, nil))),
 		larder.WithCAFile(a.file("ca.pem")), larder.WithServerName("cache.internal"),
 		larder.WithCertificate(a.file("client.pem"), a.file("client.key")),
 		larder.WithToken("secret"), larder.WithCertificateRefresh(time.Millisecond),
@@ -234,8 +240,30 @@ func TestCertificatesAreReadAgainWhenTheyChange(t *testing.T) {
 	if got := last(); got != "first Bearer secret" {
 		t.Fatal(got)
 	}
+	// So do connections that are replaced meanwhile.
+	larder.ReplaceConnection(client)
+	if got := last(); got != "first Bearer secret" {
+		t.Fatal(got)
+	}
+	if count := log.count("the old certificates stay in use"); count != 1 {
+		t.Error(count, "lines of the log")
+	}
 	a.sign(t, "client", "second")
 	eventually(t, "the new certificate", func() bool { return last() == "second Bearer secret" })
+}
+
+func TestCertificatesThatCannotBeReadAreNamed(t *testing.T) {
+	a := newAuthority(t)
+	_, err := larder.New("localhost:1", larder.WithCAFile(a.file("missing.pem")))
+	var wrong *larder.ArgumentError
+	if !errors.As(err, &wrong) || wrong.Argument != "CAFile" {
+		t.Error(err)
+	}
+	_, err = larder.New("localhost:1",
+		larder.WithCertificate(a.file("ca.pem"), a.file("missing.key")))
+	if !errors.As(err, &wrong) || wrong.Argument != "Certificate" {
+		t.Error(err)
+	}
 }
 
 func TestACertificateOfAnotherNameIsRefused(t *testing.T) {

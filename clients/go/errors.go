@@ -26,6 +26,8 @@ type Error struct {
 
 	pushback *time.Duration
 	cause    error
+	// answered: the server has sent it, rather than the connection or this process.
+	answered bool
 }
 
 // Error returns the code, the reason and the message.
@@ -96,13 +98,18 @@ var (
 	ErrValueTooLarge error = &sentinelError{name: "value too large", matches: func(e *Error) bool {
 		return e.Reason == reasonTooLarge
 	}}
+	errMessageTooLarge = &sentinelError{name: "message too large", matches: func(e *Error) bool {
+		return e.Reason == reasonMessageTooLarge
+	}}
 )
 
 const (
 	reasonClosed   = "CLIENT_CLOSED"
 	reasonTooLarge = "VALUE_TOO_LARGE"
-	reasonBreaker  = "BREAKER_OPEN"
-	reasonNoToken  = "NO_TOKEN"
+	// reasonMessageTooLarge is a message over a limit of the server, or of gRPC in this process.
+	reasonMessageTooLarge = "MESSAGE_TOO_LARGE"
+	reasonBreaker         = "BREAKER_OPEN"
+	reasonNoToken         = "NO_TOKEN"
 )
 
 // ErrNoValue is the error of [Fetch] if there is no value: a cached absence, or a miss without a
@@ -147,18 +154,19 @@ func (e *DecodeError) Error() string { return fmt.Sprintf("larder: undecodable v
 // Unwrap returns the error of the codec.
 func (e *DecodeError) Unwrap() error { return e.Err }
 
-// PanicError is the panic of a loader. Each call that waits for the loader panics with it; a panic
-// in the background is logged.
+// PanicError is the panic of a loader, or of a codec while a value is computed. Each call that waits
+// for the value panics with it; a panic in the background is logged. That of a token provider is
+// the cause of an error.
 type PanicError struct {
 	// Value is the argument of the panic.
 	Value any
-	// Stack is that of the loader.
+	// Stack is that of the function that panicked.
 	Stack []byte
 }
 
 // Error shows the panic with its stack.
 func (e *PanicError) Error() string {
-	return fmt.Sprintf("larder: the loader panicked: %v\n\n%s", e.Value, e.Stack)
+	return fmt.Sprintf("larder: panic: %v\n\n%s", e.Value, e.Stack)
 }
 
 // Unwrap returns the argument of the panic if it is an error.
@@ -168,13 +176,14 @@ func (e *PanicError) Unwrap() error {
 }
 
 func isMistake(reason string) bool {
-	return reason == reasonTooLarge || reason == "MESSAGE_TOO_LARGE" || reason == reasonClosed
+	return reason == reasonTooLarge || reason == reasonMessageTooLarge || reason == reasonClosed
 }
 
 // isOutage reports whether the cache is away, slow or full, rather than the call wrong.
 func isOutage(err error) bool {
-	var failure *Error
-	if !errors.As(err, &failure) || isMistake(failure.Reason) {
+	// Not errors.As: the cause of a context that has ended may be an error of another call.
+	failure, ok := err.(*Error)
+	if !ok || isMistake(failure.Reason) {
 		return false
 	}
 	switch failure.Code {
@@ -193,7 +202,7 @@ func ended(ctx context.Context) error {
 		return cause
 	}
 	var own *Error
-	if errors.As(cause, &own) {
+	if errors.As(cause, &own) && own.Reason == reasonClosed {
 		return cause
 	}
 	return fmt.Errorf("%w: %w", err, cause)

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"log"
+	"os"
+	"testing"
 	"time"
 
 	larder "larder.test/clients/go"
@@ -30,9 +32,25 @@ func newClient() (*larder.Client, func()) {
 	}
 }
 
+// TestMain has a fake at LARDER_ENDPOINT for the first example.
+func TestMain(m *testing.M) {
+	fake := lardertest.NewFake(lardertest.Config{})
+	target, err := fake.Listen()
+	if err != nil {
+		log.Fatal(err)
+	}
+	_ = os.Setenv("LARDER_ENDPOINT", target)
+	code := m.Run()
+	fake.Close()
+	os.Exit(code)
+}
+
 func Example() {
-	client, done := newClient() // larder.New(""): LARDER_ENDPOINT, or 127.0.0.1:50051
-	defer done()
+	client, err := larder.New("") // LARDER_ENDPOINT, or 127.0.0.1:50051
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer client.Close()
 	users, err := larder.For[User](client, "users", larder.TTL(10*time.Minute))
 	if err != nil {
 		log.Fatal(err)

@@ -11,7 +11,7 @@ func WithCertificateRefresh(d time.Duration) Option {
 func NearSize(n *Namespace) (entries, bytes int) {
 	n.near.mu.Lock()
 	defer n.near.mu.Unlock()
-	return len(n.near.entries), n.near.bytes
+	return n.near.count, n.near.bytes
 }
 
 // ParseTarget is the address in the syntax of gRPC.
@@ -19,3 +19,26 @@ func ParseTarget(target string) (uri string, loopback bool, err error) {
 	found, err := parseTarget(target)
 	return found.uri, found.loopback, err
 }
+
+// NearPending is the number of keys of reads under way.
+func NearPending(n *Namespace) int {
+	n.near.mu.Lock()
+	defer n.near.mu.Unlock()
+	return len(n.near.pending)
+}
+
+// SetTokenTime is how long the token provider is waited for.
+func SetTokenTime(c *Client, d time.Duration) { c.core.caller.connections.authorization.time = d }
+
+// ReplaceConnection lets the next call connect anew.
+func ReplaceConnection(c *Client) {
+	connections := c.core.caller.connections
+	connections.mu.Lock()
+	defer connections.mu.Unlock()
+	if connections.current != nil {
+		connections.retire(connections.current)
+	}
+}
+
+// LapseFeed lets the last message of the feed be too long ago.
+func LapseFeed(n *Namespace) { n.near.feed.steady.Add(-int64(time.Hour)) }

@@ -2,11 +2,12 @@ package larder
 
 import (
 	"context"
-	"larder.test/clients/go/internal/globs"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"larder.test/clients/go/internal/globs"
 )
 
 // effect is what a call removes or changes in a namespace.
@@ -30,14 +31,27 @@ type feed struct {
 	// The last message: by the steady clock since base, and by the wall clock. In nanoseconds.
 	steady, wall, silence atomic.Int64
 
+	// lapsed: only a silence has ended the use, so that the same stream can go on.
+	lapsed bool
+	// states guards lapsed and the changes of ready.
+	states sync.Mutex
+
 	mu     sync.RWMutex
 	stores []*nearStore
 }
 
-func (f *feed) listen(store *nearStore) {
+// store is the near cache with these options: handles of a namespace share it.
+func (f *feed) store(options NearCache) *nearStore {
 	f.mu.Lock()
-	f.stores = append(f.stores, store)
-	f.mu.Unlock()
+	defer f.mu.Unlock()
+	for _, each := range f.stores {
+		if each.options == options {
+			return each
+		}
+	}
+	made := newNearStore(f, options)
+	f.stores = append(f.stores, made)
+	return made
 }
 
 func (f *feed) each(do func(*nearStore)) {
@@ -60,7 +74,11 @@ func (f *feed) live(now time.Time) bool {
 	if max(steady, wall) <= f.silence.Load() {
 		return true
 	}
-	f.lose()
+	f.states.Lock()
+	f.lapsed = f.lapsed || f.ready.Load()
+	f.suspend()
+	f.states.Unlock()
+	f.each((*nearStore).clear)
 	return false
 }
 
@@ -70,10 +88,43 @@ func (f *feed) heard() {
 	f.wall.Store(now.UnixNano())
 }
 
-func (f *feed) lose() {
+// suspend ends the use. The lock of states is held.
+func (f *feed) suspend() {
 	f.ready.Store(false)
 	f.epoch.Add(1)
+}
+
+// stop ends the use until the next Ready.
+func (f *feed) stop() {
+	f.states.Lock()
+	defer f.states.Unlock()
+	f.lapsed = false
+	f.suspend()
+}
+
+// lose ends the use, and forgets all entries.
+func (f *feed) lose() {
+	f.stop()
 	f.each((*nearStore).clear)
+}
+
+// resume begins the use: all changes arrive from now on.
+func (f *feed) resume() {
+	f.states.Lock()
+	defer f.states.Unlock()
+	f.lapsed = false
+	f.epoch.Add(1)
+	f.ready.Store(true)
+}
+
+// goOn is for a message of the stream that was silent for too long: none of its changes was missed.
+func (f *feed) goOn() {
+	f.states.Lock()
+	lapsed := f.lapsed
+	f.states.Unlock()
+	if lapsed {
+		f.resume()
+	}
 }
 
 // start opens the stream at the first read: to make a handle does not connect.
@@ -98,22 +149,23 @@ func (f *feed) start() {
 
 func (f *feed) take(signal watchSignal) bool {
 	if f.ready.Load() {
-		// A stream that was silent for too long has been given up before.
+		// What was kept before a silence that was too long is not served any more.
 		f.live(time.Now())
 	}
 	f.heard()
+	if signal.kind == signalAlive || signal.kind == signalChange {
+		f.goOn()
+	}
 	switch signal.kind {
 	case signalReady:
 		if !signal.change.Resumed {
 			f.each((*nearStore).clear)
 		}
 		f.silence.Store(int64(signal.silence))
-		f.epoch.Add(1)
-		f.ready.Store(true)
+		f.resume()
 	case signalBroken:
 		// The entries are valid again if the stream can be continued.
-		f.ready.Store(false)
-		f.epoch.Add(1)
+		f.stop()
 	case signalChange:
 		change := signal.change
 		switch change.Kind {

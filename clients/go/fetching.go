@@ -79,10 +79,10 @@ func (c *Cache[T]) GetOrFetchLoaded(
 	})
 	switch {
 	case late:
-		found, joined = one.alone(ctx), false
-		if ctx.Err() != nil {
-			return Result[T]{}, ended(ctx)
+		if found, err = one.late(ctx); err != nil {
+			return Result[T]{}, err
 		}
+		joined = false
 	case err != nil:
 		return Result[T]{}, err
 	}
@@ -110,6 +110,8 @@ func (f *fetch[T]) id(entry entryID) flightID {
 		id.refresh = lastRefresh.Add(1)
 	}
 	id.kind.loader, id.kind.consistent = f.loader != nil, f.o.consistent
+	// An outage is the error of all callers or of none.
+	id.kind.raise = f.c.raise
 	if f.o.maxStale != nil {
 		id.kind.maxStaleSet, id.kind.maxStale = true, *f.o.maxStale
 	}
@@ -131,13 +133,22 @@ func settle[T any](result Result[T], err error) flightResult {
 
 func (f *fetch[T]) run(ctx context.Context) flightResult { return settle(f.find(ctx)) }
 
-// alone is the answer of a call for which the computation that it joined takes too long.
-func (f *fetch[T]) alone(ctx context.Context) flightResult {
+// late is the answer of a call for which the computation that it joined takes too long.
+func (f *fetch[T]) late(parent context.Context) (flightResult, error) {
 	f.c.count.misses.Add(1)
 	if f.loader == nil {
-		return settle(Result[T]{}, nil)
+		return settle(Result[T]{}, nil), nil
 	}
-	return settle(f.unstored(ctx, Write{Reason: NotStored}, nil, nil))
+	ctx, end, err := f.c.core.running.begin(parent)
+	if err != nil {
+		return flightResult{}, err
+	}
+	defer end()
+	found := settle(f.unstored(ctx, Write{Reason: NotStored}, nil, nil))
+	if ctx.Err() != nil {
+		return flightResult{}, ended(ctx)
+	}
+	return found, nil
 }
 
 // find reads the value, or computes it.
@@ -164,8 +175,13 @@ func (f *fetch[T]) find(ctx context.Context) (Result[T], error) {
 		if found := answer.GetFound(); found != nil {
 			result, encoded := f.read(found, answer.Degraded)
 			nearPut(c, pending, result, encoded)
-			if result.Outcome != Miss || f.loader == nil || refresh {
+			if result.Outcome != Miss || f.loader == nil {
 				return result, nil
+			}
+			if refresh {
+				// Another caller has stored it again in a form that this one cannot read.
+				why := Write{Reason: NotStored, Degraded: answer.Degraded, Err: result.Err}
+				return f.unstored(ctx, why, nil, nil)
 			}
 			// A value that cannot be decoded is replaced by one that can.
 			refresh = true
@@ -264,7 +280,8 @@ func (f *fetch[T]) leased(
 		return f.unstored(ctx, Write{Reason: Degraded, Degraded: true}, nil, stale)
 	}
 	held := hold(ctx, s, f.at, lease)
-	if stale != nil {
+	// Another stale value is only a substitute if the loader fails.
+	if stale != nil && lease.StaleWhileRevalidate {
 		started := s.core.background.start(ctx, func(ctx context.Context) {
 			f.refreshed(ctx, held)
 		})
@@ -287,6 +304,7 @@ func (f *fetch[T]) refreshed(ctx context.Context, held *heldLease) {
 func (f *fetch[T]) compute(
 	ctx context.Context, held *heldLease, stale *Result[T],
 ) (Result[T], error) {
+	defer held.end()
 	value, err := f.load(ctx)
 	if err != nil {
 		if ctx.Err() != nil {
@@ -296,10 +314,7 @@ func (f *fetch[T]) compute(
 		held.abandon(errorName(err))
 		return f.staleOr(stale, err)
 	}
-	fill, err := f.store(ctx, held, value)
-	if err != nil {
-		return Result[T]{}, err
-	}
+	fill := f.store(ctx, held, value)
 	return loadedResult(value.Value, fill, value.options.tags, false, nil), nil
 }
 
@@ -314,24 +329,21 @@ func (f *fetch[T]) staleOr(stale *Result[T], err error) (Result[T], error) {
 	return result, nil
 }
 
-func (f *fetch[T]) store(ctx context.Context, held *heldLease, value Loaded[T]) (Write, error) {
+func (f *fetch[T]) store(ctx context.Context, held *heldLease, value Loaded[T]) Write {
 	request, done, then := fillOf(held, f.c.codec, value, f.o)
 	if request == nil {
-		held.release()
 		held.after(then)
-		return done, nil
+		return done
 	}
-	defer held.release()
 	defer f.c.changing(f.at.key)()
 	// The work is done, so that the value is stored although its callers may leave.
 	spec := f.c.spec("Set", nil, false, false)
 	answer, err := unary(context.WithoutCancel(ctx), f.c.core.caller, spec,
 		larderpb.CacheServiceClient.Set, request)
 	if err != nil {
-		held.passOn()
-		return f.c.unfilled(err)
+		return held.unfilled(err)
 	}
-	return f.c.filled(answer), nil
+	return held.filled(answer)
 }
 
 func (f *fetch[T]) load(ctx context.Context) (Loaded[T], error) {

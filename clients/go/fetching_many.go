@@ -55,6 +55,9 @@ func (c *Cache[T]) GetOrFetchManyLoaded(
 		part := all[:min(batchKeys, len(all))]
 		all = all[len(part):]
 		if err := many.part(ctx, part); err != nil {
+			if ctx.Err() != nil {
+				return nil, ended(ctx)
+			}
 			var panicked *PanicError
 			if errors.As(err, &panicked) {
 				panic(panicked)
@@ -81,6 +84,14 @@ type missingKey[T any] struct {
 	// why the value is not stored, for a key without a lease.
 	why   Write
 	stale *Result[T]
+	// meanwhile: stale may be the answer at once.
+	meanwhile bool
+}
+
+func endLeases[T any](missing []missingKey[T]) {
+	for _, each := range missing {
+		each.lease.end()
+	}
 }
 
 // asked is what a call has left to do.
@@ -88,20 +99,14 @@ type asked[T any] struct {
 	missing    []missingKey[T]
 	contended  []wanted
 	retryAfter time.Duration
+	// failed is the first error of a key that is not to be computed without the cache.
+	failed error
 }
 
 func (f *fetchMany[T]) part(ctx context.Context, part []wanted) error {
 	for first := true; len(part) > 0; first = false {
-		left, err := f.ask(ctx, part, first)
-		if err != nil {
-			for _, each := range left.missing {
-				if each.lease != nil {
-					each.lease.passOn()
-				}
-			}
-			return err
-		}
-		if err := f.load(ctx, left.missing); err != nil || len(left.contended) == 0 {
+		left, err := f.round(ctx, part, first)
+		if err != nil || len(left.contended) == 0 {
 			return err
 		}
 		part = left.contended
@@ -116,7 +121,7 @@ func (f *fetchMany[T]) part(ctx context.Context, part []wanted) error {
 			for i, each := range part {
 				late[i] = missingKey[T]{wanted: each, why: Write{Reason: NotStored}}
 			}
-			return f.load(ctx, late)
+			return f.compute(ctx, late)
 		}
 		for _, each := range part {
 			f.results[each.key] = Result[T]{}
@@ -126,8 +131,52 @@ func (f *fetchMany[T]) part(ctx context.Context, part []wanted) error {
 	return nil
 }
 
-// ask asks the server once, and keeps what it answers.
-func (f *fetchMany[T]) ask(ctx context.Context, part []wanted, first bool) (asked[T], error) {
+// round asks the server once, and computes what it has leases for.
+func (f *fetchMany[T]) round(
+	ctx context.Context, part []wanted, first bool,
+) (*asked[T], error) {
+	left := &asked[T]{retryAfter: Forever}
+	// No lease is left behind, whatever ends this: an error, a panic of a codec, the caller.
+	defer func() { endLeases(left.missing) }()
+	answers, err := f.ask(ctx, part)
+	for i, result := range answers {
+		if lease := result.GetAnswer().GetLease(); lease != nil {
+			left.missing = append(left.missing, f.leased(ctx, part[i], result.GetAnswer()))
+		}
+	}
+	if err != nil && (ctx.Err() != nil || !f.c.failsOpen(err)) {
+		return left, err
+	}
+	leases := left.missing
+	for i, result := range answers {
+		if answer := result.GetAnswer(); answer.GetLease() != nil {
+			f.readStale(&leases[0], answer)
+			leases = leases[1:]
+			if first {
+				f.c.count.misses.Add(1)
+			}
+			continue
+		}
+		f.take(left, part[i], result, first)
+	}
+	for _, each := range part[len(answers):] {
+		if err == nil {
+			// An answer that ends early has nothing for the rest.
+			left.contended = append(left.contended, each)
+			continue
+		}
+		f.away(left, each, err)
+	}
+	if left.failed != nil {
+		return left, left.failed
+	}
+	return left, f.load(ctx, left)
+}
+
+// ask asks the server once. Of an answer that breaks off, what has come is returned with the error.
+func (f *fetchMany[T]) ask(
+	ctx context.Context, part []wanted,
+) ([]*larderpb.BatchGetOrFetchResult, error) {
 	c := f.c
 	wait := min(c.core.limits.wait, max(0, time.Until(f.deadline)))
 	fields := f.o.readFields(false)
@@ -137,47 +186,34 @@ func (f *fetchMany[T]) ask(ctx context.Context, part []wanted, first bool) (aske
 	}
 	spec := c.spec("BatchGetOrFetch", nil, true, true)
 	spec.timeout = wait + c.core.limits.waitMargin
+	// A call that was repeated would wait for the leases of the first.
+	spec.begun = new(bool)
 	messages, err := collect(
 		ctx, c.core.caller, spec, larderpb.CacheServiceClient.BatchGetOrFetch, request,
 	)
-	left := asked[T]{retryAfter: Forever}
-	if err != nil {
-		if ctx.Err() != nil || !c.failsOpen(err) {
-			return left, err
-		}
-		for _, each := range part {
-			f.away(&left, each, err)
-		}
-		return left, nil
-	}
 	var answers []*larderpb.BatchGetOrFetchResult
 	for _, message := range messages {
 		answers = append(answers, message.Results...)
 	}
-	for i, each := range part {
-		if err := f.take(ctx, &left, each, at(answers, i), first); err != nil {
-			return left, err
-		}
-	}
-	return left, nil
+	return answers[:min(len(answers), len(part))], err
 }
 
-// take keeps the answer for one key.
+// take keeps an answer without a lease.
 func (f *fetchMany[T]) take(
-	ctx context.Context, left *asked[T], each wanted, result *larderpb.BatchGetOrFetchResult,
-	first bool,
-) error {
+	left *asked[T], each wanted, result *larderpb.BatchGetOrFetchResult, first bool,
+) {
 	c := f.c
 	if failed := result.GetError(); failed != nil {
 		err := &Error{
 			Code: codes.Unavailable, Reason: failed.Reason, Message: failed.Message,
 			RetryAfter: asDuration(failed.RetryAfter),
 		}
-		if !c.failsOpen(err) {
-			return err
+		if c.failsOpen(err) {
+			f.away(left, each, err)
+		} else if left.failed == nil {
+			left.failed = err
 		}
-		f.away(left, each, err)
-		return nil
+		return
 	}
 	answer := result.GetAnswer()
 	if found := answer.GetFound(); found != nil {
@@ -186,26 +222,29 @@ func (f *fetchMany[T]) take(
 		})
 		if read.Outcome != Miss || f.loader == nil {
 			f.results[each.key] = read
-			return nil
+			return
 		}
 		// A value that cannot be decoded is computed; another call replaces the one in the cache.
 		left.missing = append(left.missing, missingKey[T]{
 			wanted: each, why: Write{Reason: NotStored, Err: read.Err},
 		})
-		return nil
+		return
 	}
 	if first {
 		c.count.misses.Add(1)
 	}
-	if lease := answer.GetLease(); lease != nil {
-		f.leased(ctx, left, each, lease, answer.Degraded)
-		return nil
-	}
-	left.contended = append(left.contended, each)
-	if delay, contended := contendedDelay(answer); contended {
+	delay, contended := contendedDelay(answer)
+	switch {
+	case contended:
+		left.contended = append(left.contended, each)
 		left.retryAfter = min(left.retryAfter, delay)
+	case f.loader == nil:
+		f.results[each.key] = Result[T]{Degraded: answer.GetDegraded()}
+	default:
+		left.missing = append(left.missing, missingKey[T]{
+			wanted: each, why: Write{Reason: NotStored, Degraded: answer.GetDegraded()},
+		})
 	}
-	return nil
 }
 
 func (f *fetchMany[T]) away(left *asked[T], each wanted, err error) {
@@ -220,30 +259,26 @@ func (f *fetchMany[T]) away(left *asked[T], each wanted, err error) {
 }
 
 func (f *fetchMany[T]) leased(
-	ctx context.Context, left *asked[T], each wanted, lease *larderpb.Lease, degraded bool,
-) {
-	missing := missingKey[T]{wanted: each}
-	if lease.Stale != nil {
-		read, _ := readResult(&f.c.scope, f.c.codec, answered{
-			lease.Stale.Outcome, lease.Stale.Value, lease.Stale.Entry, degraded,
-		})
-		if read.Found() {
-			missing.stale = &read
-		}
+	ctx context.Context, each wanted, answer *larderpb.GetOrFetchResponse,
+) missingKey[T] {
+	if answer.Degraded {
+		return missingKey[T]{wanted: each, why: Write{Reason: Degraded, Degraded: true}}
 	}
-	if degraded {
-		missing.why = Write{Reason: Degraded, Degraded: true}
-	} else {
-		missing.lease = hold(ctx, &f.c.scope, each.at, lease)
-	}
-	if f.loader != nil {
-		left.missing = append(left.missing, missing)
+	return missingKey[T]{wanted: each, lease: hold(ctx, &f.c.scope, each.at, answer.GetLease())}
+}
+
+func (f *fetchMany[T]) readStale(missing *missingKey[T], answer *larderpb.GetOrFetchResponse) {
+	lease := answer.GetLease()
+	if lease.Stale == nil {
 		return
 	}
-	if missing.lease != nil {
-		missing.lease.passOn()
+	read, _ := readResult(&f.c.scope, f.c.codec, answered{
+		lease.Stale.Outcome, lease.Stale.Value, lease.Stale.Entry, answer.Degraded,
+	})
+	if read.Found() {
+		missing.stale = &read
+		missing.meanwhile = lease.StaleWhileRevalidate && missing.lease != nil
 	}
-	f.results[each.key] = f.missOr(missing.stale, degraded)
 }
 
 func (f *fetchMany[T]) missOr(stale *Result[T], degraded bool) Result[T] {
@@ -253,33 +288,46 @@ func (f *fetchMany[T]) missOr(stale *Result[T], degraded bool) Result[T] {
 	return Result[T]{Degraded: degraded}
 }
 
-// load computes what is missing: stale values in the background, if there is room for that.
-func (f *fetchMany[T]) load(ctx context.Context, missing []missingKey[T]) error {
-	var now, later []missingKey[T]
-	for _, each := range missing {
-		if each.stale == nil {
-			now = append(now, each)
-			continue
+// load computes what is missing: in the background where a stale value is the answer, if there is
+// room for that.
+func (f *fetchMany[T]) load(ctx context.Context, left *asked[T]) error {
+	if f.loader == nil {
+		// Nothing computes the values here: a caller with a loader gets the leases.
+		for _, each := range left.missing {
+			f.results[each.key] = f.missOr(each.stale, each.why.Degraded)
 		}
-		f.results[each.key] = *each.stale
-		later = append(later, each)
-	}
-	if len(later) > 0 {
-		refresh := &fetchMany[T]{c: f.c, loader: f.loader, o: f.o, results: map[string]Result[T]{}}
-		started := f.c.core.background.start(ctx, func(ctx context.Context) {
-			if err := refresh.compute(ctx, later); err != nil && ctx.Err() == nil {
-				f.c.core.logger.Warn("larder: stale values are not refreshed",
-					"namespace", f.c.namespace, "error", err)
-			}
-		})
-		if !started {
-			now = append(now, later...)
-		}
-	}
-	if len(now) == 0 {
 		return nil
 	}
-	return f.compute(ctx, now)
+	var now, later []missingKey[T]
+	for _, each := range left.missing {
+		if each.meanwhile {
+			later = append(later, each)
+		} else {
+			now = append(now, each)
+		}
+	}
+	if len(later) > 0 && f.refresh(ctx, later) {
+		for _, each := range later {
+			f.results[each.key] = *each.stale
+		}
+		left.missing = now
+	}
+	if len(left.missing) == 0 {
+		return nil
+	}
+	return f.compute(ctx, left.missing)
+}
+
+// refresh computes in the background, where no caller sees an error. False: there is no room.
+func (f *fetchMany[T]) refresh(parent context.Context, missing []missingKey[T]) bool {
+	own := &fetchMany[T]{c: f.c, loader: f.loader, o: f.o, results: map[string]Result[T]{}}
+	return f.c.core.background.start(parent, func(ctx context.Context) {
+		defer endLeases(missing)
+		if err := own.compute(ctx, missing); err != nil && ctx.Err() == nil {
+			f.c.core.logger.Warn("larder: stale values are not refreshed",
+				"namespace", f.c.namespace, "error", err)
+		}
+	})
 }
 
 func (f *fetchMany[T]) compute(ctx context.Context, missing []missingKey[T]) error {
@@ -294,10 +342,7 @@ func (f *fetchMany[T]) compute(ctx context.Context, missing []missingKey[T]) err
 	if err != nil {
 		return f.uncomputed(ctx, missing, err)
 	}
-	stored, err := f.store(ctx, missing, values)
-	if err != nil {
-		return err
-	}
+	stored := f.store(ctx, missing, values)
 	for _, each := range missing {
 		value, ok := values[each.key]
 		if !ok {
@@ -309,7 +354,7 @@ func (f *fetchMany[T]) compute(ctx context.Context, missing []missingKey[T]) err
 			fill = stored[each.key]
 		}
 		f.results[each.key] = loadedResult(
-			value.Value, fill, value.options.tags, fill.Degraded, fill.Err,
+			value.Value, fill, value.options.tags, each.why.Degraded, each.why.Err,
 		)
 	}
 	return nil

@@ -2,24 +2,28 @@ package larder
 
 import (
 	"context"
+	"errors"
 
 	"larder.test/clients/go/larderpb"
 )
 
-// store fills the leases of the values that were computed, in as few calls as possible.
+// fills are the values of a computation that are being stored.
+type fills struct {
+	items   []batchItem
+	leases  map[*larderpb.SetRequest]*heldLease
+	stored  map[string]Write
+	expired []wanted
+}
+
+// store fills the leases of the values that were computed, in as few calls as possible. They are
+// renewed until then.
 func (f *fetchMany[T]) store(
 	ctx context.Context, missing []missingKey[T], values map[string]Loaded[T],
-) (map[string]Write, error) {
-	stored := make(map[string]Write, len(missing))
-	var items []batchItem
-	leases := map[*larderpb.SetRequest]*heldLease{}
-	defer func() {
-		for _, each := range missing {
-			if each.lease != nil {
-				each.lease.release()
-			}
-		}
-	}()
+) map[string]Write {
+	all := &fills{
+		leases: map[*larderpb.SetRequest]*heldLease{},
+		stored: make(map[string]Write, len(missing)),
+	}
 	for _, each := range missing {
 		if each.lease == nil {
 			continue
@@ -31,28 +35,30 @@ func (f *fetchMany[T]) store(
 		}
 		request, done, then := fillOf(each.lease, f.c.codec, value, f.o)
 		if request == nil {
+			all.stored[each.key] = done
+			if then == thenDelete {
+				all.expired = append(all.expired, each.wanted)
+				then = thenNothing
+			}
 			each.lease.after(then)
-			stored[each.key] = done
 			continue
 		}
 		encoded, _ := encodedOf(request.Value)
-		items = append(items, batchItem{each.key, encoded.size() + itemBytes, request})
-		leases[request] = each.lease
+		all.items = append(all.items, batchItem{each.key, encoded.size() + itemBytes, request})
+		all.leases[request] = each.lease
 	}
-	for len(items) > 0 {
+	// The work is done, so that the values are stored although their caller may leave.
+	ctx = context.WithoutCancel(ctx)
+	for items := all.items; len(items) > 0; {
 		var part []batchItem
 		part, items = nextBatch(items)
-		if err := f.fill(ctx, part, leases, stored); err != nil {
-			return nil, err
-		}
+		f.fill(ctx, part, all)
 	}
-	return stored, nil
+	f.expire(ctx, all.expired)
+	return all.stored
 }
 
-func (f *fetchMany[T]) fill(
-	ctx context.Context, part []batchItem, leases map[*larderpb.SetRequest]*heldLease,
-	stored map[string]Write,
-) error {
+func (f *fetchMany[T]) fill(ctx context.Context, part []batchItem, all *fills) {
 	c := f.c
 	changed := make([]wanted, len(part))
 	for i, item := range part {
@@ -60,30 +66,41 @@ func (f *fetchMany[T]) fill(
 	}
 	defer c.changingMany(changed)()
 	spec := c.spec("BatchSet", nil, false, false)
-	answer, err := unary(context.WithoutCancel(ctx), c.core.caller, spec,
-		larderpb.CacheServiceClient.BatchSet, batchOf(part))
-	if err == nil {
+	answer, err := unary(
+		ctx, c.core.caller, spec, larderpb.CacheServiceClient.BatchSet, batchOf(part),
+	)
+	switch {
+	case err == nil:
 		for i, item := range part {
-			stored[item.key] = c.filled(at(answer.Results, i))
+			all.stored[item.key] = all.leases[item.request].filled(at(answer.Results, i))
 		}
-		return nil
-	}
-	if len(part) > 1 && !isOutage(err) {
+	case len(part) > 1 && isOfOneItem(err):
 		// One item that is wrong fails a batch, so that each is tried alone.
 		for _, item := range part {
-			if err := f.fill(ctx, []batchItem{item}, leases, stored); err != nil {
-				return err
-			}
+			f.fill(ctx, []batchItem{item}, all)
 		}
-		return nil
-	}
-	for _, item := range part {
-		leases[item.request].passOn()
-		write, err := c.unfilled(err)
-		if err != nil {
-			return err
+	default:
+		for _, item := range part {
+			all.stored[item.key] = all.leases[item.request].unfilled(err)
 		}
-		stored[item.key] = write
 	}
-	return nil
+}
+
+// isOfOneItem reports whether an error may be that of one item of a batch.
+func isOfOneItem(err error) bool {
+	return errors.Is(err, ErrInvalidArgument) || errors.Is(err, ErrValueTooLarge) ||
+		errors.Is(err, errMessageTooLarge)
+}
+
+// expire deletes the entries whose new values have no lifetime. The leases end with that.
+func (f *fetchMany[T]) expire(ctx context.Context, expired []wanted) {
+	if len(expired) == 0 {
+		return
+	}
+	c := f.c
+	defer c.changingMany(expired)()
+	spec := c.spec("BatchDelete", nil, true, false)
+	// Without this call the entries end by themselves. Its error is counted.
+	_, _ = unary(ctx, c.core.caller, spec, larderpb.CacheServiceClient.BatchDelete,
+		&larderpb.BatchDeleteRequest{Keys: c.keyRefs(expired)})
 }

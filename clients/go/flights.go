@@ -2,6 +2,8 @@ package larder
 
 import (
 	"context"
+	"maps"
+	"slices"
 	"sync"
 	"time"
 )
@@ -12,8 +14,8 @@ type flightID struct {
 	entry     entryID
 	// kind separates calls that read differently.
 	kind struct {
-		loader, consistent, maxStaleSet bool
-		maxStale, sliding               time.Duration
+		loader, consistent, maxStaleSet, raise bool
+		maxStale, sliding                      time.Duration
 	}
 	// codec is comparable, and names the type of the value.
 	codec any
@@ -52,8 +54,8 @@ type flight struct {
 type flights struct {
 	mu      sync.Mutex
 	flights map[flightID]*flight
-	// running counts computations, also those that are not joined any more.
-	running sync.WaitGroup
+	// running are all computations, also those that are not joined any more.
+	running map[*flight]struct{}
 	closed  bool
 }
 
@@ -161,24 +163,35 @@ func (f *flights) start(caller context.Context, p passenger) (*flight, error) {
 	ctx, cancel := context.WithCancelCause(context.WithoutCancel(caller))
 	begun := &flight{id: p.id, key: p.key, done: make(chan struct{}), cancel: cancel, callers: 1}
 	if f.flights == nil {
-		f.flights = map[flightID]*flight{}
+		f.flights, f.running = map[flightID]*flight{}, map[*flight]struct{}{}
 	}
 	f.flights[p.id] = begun
-	f.running.Add(1)
+	f.running[begun] = struct{}{}
 	go func() {
-		defer f.running.Done()
 		defer cancel(nil)
-		result := p.compute(ctx)
-		f.mu.Lock()
-		begun.result = result
-		begun.ended = begun.ended || ctx.Err() != nil
-		if f.flights[p.id] == begun {
-			delete(f.flights, p.id)
-		}
-		f.mu.Unlock()
-		close(begun.done)
+		// A codec that panics or ends the goroutine must not leave those behind that wait.
+		result := flightResult{err: errGoexit}
+		defer func() {
+			if panicked := recover(); panicked != nil {
+				result = flightResult{panicked: newPanicError(panicked)}
+			}
+			f.finish(begun, result, ctx.Err() != nil)
+		}()
+		result = p.compute(ctx)
 	}()
 	return begun, nil
+}
+
+func (f *flights) finish(done *flight, result flightResult, cancelled bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	done.result = result
+	done.ended = done.ended || cancelled
+	if f.flights[done.id] == done {
+		delete(f.flights, done.id)
+	}
+	delete(f.running, done)
+	close(done.done)
 }
 
 // forget makes later calls not join the computations of now: what they compute was invalidated. An
@@ -197,9 +210,12 @@ func (f *flights) forget(namespace string, concerns func(key string) bool) {
 func (f *flights) close(cause error) {
 	f.mu.Lock()
 	f.closed = true
-	for _, each := range f.flights {
+	all := slices.Collect(maps.Keys(f.running))
+	for _, each := range all {
 		f.end(each, cause)
 	}
 	f.mu.Unlock()
-	f.running.Wait()
+	for _, each := range all {
+		<-each.done
+	}
 }

@@ -96,8 +96,11 @@ func walk(value reflect.Value, path []string) error {
 		}
 	case reflect.Complex64, reflect.Complex128, reflect.Chan, reflect.Func, reflect.UnsafePointer:
 		return refuse(path, "a %v cannot be JSON", value.Type())
-	case reflect.Interface, reflect.Pointer:
+	case reflect.Interface:
 		return walk(value.Elem(), path)
+	case reflect.Pointer:
+		// A pointer can lead to itself.
+		return walk(value.Elem(), append(path, ""))
 	case reflect.Slice, reflect.Array:
 		if value.Kind() == reflect.Slice && value.Type().Elem() == byteSlice && !value.IsNil() {
 			return refuse(path, "bytes within another value: use text, or another codec")

@@ -28,6 +28,8 @@ type heldLease struct {
 	timer    *time.Timer
 	lost     NotStoredReason
 	released bool
+	// settled: it is filled or given up.
+	settled bool
 }
 
 func hold(ctx context.Context, s *scope, at address, lease *larderpb.Lease) *heldLease {
@@ -79,12 +81,23 @@ func (l *heldLease) renew(expiresIn time.Duration) {
 	l.schedule(expiresIn)
 }
 
-// release ends the renewals.
-func (l *heldLease) release() {
+// settle ends the renewals. It is false if the lease is filled or given up already.
+func (l *heldLease) settle() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.released = true
 	l.timer.Stop()
+	first := !l.settled
+	l.settled = true
+	return first
+}
+
+// end passes the lease on if nothing else has become of it: its computation has ended in a panic,
+// or before it began.
+func (l *heldLease) end() {
+	if l != nil {
+		l.giveUp("", true)
+	}
 }
 
 // afterFill is what becomes of a lease whose value is not stored.
@@ -139,6 +152,8 @@ func (l *heldLease) after(then afterFill) {
 		l.passOn()
 	case thenDelete:
 		l.delete()
+	case thenNothing:
+		l.settle()
 	}
 }
 
@@ -154,7 +169,9 @@ func (l *heldLease) abandon(reason string) {
 func (l *heldLease) passOn() { l.giveUp("", true) }
 
 func (l *heldLease) giveUp(reason string, passOn bool) {
-	l.release()
+	if !l.settle() {
+		return
+	}
 	request := &larderpb.AbandonRequest{
 		Namespace: l.scope.namespace, Key: l.at.key, Params: l.at.params, LeaseToken: l.token,
 		Reason: reason, PassOn: passOn,
@@ -168,15 +185,16 @@ func (l *heldLease) giveUp(reason string, passOn bool) {
 
 // delete removes the entry, which also ends the lease.
 func (l *heldLease) delete() {
+	if !l.settle() {
+		return
+	}
 	request := &larderpb.DeleteRequest{
 		Namespace: l.scope.namespace, Key: l.at.key, Params: l.at.params,
 	}
-	changed := l.scope.changing(l.at.key)
-	l.scope.core.background.part(l.parent, func(ctx context.Context) {
-		defer changed()
-		_, _ = unary(ctx, l.scope.core.caller, l.parting("Delete"),
-			larderpb.CacheServiceClient.Delete, request)
-	})
+	defer l.scope.changing(l.at.key)()
+	// Without this call the entry ends by itself. Its error is counted.
+	_, _ = unary(l.parent, l.scope.core.caller, l.parting("Delete"),
+		larderpb.CacheServiceClient.Delete, request)
 }
 
 // parting calls are made although the client closes.
@@ -187,25 +205,32 @@ func (l *heldLease) parting(method string) callSpec {
 }
 
 // filled is the result of a fill that the server has answered.
-func (s *scope) filled(answer *larderpb.SetResponse) Write {
+func (l *heldLease) filled(answer *larderpb.SetResponse) Write {
 	write := writeOf(answer)
-	if !write.Stored {
-		s.count.fillsRefused.Add(1)
+	if write.Stored {
+		l.settle()
+		return write
+	}
+	l.scope.count.fillsRefused.Add(1)
+	switch write.Reason {
+	case LeaseLost, Invalidated, Superseded:
+		l.settle()
+	default:
+		// The store did not take the value, and the lease is still there.
+		l.passOn()
 	}
 	return write
 }
 
-// unfilled is the result of a fill that has failed, and the error if that is a mistake. A value
-// over the limit is none here: the loader's value is still the caller's.
-func (s *scope) unfilled(err error) (Write, error) {
-	tooLarge := errors.Is(err, ErrValueTooLarge)
-	if !tooLarge && (s.raise || !isOutage(err)) {
-		return Write{}, err
+// unfilled is the result of a fill that has failed. The loader's value is still the caller's.
+func (l *heldLease) unfilled(err error) Write {
+	l.passOn()
+	l.scope.count.fillsRefused.Add(1)
+	if isOutage(err) {
+		l.scope.count.failOpen.Add(1)
+		return Write{Reason: Unavailable, Degraded: true, Err: err}
 	}
-	s.count.fillsRefused.Add(1)
-	if tooLarge {
-		return Write{Reason: NotStored, Err: err}, nil
-	}
-	s.count.failOpen.Add(1)
-	return Write{Reason: Unavailable, Degraded: true, Err: err}, nil
+	l.scope.core.logger.Warn("larder: a computed value is not stored",
+		"namespace", l.scope.namespace, "error", err)
+	return Write{Reason: NotStored, Err: err}
 }

@@ -61,7 +61,12 @@ func (l ManyLoader[T]) plain() ManyLoaderOf[T] {
 	}
 }
 
-var errGoexit = errors.New("larder: the loader has ended its goroutine")
+var errGoexit = errors.New("larder: the loader, or a codec, has ended its goroutine")
+
+// newPanicError is for a deferred function.
+func newPanicError(panicked any) *PanicError {
+	return &PanicError{Value: panicked, Stack: debug.Stack()}
+}
 
 // untilEnded runs a loader until it returns or the context ends, whichever is first. A panic is a
 // PanicError.
@@ -75,7 +80,7 @@ func untilEnded[R any](ctx context.Context, load func(context.Context) (R, error
 		result := answer{err: errGoexit}
 		defer func() {
 			if panicked := recover(); panicked != nil {
-				result = answer{err: &PanicError{Value: panicked, Stack: debug.Stack()}}
+				result = answer{err: newPanicError(panicked)}
 			}
 			done <- result
 		}()

@@ -1,12 +1,13 @@
 package larder
 
 import (
+	"slices"
 	"sync"
 	"time"
 )
 
 // NearCache keeps values in this process, coherent by Watch: without a feed of changes it is empty
-// and unused. It is an option of namespaces. Keep the handle: each has a near cache of its own.
+// and unused. It is an option of namespaces. Handles of a namespace with the same options share one.
 type NearCache struct {
 	// MaxBytes of values and keys: 64 MiB if it is 0.
 	MaxBytes int
@@ -59,6 +60,9 @@ type pendingRead struct {
 	startedAt time.Time
 	epoch     uint64
 	dirty     bool
+
+	// next and previous are others of the key.
+	next, previous *pendingRead
 }
 
 // nearStore is the near cache of a handle. The least recently used entries go first.
@@ -66,11 +70,15 @@ type nearStore struct {
 	feed    *feed
 	options NearCache
 
-	mu      sync.Mutex
-	entries map[entryID]*nearEntry
-	// byKey has the entries with params.
-	byKey   map[string]map[entryID]*nearEntry
-	pending map[*pendingRead]struct{}
+	mu sync.Mutex
+	// plain has the entries without params, by key.
+	plain map[string]*nearEntry
+	// byKey has the entries with params, by key and then by params.
+	byKey map[string]map[string]*nearEntry
+	// count is the number of entries.
+	count int
+	// pending are reads by key: the first of each list.
+	pending map[string]*pendingRead
 	bytes   int
 	// newest and oldest are the ends of the order of use.
 	newest, oldest *nearEntry
@@ -78,11 +86,18 @@ type nearStore struct {
 
 func newNearStore(from *feed, options NearCache) *nearStore {
 	store := &nearStore{
-		feed: from, options: options, entries: map[entryID]*nearEntry{},
-		byKey: map[string]map[entryID]*nearEntry{}, pending: map[*pendingRead]struct{}{},
+		feed: from, options: options, plain: map[string]*nearEntry{},
+		byKey: map[string]map[string]*nearEntry{}, pending: map[string]*pendingRead{},
 	}
-	from.listen(store)
 	return store
+}
+
+// find is the entry of an id. The lock is held.
+func (s *nearStore) find(id entryID) *nearEntry {
+	if id.params == "" {
+		return s.plain[id.key]
+	}
+	return s.byKey[id.key][id.params]
 }
 
 // get is an entry that is certain to be that of the store, and the time of that.
@@ -93,7 +108,7 @@ func (s *nearStore) get(id entryID) (*nearEntry, time.Time) {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	entry := s.entries[id]
+	entry := s.find(id)
 	if entry == nil {
 		return nil, now
 	}
@@ -120,8 +135,35 @@ func (s *nearStore) begin(id entryID) *pendingRead {
 		return nil
 	}
 	read := &pendingRead{id: id, startedAt: now, epoch: epoch}
-	s.pending[read] = struct{}{}
+	if read.next = s.pending[id.key]; read.next != nil {
+		read.next.previous = read
+	}
+	s.pending[id.key] = read
 	return read
+}
+
+// end takes a read off. The lock is held. It can be repeated.
+func (s *nearStore) end(read *pendingRead) {
+	switch {
+	case read.previous != nil:
+		read.previous.next = read.next
+	case s.pending[read.id.key] != read:
+		return
+	case read.next == nil:
+		delete(s.pending, read.id.key)
+	default:
+		s.pending[read.id.key] = read.next
+	}
+	if read.next != nil {
+		read.next.previous = read.previous
+	}
+	read.next, read.previous = nil, nil
+}
+
+func (s *nearStore) soil(read *pendingRead) {
+	for ; read != nil; read = read.next {
+		read.dirty = true
+	}
 }
 
 // drop ends a read whose result is not kept.
@@ -130,7 +172,7 @@ func (s *nearStore) drop(read *pendingRead) {
 		return
 	}
 	s.mu.Lock()
-	delete(s.pending, read)
+	s.end(read)
 	s.mu.Unlock()
 }
 
@@ -139,26 +181,28 @@ func (s *nearStore) keep(read *pendingRead, entry *nearEntry) {
 	live := s.feed.live(time.Now())
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	delete(s.pending, read)
+	s.end(read)
 	if !live || read.dirty || read.epoch != s.feed.epoch.Load() ||
 		entry.bytes > s.options.MaxBytes {
 		return
 	}
-	if previous := s.entries[entry.id]; previous != nil {
+	if previous := s.find(entry.id); previous != nil {
 		s.remove(previous)
 	}
-	s.entries[entry.id] = entry
+	s.count++
 	s.bytes += entry.bytes
 	s.link(entry)
-	if entry.id.params != "" {
+	if entry.id.params == "" {
+		s.plain[entry.id.key] = entry
+	} else {
 		siblings := s.byKey[entry.id.key]
 		if siblings == nil {
-			siblings = map[entryID]*nearEntry{}
+			siblings = map[string]*nearEntry{}
 			s.byKey[entry.id.key] = siblings
 		}
-		siblings[entry.id] = entry
+		siblings[entry.id.params] = entry
 	}
-	for s.bytes > s.options.MaxBytes || len(s.entries) > s.options.MaxEntries {
+	for s.bytes > s.options.MaxBytes || s.count > s.options.MaxEntries {
 		s.remove(s.oldest)
 	}
 }
@@ -187,14 +231,16 @@ func (s *nearStore) unlink(entry *nearEntry) {
 }
 
 func (s *nearStore) remove(entry *nearEntry) {
-	delete(s.entries, entry.id)
+	s.count--
 	s.bytes -= entry.bytes
 	s.unlink(entry)
-	if siblings := s.byKey[entry.id.key]; siblings != nil {
-		delete(siblings, entry.id)
-		if len(siblings) == 0 {
-			delete(s.byKey, entry.id.key)
-		}
+	if entry.id.params == "" {
+		delete(s.plain, entry.id.key)
+		return
+	}
+	siblings := s.byKey[entry.id.key]
+	if delete(siblings, entry.id.params); len(siblings) == 0 {
+		delete(s.byKey, entry.id.key)
 	}
 }
 
@@ -202,10 +248,8 @@ func (s *nearStore) remove(entry *nearEntry) {
 func (s *nearStore) keyChanged(key string) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for read := range s.pending {
-		read.dirty = read.dirty || read.id.key == key
-	}
-	if entry := s.entries[entryID{key: key}]; entry != nil {
+	s.soil(s.pending[key])
+	if entry := s.plain[key]; entry != nil {
 		s.remove(entry)
 	}
 	for _, entry := range s.byKey[key] {
@@ -213,18 +257,32 @@ func (s *nearStore) keyChanged(key string) {
 	}
 }
 
-// matching forgets the entries for which concerns is true.
+// matching forgets the entries for which concerns is true. Hits are served meanwhile: to match all
+// of them may take a while.
 func (s *nearStore) matching(concerns func(key string, tags []string) bool) {
 	s.mu.Lock()
-	defer s.mu.Unlock()
 	// The tags of a value that is on its way are not there yet.
-	for read := range s.pending {
-		read.dirty = true
+	s.soilAll()
+	entries := make([]*nearEntry, 0, s.count)
+	for entry := s.oldest; entry != nil; entry = entry.newer {
+		entries = append(entries, entry)
 	}
-	for _, entry := range s.entries {
-		if concerns(entry.id.key, entry.tags) {
+	s.mu.Unlock()
+	entries = slices.DeleteFunc(entries, func(entry *nearEntry) bool {
+		return !concerns(entry.id.key, entry.tags)
+	})
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, entry := range entries {
+		if s.find(entry.id) == entry {
 			s.remove(entry)
 		}
+	}
+}
+
+func (s *nearStore) soilAll() {
+	for _, first := range s.pending {
+		s.soil(first)
 	}
 }
 
@@ -232,10 +290,8 @@ func (s *nearStore) matching(concerns func(key string, tags []string) bool) {
 func (s *nearStore) clear() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for read := range s.pending {
-		read.dirty = true
-	}
-	clear(s.entries)
+	s.soilAll()
+	clear(s.plain)
 	clear(s.byKey)
-	s.bytes, s.newest, s.oldest = 0, nil, nil
+	s.count, s.bytes, s.newest, s.oldest = 0, 0, nil, nil
 }

@@ -312,7 +312,6 @@ func nearGet[T any](c *Cache[T], id entryID) (result Result[T], ok bool) {
 		}
 		result.Value = value
 	}
-	c.count.hits.Add(1)
 	c.count.nearHits.Add(1)
 	result.Outcome = Hit
 	result.Version = entry.version

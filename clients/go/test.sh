@@ -13,9 +13,10 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../checks.sh"
 readonly here=$clients/go
 # The modules: the core, and those with further dependencies.
 ADAPTERS="adapters/scsstore adapters/autocertcache adapters/httpcache"
-ADAPTERS+=" adapters/fiberstorage"
+ADAPTERS+=" adapters/fiberstorage adapters/gocachestore"
 readonly ADAPTERS
-readonly MODULES=". larderotel $ADAPTERS"
+readonly PACKAGES=". larderotel $ADAPTERS"
+readonly MODULES="$PACKAGES bench packaging"
 readonly STATICCHECK=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 export LARDER_BIN=${LARDER_BIN:-$repository/target/debug/larder}
@@ -60,6 +61,37 @@ check_adapters() {
     for module in $ADAPTERS; do run_tests "$module" ./... || return; done
 }
 
+# The packages as users install them: from archives of a module proxy, into an empty cache.
+check_package() {
+    local proxy=$work/proxy consumer=$work/consumer cache=$work/modules version module
+    version=v$(sed -nE 's/^const Version = "(.*)"$/\1/p' "$here/version.go")
+    # shellcheck disable=SC2086 # Several modules.
+    (cd "$here/packaging" && go run . "$version" "$proxy" $(printf "$here/%s " $PACKAGES))
+    mkdir -p "$consumer"
+    sed -nE '/^```go$/,/^```$/p' "$here/README.md" | sed '1d; /^```$/,$d' >"$work/readme"
+    sed -e "/^README$/{r $work/readme" -e 'd}' "$here/packaging/example_test.go.txt" \
+        >"$consumer/example_test.go"
+    (
+        cd "$consumer"
+        GOPROXY=file://$proxy,file://$(go env GOMODCACHE)/cache/download
+        # The archives are not those of a public database of checksums. Without the paths of the
+        # caches, what was built before is used again.
+        export GOPROXY GOSUMDB=off GOMODCACHE=$cache GOFLAGS="-modcacherw -trimpath"
+        go mod init larder.test/consumer
+        go get "larder.test/clients/go@$version"
+        if go list -m all | grep -iE 'redis|fiber|prometheus'; then
+            echo "the client has dependencies of others"
+            return 1
+        fi
+        for module in $PACKAGES; do
+            [[ $module == . ]] || go get "larder.test/clients/go/$module@$version"
+        done
+        go mod tidy
+        go test -count=1 -v .
+    )
+    echo "$(wc -w <<<"$PACKAGES") packages passed"
+}
+
 check_vet() {
     local unformatted
     unformatted=$(cd "$here" && gofmt -l .)
@@ -83,7 +115,7 @@ case ${1-} in
 --setup) setup ;;
 '')
     setup >&2
-    run_lanes go "vet generated unit conformance otel adapters"
+    run_lanes go "vet generated package unit conformance otel adapters"
     ;;
 *)
     setup >&2

@@ -2,7 +2,7 @@ package larder
 
 import (
 	"context"
-	"errors"
+	"strings"
 	"sync"
 	"time"
 
@@ -17,30 +17,46 @@ type Token struct {
 }
 
 // TokenProvider returns a token. It is asked again before that expires, and when the server refuses
-// it, by one call at a time. The context is that of the call which needs the token.
+// it, by one call at a time. The context has the values of the call that needs the token, and ends
+// after 10 s. Calls do not wait for it beyond their own time limits.
 type TokenProvider func(ctx context.Context) (Token, error)
 
 const (
 	defaultTokenLife = time.Minute
 	// tokenMargin keeps tokens from expiring on the way to the server.
 	tokenMargin = 30 * time.Second
+	// tokenTime is how long a provider is waited for: after that it is asked again.
+	tokenTime = 10 * time.Second
+	// maxAsked is the number of providers that run although they are not waited for any more.
+	maxAsked = 8
 )
 
 // authorization keeps the header `authorization`.
 type authorization struct {
 	provider TokenProvider
-	// asking has the place of the call that asks the provider.
-	asking chan struct{}
+	time     time.Duration
 
 	mu        sync.Mutex
 	header    string
 	goodUntil time.Time
 	static    bool
+	asking    *askedToken
+	// running counts providers.
+	running int
+}
+
+// askedToken is a question to the provider, for all calls that need the answer.
+type askedToken struct {
+	// done is closed when header and err are valid.
+	done   chan struct{}
+	until  time.Time
+	header string
+	err    error
 }
 
 func newAuthorization(token string, provider TokenProvider) (*authorization, error) {
 	if provider != nil {
-		return &authorization{provider: provider, asking: make(chan struct{}, 1)}, nil
+		return &authorization{provider: provider, time: tokenTime}, nil
 	}
 	if token == "" {
 		return nil, nil
@@ -63,61 +79,92 @@ func bearer(token string) (string, error) {
 
 func (a *authorization) renews() bool { return a != nil && !a.static }
 
-func (a *authorization) current() (string, bool) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	return a.header, a.static || a.header != "" && time.Now().Before(a.goodUntil)
-}
-
 // get is the header. It waits for the provider if the token has expired.
 func (a *authorization) get(ctx context.Context) (string, error) {
-	if header, ok := a.current(); ok {
-		return header, nil
+	if ctx.Err() != nil {
+		return "", ended(ctx)
 	}
+	a.mu.Lock()
+	if a.static || a.header != "" && time.Now().Before(a.goodUntil) {
+		defer a.mu.Unlock()
+		return a.header, nil
+	}
+	if a.asking == nil || time.Now().After(a.asking.until) {
+		if a.running >= maxAsked {
+			a.mu.Unlock()
+			return "", noToken(codes.Unavailable, "the token provider does not answer", nil)
+		}
+		a.ask(ctx)
+	}
+	asking := a.asking
+	a.mu.Unlock()
 	select {
-	case a.asking <- struct{}{}:
+	case <-asking.done:
+		return asking.header, asking.err
 	case <-ctx.Done():
 		return "", ended(ctx)
 	}
-	defer func() { <-a.asking }()
-	if header, ok := a.current(); ok {
-		return header, nil
-	}
-	token, err := a.provider(ctx)
-	if err != nil {
-		if ctx.Err() != nil {
-			return "", ended(ctx)
-		}
-		var failure *Error
-		if errors.As(err, &failure) && isOutage(failure) {
-			return "", err
-		}
-		return "", &Error{
-			Code: codes.Unavailable, Reason: reasonNoToken, cause: err,
-			Message: "the token provider failed: " + err.Error(),
-		}
-	}
-	header, err := bearer(token.Value)
-	if err != nil {
-		return "", err
+}
+
+func noToken(code codes.Code, message string, cause error) error {
+	return &Error{Code: code, Reason: reasonNoToken, Message: message, cause: cause}
+}
+
+// ask asks the provider. The lock is held.
+func (a *authorization) ask(caller context.Context) {
+	asking := &askedToken{done: make(chan struct{}), until: time.Now().Add(a.time)}
+	a.asking = asking
+	a.running++
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(caller), asking.until)
+	go func() {
+		defer cancel()
+		token, err := Token{}, errGoexit
+		defer func() {
+			if panicked := recover(); panicked != nil {
+				err = newPanicError(panicked)
+			}
+			a.answered(asking, token, err)
+		}()
+		token, err = a.provider(ctx)
+	}()
+}
+
+func (a *authorization) answered(asking *askedToken, token Token, err error) {
+	asking.header, asking.err = "", err
+	switch {
+	case err == nil:
+		asking.header, asking.err = bearer(token.Value)
+	case !isOutage(err):
+		// Without the stack of a panic, which the cause has.
+		why, _, _ := strings.Cut(err.Error(), "\n")
+		asking.err = noToken(codes.Unavailable, "the token provider failed: "+why, err)
 	}
 	life := defaultTokenLife
 	if !token.ExpiresAt.IsZero() {
 		life = time.Until(token.ExpiresAt)
 	}
 	a.mu.Lock()
-	defer a.mu.Unlock()
-	// A token of a short life is used for nine tenths of it.
-	a.header, a.goodUntil = header, time.Now().Add(life-min(tokenMargin, life/10))
-	return header, nil
+	a.running--
+	if a.asking == asking {
+		a.asking = nil
+	}
+	if asking.err == nil {
+		// A token of a short life is used for nine tenths of it.
+		a.header = asking.header
+		a.goodUntil = time.Now().Add(life - min(tokenMargin, life/10))
+	}
+	a.mu.Unlock()
+	close(asking.done)
 }
 
-// refuse forgets the token, because the server does not accept it.
-func (a *authorization) refuse() {
+// refuse forgets a token that the server does not accept, unless there is another one by now.
+func (a *authorization) refuse(header string) {
 	if !a.renews() {
 		return
 	}
 	a.mu.Lock()
-	a.goodUntil = time.Time{}
+	if a.header == header {
+		a.goodUntil = time.Time{}
+	}
 	a.mu.Unlock()
 }

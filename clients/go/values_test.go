@@ -130,6 +130,11 @@ func TestACodecOfAView(t *testing.T) {
 	}
 }
 
+// UUID is like those of usual libraries.
+type UUID [16]byte
+
+func (u UUID) String() string { return fmt.Sprintf("%02x", u[15]) }
+
 func TestCallKeys(t *testing.T) {
 	keys := must[*larder.CallKeys](t)(larder.NewCallKeys(larder.CallKeyOptions{
 		Template: "{{u}}:{x}:{y}", Args: []string{"x", "y"},
@@ -142,8 +147,9 @@ func TestCallKeys(t *testing.T) {
 		// An argument that is not clear in the text of the key is a param, too.
 		{[]any{"a:b", 1}, `{u}:a:b:1 map[x:"a:b"]`},
 		{[]any{"true", nil}, `{u}:true:null map[x:"true"]`},
-		{[]any{time.Unix(0, 0), 1.0}, `{u}:{"$datetime":"1970-01-01T00:00:00+00:00"}:1 ` +
+		{[]any{time.Unix(0, 0), 1.0}, `{u}:1970-01-01T00:00:00+00:00:1 ` +
 			`map[x:{"$datetime":"1970-01-01T00:00:00+00:00"}]`},
+		{[]any{UUID{15: 7}, "a"}, `{u}:07:a map[x:{"$uuid":"07"}]`},
 	} {
 		key := must[larder.CallKey](t)(keys.Key(each.args...))
 		if got := key.Key + " " + fmt.Sprint(map[string]string(key.Params)); got != each.want {

@@ -8,7 +8,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 
 	"larder.test/clients/go/larderpb"
@@ -216,7 +215,8 @@ func (s *scope) stream(
 			silent.Reset(state.silence)
 		}
 		if context.Cause(ctx) == errSilent {
-			connections.note(used, codes.DeadlineExceeded)
+			// It would take the time of five more streams until it counts as dead.
+			connections.replace(used)
 		}
 		return err
 	})

@@ -130,13 +130,37 @@ func (s *scope) expire(ctx context.Context, at address, o *callOptions) (Write, 
 	request := &larderpb.DeleteRequest{
 		Namespace: s.namespace, Key: at.key, Params: at.params, IfVersion: o.ifVersion,
 	}
-	defer s.changing(at.key)()
+	defer s.removing(effect{keys: map[string]bool{at.key: true}})()
 	spec := s.spec("Delete", o, o.ifVersion == nil, true)
 	_, err := unary(ctx, s.core.caller, spec, larderpb.CacheServiceClient.Delete, request)
 	if err != nil {
 		return s.unwritten(err)
 	}
 	return Write{Reason: Expired}, nil
+}
+
+// expireMany is expire for several values.
+func (s *scope) expireMany(
+	ctx context.Context, all []wanted, o *callOptions, results map[string]Write,
+) error {
+	defer s.removing(effect{keys: keysOf(all)})()
+	for len(all) > 0 {
+		part := all[:min(batchKeys, len(all))]
+		all = all[len(part):]
+		write := Write{Reason: Expired}
+		_, err := unary(ctx, s.core.caller, s.spec("BatchDelete", o, true, true),
+			larderpb.CacheServiceClient.BatchDelete,
+			&larderpb.BatchDeleteRequest{Keys: s.keyRefs(part)})
+		if err != nil {
+			if write, err = s.unwritten(err); err != nil {
+				return err
+			}
+		}
+		for _, each := range part {
+			results[each.key] = write
+		}
+	}
+	return nil
 }
 
 // SetMany stores several values, each with a result of its own. It is not atomic.
@@ -158,12 +182,7 @@ func (c *Cache[T]) SetMany(
 	ttl := c.ttlOf(&o)
 	results := make(map[string]Write, len(values))
 	if ttl != nil && *ttl <= 0 {
-		for _, each := range all {
-			if results[each.key], err = c.expire(ctx, each.at, &o); err != nil {
-				return nil, err
-			}
-		}
-		return results, nil
+		return results, c.expireMany(ctx, all, &o, results)
 	}
 	// All values are encoded first, so that one that cannot be leaves nothing stored.
 	items := make([]batchItem, len(all))

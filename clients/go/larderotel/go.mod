@@ -9,7 +9,7 @@ require (
 	go.opentelemetry.io/otel/sdk/metric v1.45.0
 	go.opentelemetry.io/otel/trace v1.45.0
 	google.golang.org/grpc v1.85.0
-	larder.test/clients/go v0.0.0
+	larder.test/clients/go v0.1.0
 )
 
 require (

@@ -2865,9 +2865,12 @@ type Lease struct {
 	ExpiresIn *durationpb.Duration `protobuf:"bytes,2,opt,name=expires_in,json=expiresIn,proto3" json:"expires_in,omitempty"`
 	// The previous value, past its TTL but within the staleness windows, as a substitute if the
 	// computation fails. Unset if there is none.
-	Stale         *Found `protobuf:"bytes,3,opt,name=stale,proto3,oneof" json:"stale,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	Stale *Found `protobuf:"bytes,3,opt,name=stale,proto3,oneof" json:"stale,omitempty"`
+	// `stale` is within stale_while_revalidate, and the call did not demand a new value: it may be
+	// the answer at once, while the new value is computed in the background.
+	StaleWhileRevalidate bool `protobuf:"varint,4,opt,name=stale_while_revalidate,json=staleWhileRevalidate,proto3" json:"stale_while_revalidate,omitempty"`
+	unknownFields        protoimpl.UnknownFields
+	sizeCache            protoimpl.SizeCache
 }
 
 func (x *Lease) Reset() {
@@ -2919,6 +2922,13 @@ func (x *Lease) GetStale() *Found {
 		return x.Stale
 	}
 	return nil
+}
+
+func (x *Lease) GetStaleWhileRevalidate() bool {
+	if x != nil {
+		return x.StaleWhileRevalidate
+	}
+	return false
 }
 
 // Contended asks the caller to retry later.
@@ -7209,12 +7219,13 @@ const file_larder_v1_cache_service_proto_rawDesc = "" +
 	"\aoutcome\x18\x03 \x01(\x0e2\x12.larder.v1.OutcomeR\aoutcome\x12!\n" +
 	"\fnot_modified\x18\x04 \x01(\bR\vnotModified\x12)\n" +
 	"\x05parts\x18\x05 \x03(\v2\x13.larder.v1.JsonPartR\x05parts\x12\x19\n" +
-	"\bnot_json\x18\x06 \x01(\bR\anotJson\"\x8e\x01\n" +
+	"\bnot_json\x18\x06 \x01(\bR\anotJson\"\xc4\x01\n" +
 	"\x05Lease\x12\x14\n" +
 	"\x05token\x18\x01 \x01(\fR\x05token\x128\n" +
 	"\n" +
 	"expires_in\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\texpiresIn\x12+\n" +
-	"\x05stale\x18\x03 \x01(\v2\x10.larder.v1.FoundH\x00R\x05stale\x88\x01\x01B\b\n" +
+	"\x05stale\x18\x03 \x01(\v2\x10.larder.v1.FoundH\x00R\x05stale\x88\x01\x01\x124\n" +
+	"\x16stale_while_revalidate\x18\x04 \x01(\bR\x14staleWhileRevalidateB\b\n" +
 	"\x06_stale\"G\n" +
 	"\tContended\x12:\n" +
 	"\vretry_after\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\n" +

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"regexp"
 	"strconv"
-	"strings"
 	"time"
 
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
@@ -99,18 +98,9 @@ func checkTags(tags []string, field string) error {
 
 // checkGlob is the matcher of a glob within the server's limits.
 func checkGlob(glob, field string) (func(string) bool, error) {
-	wildcards := 0
-	for _, c := range glob {
-		if strings.ContainsRune("*?[", c) {
-			wildcards++
-		}
-	}
-	if wildcards > 32 {
-		return nil, invalid(field, "has %d wildcards, the limit is 32", wildcards)
-	}
 	matches, ok := globs.Matcher(glob)
-	if !ok || glob == "" {
-		return nil, invalid(field, "is not a pattern")
+	if !ok {
+		return nil, invalid(field, "is not a pattern of at most 1024 bytes and 32 wildcards")
 	}
 	return matches, nil
 }

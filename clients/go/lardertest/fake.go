@@ -122,6 +122,17 @@ func (f *Fake) New(options ...larder.Option) (*larder.Client, error) {
 	return larder.New("localhost:1", append(options, dial)...)
 }
 
+// Listen also serves on a free port of this machine, for programs that make their own clients. It
+// ends with the fake.
+func (f *Fake) Listen() (target string, err error) {
+	listener, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	go func() { _ = f.server.Serve(listener) }()
+	return listener.Addr().String(), nil
+}
+
 // Start is a fake and a client with the preset local, which end with the test.
 func Start(t testing.TB, config Config, options ...larder.Option) (*Fake, *larder.Client) {
 	t.Helper()

@@ -36,7 +36,7 @@ func (f *Fake) getOrFetch(
 	settings, at := f.settings(request.Namespace), placeOf(request, schemaOf(ctx))
 	if f.degraded {
 		return &larderpb.GetOrFetchResponse{
-			Outcome: leased(make([]byte, 16), settings.LeaseTTL, nil), Degraded: true,
+			Outcome: leased(make([]byte, 16), settings.LeaseTTL, nil, false), Degraded: true,
 		}, nil
 	}
 	begun, wait := f.now(), settings.LeaseWait
@@ -93,7 +93,7 @@ func (f *Fake) getOrFetch(
 			counted.Misses++
 			counted.LeasesGranted++
 			token, expiresIn := f.grant(at)
-			return &larderpb.GetOrFetchResponse{Outcome: leased(token, expiresIn, stale)}, nil
+			return &larderpb.GetOrFetchResponse{Outcome: leased(token, expiresIn, stale, readable)}, nil
 		}
 		if readable {
 			counted.Stale++
@@ -127,10 +127,10 @@ func contended(retryAfter time.Duration) *larderpb.GetOrFetchResponse_Contended 
 }
 
 func leased(
-	token []byte, expiresIn time.Duration, stale *larderpb.Found,
+	token []byte, expiresIn time.Duration, stale *larderpb.Found, meanwhile bool,
 ) *larderpb.GetOrFetchResponse_Lease {
 	return &larderpb.GetOrFetchResponse_Lease{Lease: &larderpb.Lease{
-		Token: token, ExpiresIn: wire(expiresIn), Stale: stale,
+		Token: token, ExpiresIn: wire(expiresIn), Stale: stale, StaleWhileRevalidate: meanwhile,
 	}}
 }
 

@@ -4,7 +4,7 @@ go 1.26.0
 
 require (
 	golang.org/x/crypto v0.57.0
-	larder.test/clients/go v0.0.0
+	larder.test/clients/go v0.1.0
 )
 
 require (

@@ -4,7 +4,7 @@ go 1.26.0
 
 require (
 	github.com/gofiber/fiber/v3 v3.1.0
-	larder.test/clients/go v0.0.0
+	larder.test/clients/go v0.1.0
 )
 
 require (

@@ -2,7 +2,7 @@ module larder.test/clients/go/adapters/httpcache
 
 go 1.26.0
 
-require larder.test/clients/go v0.0.0
+require larder.test/clients/go v0.1.0
 
 require (
 	github.com/gregjones/httpcache v0.0.0-20190611155906-901d90724c79

@@ -2,7 +2,7 @@ module larder.test/clients/go/adapters/scsstore
 
 go 1.26.0
 
-require larder.test/clients/go v0.0.0
+require larder.test/clients/go v0.1.0
 
 require (
 	github.com/alexedwards/scs/v2 v2.9.0

@@ -2,6 +2,7 @@ package conformance
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -25,7 +26,8 @@ var functionOptions = map[string]larder.CallKeyOptions{
 		Name: "user", Template: "user:{user_id}", Args: []string{"user_id", "page"},
 		Defaults: map[string]any{"page": int64(1)},
 	},
-	"g": {Name: "g", Args: []string{"a", "db"}, Ignore: []string{"db"}},
+	"g":    {Name: "g", Args: []string{"a", "db"}, Ignore: []string{"db"}},
+	"pair": {Name: "pair", Template: "{a}:{b}", Args: []string{"a", "b"}},
 }
 
 func newFunctions(on *larder.Cache[any]) *functions {
@@ -43,7 +45,10 @@ func newFunctions(on *larder.Cache[any]) *functions {
 // call calls a function. Go has no arguments by name: they are put in their places.
 func (f *functions) call(ctx context.Context, args Fields) (any, error) {
 	name := args["function"].(string)
-	options := functionOptions[name]
+	options, known := functionOptions[name]
+	if !known {
+		return nil, fmt.Errorf("no function %s", name)
+	}
 	given := slices.Clone(args["positional"].([]any))
 	named := args["named"].(Fields)
 	for _, argument := range options.Args[len(given):] {
