@@ -2,7 +2,7 @@
 # Tests the Rust client.
 #
 #   clients/rust/test.sh           all checks
-#   clients/rust/test.sh lints     one of them
+#   clients/rust/test.sh types     one of them
 #   clients/rust/test.sh --setup   only builds what they need
 #
 # LARDER_BIN is the server, and LARDER_CLIENT_CONTROL the control program of the conformance cases.
@@ -11,7 +11,11 @@
 source "$(dirname -- "${BASH_SOURCE[0]}")/../checks.sh"
 
 readonly here=$clients/rust
-readonly features=testing,otel
+readonly features=testing,otel,tower,http-cache
+# The directory of the workspace, also for the packaged crate: its dependencies are the same.
+export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$repository/target}
+export LARDER_BIN=${LARDER_BIN:-$repository/target/debug/larder}
+export LARDER_CLIENT_CONTROL=${LARDER_CLIENT_CONTROL:-$repository/target/debug/client-control}
 
 run_cargo() { (cd "$here" && cargo "$@"); }
 
@@ -20,47 +24,76 @@ setup() {
     run_cargo test --quiet --features "$features" --no-run
 }
 
-# totals: the sum of the counts that cargo prints per program.
+# totals: the sum of the counts that cargo prints per program. Fails if no test was run.
 totals() {
     awk '/^test result:/ { passed += $4; failed += $6 }
-         END { print passed + 0 " passed, " failed + 0 " failed" }'
+         END { print passed + 0 " passed, " failed + 0 " failed"; exit passed == 0 }'
 }
 
-check_unit() {
-    local log=$work/unit-output
-    run_cargo test --features "$features" --lib --test behaviour --test connections \
-        --test generated --test matrix 2>&1 | tee "$log"
-    run_cargo test --features "$features" --doc 2>&1 | tee -a "$log"
+# run_tests LOG ARGUMENT...: prints what failed, or the counts.
+run_tests() {
+    local log=$work/$1
+    shift
+    run_cargo test --no-fail-fast --features "$features" "$@" >"$log" 2>&1 || {
+        grep -E '^error|FAILED|panicked' -A 8 "$log" | head -n 150
+        return 1
+    }
     totals <"$log"
 }
 
-check_conformance() {
-    local log=$work/conformance-output
-    run_cargo test --features "$features" --test conformance >"$log" 2>&1 || {
+check_unit() {
+    run_tests unit-output --lib --test behaviour --test fetching --test connections \
+        --test http_layer --test http_manager --test matrix
+    run_tests doc-output --doc
+    cat "$work/unit-output" "$work/doc-output" | totals
+}
+
+# conformance STORE
+conformance() {
+    local log=$work/conformance-$1-output
+    LARDER_CONFORMANCE_STORE=$1 run_cargo test --features "$features" --test conformance \
+        >"$log" 2>&1 || {
         grep -A 6 -E 'FAILED|^error|panicked' "$log"
         tail -n 1 "$log"
         return 1
     }
-    tail -n 1 "$log"
+    echo "$(grep '^conformance:' "$log" | cut -d ' ' -f 2-) on $1"
 }
 
-check_lints() {
-    run_cargo clippy --quiet --all-targets --features "$features" -- --deny warnings
-    run_cargo clippy --quiet --no-default-features -- --deny warnings
-    RUSTDOCFLAGS='--deny warnings' run_cargo doc --quiet --no-deps --features "$features"
+check_conformance() {
+    conformance memory
+    if has redis-server; then
+        conformance redis
+    else
+        echo "left out: the cases on Redis, because redis-server is not on this machine"
+    fi
+}
+
+check_types() {
     run_cargo fmt --check
-    echo "no warnings"
+    run_cargo clippy --quiet --all-targets --features "$features" -- --deny warnings
+    for some in '' tls tower,http-cache; do
+        run_cargo clippy --quiet --no-default-features --features "$some" -- --deny warnings
+    done
+    # Links that are broken are among the warnings.
+    RUSTDOCFLAGS='--deny warnings' run_cargo doc --quiet --no-deps --features "$features"
+    echo "clippy and rustdoc have no warnings"
 }
 
-# A program that has the packaged crate as its only dependency, with each set of features.
+check_generated() {
+    run_tests generated-output --test generated
+    echo "the generated code is that of the protos"
+}
+
+# The first lines of the README as a program that has the packaged crate as its dependency, in a
+# directory outside the workspace.
 check_package() {
-    local program=$work/consumer package version
+    local program=$work/consumer version some
     version=$(cargo metadata --no-deps --format-version 1 --manifest-path "$here/Cargo.toml" |
         sed -E 's/.*"name":"larder-client","version":"([^"]*)".*/\1/')
     run_cargo package --quiet --allow-dirty --no-verify
-    package=$repository/target/package/larder-client-$version.crate
     mkdir -p "$program/src"
-    tar -xzf "$package" -C "$program"
+    tar -xzf "$CARGO_TARGET_DIR/package/larder-client-$version.crate" -C "$program"
     cat >"$program/Cargo.toml" <<EOF
 [package]
 name = "consumer"
@@ -68,33 +101,58 @@ version = "0.0.0"
 edition = "2024"
 publish = false
 
-[features]
-testing = ["larder-client/testing"]
-
 [dependencies]
-larder-client = { path = "larder-client-$version", default-features = false }
+larder-client = { path = "larder-client-$version", features = ["testing"] }
+serde = { version = "1", features = ["derive"] }
 tokio = { version = "1", features = ["macros", "rt-multi-thread"] }
 
 [workspace]
 EOF
-    cat >"$program/src/main.rs" <<'EOF'
-use larder_client::Client;
-
-#[tokio::main]
-async fn main() -> Result<(), larder_client::Error> {
-    let client = Client::builder("127.0.0.1:1").connect_lazy()?;
-    let read = client.namespace::<String>("users").get("7").await?;
-    assert!(read.degraded);
-    println!("the package works");
-    Ok(())
-}
-EOF
+    awk '/^```rust$/ { inside = 1; next } /^```$/ && inside { exit } inside' "$here/README.md" \
+        >"$program/src/main.rs"
+    grep -q 'fn main' "$program/src/main.rs"
     cp "$repository/Cargo.lock" "$program/"
-    cd "$program"
-    export CARGO_TARGET_DIR=$INSTALLED/rust-package
-    cargo run --quiet
-    cargo check --quiet --features testing
-    echo "the packaged crate is built and runs"
+    (cd "$program" && cargo run --quiet) | tee "$work/consumer-output"
+    [[ $(<"$work/consumer-output") == 'Some(Loader) Some(Store)' ]]
+    for some in '' tls,otel,tower,http-cache; do
+        (cd "$program/larder-client-$version" && cp "$repository/Cargo.lock" . &&
+            cargo check --quiet --no-default-features --features "$some")
+    done
+    echo "the packaged crate is built, and the first lines of the README run"
+}
+
+# The oldest Rust that the crate states: no dependency wants a newer one, and the code is checked
+# with it if rustup has it. The lint incompatible_msrv, in the types, looks at the library of Rust.
+check_msrv() {
+    local oldest newer toolchain
+    oldest=$(sed -nE 's/^rust-version = "([0-9.]+)"$/\1/p' "$repository/Cargo.toml")
+    newer=$(run_cargo tree --edges normal --features "$features" --prefix none --no-dedupe \
+        --format '{p}' | awk '{ print $1 "@" substr($2, 2) }' | sort -u >"$work/used"
+        cargo metadata --format-version 1 --manifest-path "$here/Cargo.toml" >"$work/metadata"
+        python3 - "$work/metadata" "$work/used" "$oldest" <<'EOF'
+import json, sys
+number = lambda text: [int(part) for part in text.split(".")]
+used = set(open(sys.argv[2]).read().split())
+for package in json.load(open(sys.argv[1]))["packages"]:
+    name = f"{package['name']}@{package['version']}"
+    wanted = package.get("rust_version")
+    if name in used and wanted and number(wanted)[:2] > number(sys.argv[3])[:2]:
+        print(name, "wants", wanted)
+EOF
+    )
+    [[ -z $newer ]] || {
+        echo "newer than $oldest: $newer"
+        return 1
+    }
+    toolchain=$(rustup toolchain list 2>/dev/null | grep -oE "^$oldest(\.[0-9]+)?" | head -n 1 || true)
+    if [[ -n $toolchain ]]; then
+        CARGO_TARGET_DIR=$INSTALLED/rust-msrv run_cargo "+$toolchain" check --quiet \
+            --features "$features"
+        echo "Rust $toolchain builds the crate"
+    else
+        echo "no dependency wants more than Rust $oldest; left out: a build with it," \
+            "because rustup does not have it"
+    fi
 }
 
 case ${1-} in
@@ -102,7 +160,7 @@ case ${1-} in
 '')
     setup >&2
     # One after the other: cargo locks its directory.
-    run_lanes rust "unit conformance lints package"
+    run_lanes rust "types generated unit conformance package msrv"
     ;;
 *)
     setup >&2

@@ -1,6 +1,6 @@
 //! Makes calls: retries, breaker, counters, telemetry and the log of outages.
 
-use std::{future::Future, time::Duration};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use http::uri::PathAndQuery;
 use tokio::time::Instant;
@@ -37,7 +37,12 @@ impl Scope {
         self.run::<Q, _, _, _>(request, spec, collected).await
     }
 
-    async fn run<Q, R, F, Fut>(&self, request: Q, spec: Spec, send: F) -> Result<R, Error>
+    pub(crate) async fn run<Q, R, F, Fut>(
+        &self,
+        request: Q,
+        spec: Spec,
+        send: F,
+    ) -> Result<R, Error>
     where
         Q: Rpc,
         F: Fn(Attempt, Request<Q>) -> Fut,
@@ -86,12 +91,17 @@ impl Scope {
         let mut attempts = 1;
         loop {
             let left = spec.timeout.saturating_sub(started.elapsed());
-            let sent = self.attempt(request.clone(), left, span, &send);
+            let attempt = Attempt::new(Arc::clone(&self.core.shared));
+            let limit = self.limit(left);
+            let mut sent = Request::new(request.clone());
+            sent.set_timeout(limit);
+            span.inject(sent.metadata_mut());
+            let sent = within(limit, &attempt, send(attempt.clone(), sent));
             let error = match self.unless_closed(spec, sent).await {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
-            if error.code() == Code::Unauthenticated && !renewed && self.renews_token() {
+            if error.code() == Code::Unauthenticated && !renewed && attempt.refused() {
                 renewed = true;
                 continue;
             }
@@ -107,36 +117,12 @@ impl Scope {
         }
     }
 
-    async fn attempt<Q, R, F, Fut>(
-        &self,
-        message: Q,
-        timeout: Duration,
-        span: &Span,
-        send: &F,
-    ) -> Result<R, Error>
-    where
-        Q: Rpc,
-        F: Fn(Attempt, Request<Q>) -> Fut,
-        Fut: Future<Output = Result<R, Status>>,
-    {
-        let shared = &self.core.shared;
-        let timeout = match &shared.route {
-            // The first call also has the time to connect.
-            Route::Pool(pool) if !pool.has_answered() => timeout + pool.connect_timeout(),
-            Route::Pool(_) | Route::Local(_) => timeout,
-        };
-        let mut request = Request::new(message);
-        request.set_timeout(timeout);
-        span.inject(request.metadata_mut());
-        let attempt = Attempt::new(std::sync::Arc::clone(shared));
-        let ended = tokio::time::timeout(timeout, send(attempt.clone(), request)).await;
-        let ended = ended.unwrap_or_else(|_| {
-            if let (Route::Pool(pool), Some(link)) = (&shared.route, attempt.link()) {
-                pool.silent(&link);
-            }
-            Err(Status::deadline_exceeded(format!("no answer within {timeout:?}")))
-        });
-        ended.map_err(Error::from)
+    /// Time for an attempt. The first call also has the time to connect.
+    fn limit(&self, left: Duration) -> Duration {
+        match &self.core.shared.route {
+            Route::Pool(pool) if !pool.has_answered() => left + pool.connect_timeout(),
+            Route::Pool(_) | Route::Local(_) => left,
+        }
     }
 
     /// Ends a call when the client closes, unless it is one that gives a lease up.
@@ -152,13 +138,6 @@ impl Scope {
             ended = call => ended,
             () = self.core.ended() => Err(Error::closed()),
         }
-    }
-
-    /// Whether a call with a token that the server has refused can be repeated with another.
-    fn renews_token(&self) -> bool {
-        let Some(authorization) = &self.core.shared.authorization else { return false };
-        authorization.refuse();
-        authorization.renews()
     }
 
     fn retry_delay(&self, error: &Error, attempts: u32, idempotent: bool) -> Option<Duration> {
@@ -208,6 +187,19 @@ impl Core {
             tracing::info!(seconds = since.elapsed().as_secs_f64(), "the cache answers again");
         }
     }
+}
+
+/// The answer of an attempt, if it comes in time.
+async fn within<R>(
+    limit: Duration,
+    attempt: &Attempt,
+    sent: impl Future<Output = Result<R, Status>>,
+) -> Result<R, Error> {
+    let ended = tokio::time::timeout(limit, sent).await.unwrap_or_else(|_| {
+        attempt.silent();
+        Err(Status::deadline_exceeded(format!("no answer within {limit:?}")))
+    });
+    ended.map_err(Error::from)
 }
 
 fn client(attempt: Attempt) -> Grpc<Attempt> {

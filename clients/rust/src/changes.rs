@@ -1,11 +1,12 @@
 //! Deletions, counters and patches.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::collections::BTreeMap;
 
 use serde::Serialize;
 
 use crate::{
     DeleteOptions, Deleted, Error, IncrementOptions, Incremented, Key, PatchOptions, Patched,
+    Version,
     core::{BATCH_KEYS, Scope},
     json_writer::to_json,
     key::Address,
@@ -133,7 +134,7 @@ impl Scope {
         let answer = self.call(request, self.spec(options.timeout, false)?).await?;
         Ok(Incremented {
             value: (!answer.missing).then_some(answer.value),
-            version: (!answer.version.is_empty()).then(|| Arc::from(answer.version)),
+            version: Version::new(&answer.version),
             ttl_remaining: from_wire(answer.ttl_remaining),
         })
     }
@@ -164,7 +165,7 @@ impl Scope {
         let answer = self.call(request, self.spec(options.timeout, false)?).await?;
         Ok(match answer.result() {
             pb::PatchResult::Applied => Patched::Applied {
-                version: Arc::from(&*answer.version),
+                version: Version::of(&answer.version),
                 ttl: from_wire(answer.ttl).unwrap_or_default(),
             },
             pb::PatchResult::Missing => Patched::Missing,

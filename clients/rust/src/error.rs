@@ -63,7 +63,10 @@ pub(crate) enum Pushback {
 /// Reason of the errors of a client that is closed.
 const CLIENT_CLOSED: &str = "CLIENT_CLOSED";
 /// Reasons that are mistakes, whatever their code.
-const MISTAKES: [&str; 3] = ["VALUE_TOO_LARGE", "MESSAGE_TOO_LARGE", CLIENT_CLOSED];
+const MISTAKES: [&str; 3] = ["VALUE_TOO_LARGE", MESSAGE_TOO_LARGE, CLIENT_CLOSED];
+const MESSAGE_TOO_LARGE: &str = "MESSAGE_TOO_LARGE";
+/// Part of the message of the library of gRPC for a message over a limit of its own.
+const TOO_LARGE: &str = "message length too large";
 
 impl Error {
     pub(crate) fn new(code: Code, message: impl Into<String>) -> Self {
@@ -206,9 +209,17 @@ impl From<Status> for Error {
         if let Some(error) = own.and_then(|error| error.downcast_ref::<Self>()) {
             return error.clone();
         }
+        let is_too_large = status.code() == Code::OutOfRange
+            && status.details().is_empty()
+            && status.message().contains(TOO_LARGE);
+        let (code, reason) = if is_too_large {
+            (Code::ResourceExhausted, MESSAGE_TOO_LARGE)
+        } else {
+            (status.code(), "")
+        };
         let mut facts = Facts {
-            code: status.code(),
-            reason: String::new(),
+            code,
+            reason: reason.to_owned(),
             message: status.message().to_owned(),
             retry_after: None,
             pushback: None,
@@ -300,7 +311,7 @@ pub enum Failure {
     /// The value in the cache cannot be read.
     Undecodable(DecodeError),
     /// The computed value cannot be sent.
-    NotEncodable(EncodeError),
+    NotEncodable(Box<EncodeError>),
     /// The loader failed, and a stale value is the answer.
     Loader(Arc<dyn LoaderError>),
     /// The server gave a cause.

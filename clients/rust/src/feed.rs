@@ -40,6 +40,8 @@ pub(crate) struct Feed {
     silence: Mutex<Duration>,
     /// Until when all changes arrive, unless a message comes before that. Zero: they do not.
     live_until: AtomicU64,
+    /// Whether the stream is ready and unbroken.
+    is_ready: AtomicBool,
     is_started: AtomicBool,
 }
 
@@ -49,6 +51,7 @@ impl Feed {
             listeners: Mutex::default(),
             silence: Mutex::default(),
             live_until: AtomicU64::new(0),
+            is_ready: AtomicBool::new(false),
             is_started: AtomicBool::new(false),
         }
     }
@@ -57,6 +60,11 @@ impl Feed {
         let mut listeners = self.listeners.lock();
         listeners.retain(|each| each.strong_count() > 0);
         listeners.push(listener);
+    }
+
+    /// Whether all near caches of the feed are gone.
+    fn is_unused(&self) -> bool {
+        self.listeners.lock().iter().all(|listener| listener.strong_count() == 0)
     }
 
     fn each(&self, visit: impl Fn(&dyn Listener)) {
@@ -96,6 +104,7 @@ impl Feed {
     }
 
     fn end(&self) {
+        self.is_ready.store(false, SeqCst);
         self.live_until.store(0, SeqCst);
     }
 
@@ -106,8 +115,12 @@ impl Feed {
     }
 
     fn take(&self, signal: Signal, silence: Duration) {
-        // A stream that was silent for too long has been given up before.
-        if self.is_live(Moment::now()) {
+        // After a silence that was too long nothing of before is valid, but the changes of an
+        // unbroken stream arrive all the same.
+        if self.is_ready.load(SeqCst) {
+            if !self.is_live(Moment::now()) {
+                self.clear();
+            }
             self.extend();
         }
         match signal {
@@ -122,6 +135,7 @@ impl Feed {
                     self.clear();
                 }
                 *self.silence.lock() = silence;
+                self.is_ready.store(true, SeqCst);
                 self.extend();
             }
             Signal::Change(Change::Reset(_)) => {
@@ -174,6 +188,9 @@ impl Running<'_> {
                     Ok(signal) => self.0.take(signal, follower.grace),
                     Err(error) => break error,
                 }
+                if self.0.is_unused() {
+                    return;
+                }
             };
             self.0.end();
             self.0.clear();
@@ -193,21 +210,27 @@ impl Drop for Running<'_> {
 
 /// The feeds of a client by namespace: there are some only for namespaces with near caches.
 #[derive(Default)]
-pub(crate) struct Feeds(Mutex<HashMap<Arc<str>, Arc<Feed>>>);
+pub(crate) struct Feeds(Mutex<HashMap<Arc<str>, Weak<Feed>>>);
 
 impl Feeds {
     /// The feed of a namespace. It is opened at the first read.
     pub(crate) fn open(&self, namespace: &Arc<str>) -> Arc<Feed> {
         let mut feeds = self.0.lock();
-        Arc::clone(feeds.entry(Arc::clone(namespace)).or_insert_with(|| Arc::new(Feed::new())))
+        if let Some(feed) = feeds.get(namespace).and_then(Weak::upgrade) {
+            return feed;
+        }
+        feeds.retain(|_, feed| feed.strong_count() > 0);
+        let feed = Arc::new(Feed::new());
+        feeds.insert(Arc::clone(namespace), Arc::downgrade(&feed));
+        feed
     }
 
     fn of(&self, namespace: &str) -> Option<Arc<Feed>> {
-        self.0.lock().get(namespace).map(Arc::clone)
+        self.0.lock().get(namespace).and_then(Weak::upgrade)
     }
 
     fn all(&self) -> Vec<Arc<Feed>> {
-        self.0.lock().values().map(Arc::clone).collect()
+        self.0.lock().values().filter_map(Weak::upgrade).collect()
     }
 
     pub(crate) fn close(&self) {
@@ -265,4 +288,43 @@ pub(crate) async fn removing_all<R>(
         core.flights.forget(None, |_| true);
     });
     call.await
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::AtomicUsize;
+
+    use super::*;
+
+    #[derive(Default)]
+    struct Cleared(AtomicUsize);
+
+    impl Listener for Cleared {
+        fn key_changed(&self, _: &str) {}
+
+        fn matching(&self, _: &dyn Fn(&str, &[String]) -> bool) {}
+
+        fn clear(&self) {
+            self.0.fetch_add(1, SeqCst);
+        }
+    }
+
+    #[test]
+    fn a_late_message_of_an_unbroken_stream_makes_a_feed_live_again() {
+        let cleared = Arc::new(Cleared::default());
+        let feed = Feed::new();
+        feed.listen(Arc::<Cleared>::downgrade(&cleared) as Weak<dyn Listener>);
+        feed.take(Signal::Alive, Duration::ZERO);
+        assert!(!feed.is_live(Moment::now()), "before Ready");
+        feed.take(Signal::Change(Change::Ready { resumed: false }), Duration::ZERO);
+        while feed.is_live(Moment::now()) {}
+        *feed.silence.lock() = Duration::from_secs(60);
+        let before = cleared.0.load(SeqCst);
+        feed.take(Signal::Alive, Duration::ZERO);
+        assert!(feed.is_live(Moment::now()));
+        assert!(cleared.0.load(SeqCst) > before, "nothing of before is valid");
+        feed.take(Signal::Broken, Duration::ZERO);
+        feed.take(Signal::Alive, Duration::ZERO);
+        assert!(!feed.is_live(Moment::now()), "after the end of the stream");
+    }
 }

@@ -17,7 +17,7 @@ use crate::{
     fetching::{error_name, retry_delay},
     filling::fill_all,
     key::Address,
-    lease::Lease,
+    lease::{Answers, Lease},
     pb::{
         self, batch_get_or_fetch_result::Result as Answered,
         get_or_fetch_response::Outcome as Answer,
@@ -117,19 +117,24 @@ impl<V: Send + Sync + 'static, E: LoaderError> FetchMany<V, E> {
             ..Default::default()
         };
         let spec = scope.open_spec(Some(wait + scope.core.limits.wait_margin), true)?;
-        let messages = match scope.collect(request, spec).await {
-            Ok(messages) => messages,
-            Err(error) => {
-                let failure = scope.fail_open(error)?;
-                for (key, _) in part {
-                    self.away(key, failure.clone(), &mut left);
-                }
-                return Ok(left);
-            }
+        let answers = Answers::new(&scope, part.iter().map(|(_, address)| address.clone()));
+        let ended =
+            scope.run::<pb::BatchGetOrFetchRequest, _, _, _>(request, spec, |attempt, request| {
+                answers.read(attempt, request)
+            });
+        let cut = match ended.await {
+            Ok(None) => None,
+            Ok(Some(error)) | Err(error) => Some(scope.fail_open(error)?),
         };
-        let mut answers = messages.into_iter().flat_map(|message| message.results);
         for (key, address) in part {
-            let answer = match answers.next().and_then(|answer| answer.result) {
+            let answer = match (answers.next(), &cut) {
+                (None, Some(failure)) => {
+                    self.away(key, failure.clone(), &mut left);
+                    continue;
+                }
+                (answer, _) => answer.and_then(|answer| answer.result),
+            };
+            let answer = match answer {
                 Some(Answered::Answer(answer)) => answer,
                 Some(Answered::Error(error)) => {
                     let failed = Error::new(Code::Unavailable, error.message)

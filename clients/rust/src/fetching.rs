@@ -82,8 +82,14 @@ impl<V: Send + Sync + 'static, E: LoaderError> Computation<V, E> for Fetch<V, E>
                     if let Some(pending) = pending {
                         pending.keep(self.address.entry_id(), &read, bytes);
                     }
-                    if read.outcome != Outcome::Miss || !self.has_loader || refresh {
+                    if read.outcome != Outcome::Miss || !self.has_loader {
                         return Ok(read);
+                    }
+                    if refresh {
+                        // Another caller has stored what cannot be decoded again.
+                        let (reason, error) = (Reason::NotStored, read.error);
+                        let why = Write::NotStored { reason, degraded, error };
+                        return self.unstored(why, None, None).await;
                     }
                     // A value that cannot be decoded is replaced by one that can.
                     refresh = true;
@@ -285,6 +291,7 @@ impl<V: Send + Sync + 'static> Typed<V> {
             has_loader: loader.is_some(),
             consistent: options.read.consistent,
             max_stale: options.read.max_stale,
+            raise: scope.raise,
             types: (TypeId::of::<V>(), TypeId::of::<E>()),
             codec: self.codec_id,
             // Its value must not be one whose computation began before it.

@@ -28,6 +28,8 @@ pub(crate) struct FlightId {
     pub(crate) has_loader: bool,
     pub(crate) consistent: bool,
     pub(crate) max_stale: Option<Duration>,
+    /// Whether an outage is an error of the call.
+    pub(crate) raise: bool,
     /// Types of the value and of the error of loaders.
     pub(crate) types: (TypeId, TypeId),
     /// Address of the codec.

@@ -1,6 +1,6 @@
 //! The lease of a computation: it is renewed, filled or given up.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::VecDeque, future::Future, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use parking_lot::Mutex;
@@ -8,11 +8,13 @@ use tokio::{runtime::Handle, task::AbortHandle};
 
 use crate::{
     Codec, Error, Failure, Loaded, Reason, Ttl, Write,
+    calls::stream,
     core::{Scope, Spec},
     feed::changing,
     key::Address,
     names::cut,
-    pb,
+    pb::{self, batch_get_or_fetch_result::Result as Answered, get_or_fetch_response::Outcome},
+    transport::wire::Attempt,
     ttl::from_wire,
     writes::write_result,
 };
@@ -90,7 +92,7 @@ impl Lease {
         let encoded = match codec.encode(&loaded.value) {
             Ok(encoded) => encoded,
             Err(error) => {
-                let error = Some(Failure::NotEncodable(error));
+                let error = Some(Failure::NotEncodable(Box::new(error)));
                 let reason = Reason::NotEncodable;
                 return Fill::Done(Write::NotStored { reason, degraded: false, error });
             }
@@ -167,6 +169,71 @@ impl Drop for Lease {
         self.renewing.abort();
         if !self.settled {
             self.give_up(String::new(), true);
+        }
+    }
+}
+
+/// The answers of a batch in their order, as they arrive. A lease that is in one that nothing takes
+/// passes on: the stream can break, and the caller can leave.
+pub(crate) struct Answers {
+    scope: Scope,
+    addresses: Mutex<VecDeque<Address>>,
+    arrived: Arc<Mutex<VecDeque<pb::BatchGetOrFetchResult>>>,
+    runtime: Handle,
+}
+
+impl Answers {
+    pub(crate) fn new(scope: &Scope, addresses: impl Iterator<Item = Address>) -> Self {
+        Self {
+            scope: scope.clone(),
+            addresses: Mutex::new(addresses.collect()),
+            arrived: Arc::default(),
+            runtime: Handle::current(),
+        }
+    }
+
+    /// Reads a stream. Once an answer has arrived, its error is a result: the call must not be
+    /// repeated, because the leases are held.
+    pub(crate) fn read(
+        &self,
+        attempt: Attempt,
+        request: tonic::Request<pb::BatchGetOrFetchRequest>,
+    ) -> impl Future<Output = Result<Option<Error>, tonic::Status>> + use<> {
+        let arrived = Arc::clone(&self.arrived);
+        async move {
+            let reading = async {
+                let mut messages = stream(attempt, request).await?;
+                while let Some(message) = messages.message().await? {
+                    arrived.lock().extend(message.results);
+                }
+                Ok::<_, tonic::Status>(())
+            };
+            match reading.await {
+                Ok(()) => Ok(None),
+                Err(status) if arrived.lock().is_empty() => Err(status),
+                Err(status) => Ok(Some(status.into())),
+            }
+        }
+    }
+
+    /// The next answer; `None` if it has not arrived.
+    pub(crate) fn next(&self) -> Option<pb::BatchGetOrFetchResult> {
+        self.addresses.lock().pop_front();
+        self.arrived.lock().pop_front()
+    }
+}
+
+impl Drop for Answers {
+    fn drop(&mut self) {
+        let _runtime = self.runtime.enter();
+        let addresses = self.addresses.get_mut().drain(..);
+        for (address, answer) in addresses.zip(self.arrived.lock().drain(..)) {
+            if let Some(Answered::Answer(answer)) = answer.result
+                && let Some(Outcome::Lease(lease)) = answer.outcome
+                && !answer.degraded
+            {
+                drop(Lease::new(self.scope.clone(), address, &lease));
+            }
         }
     }
 }

@@ -32,6 +32,10 @@ mod fetching;
 mod filling;
 mod flights;
 mod globs;
+#[cfg(feature = "tower")]
+pub mod http;
+#[cfg(feature = "http-cache")]
+pub mod http_cache;
 mod invalidation;
 mod json_writer;
 mod key;
@@ -56,6 +60,7 @@ mod transport;
 mod ttl;
 mod typed;
 mod verbatim;
+mod version;
 mod watching;
 mod writes;
 
@@ -86,6 +91,7 @@ pub use transport::{
     wire::Wire,
 };
 pub use ttl::Ttl;
+pub use version::Version;
 pub use watching::{Change, ResetReason, Watch};
 
 /// The examples of the README.

@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-/// A point in time.
+/// A point in time, in nanoseconds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Moment(Duration);
+pub(crate) struct Moment(u64);
+
+const SECOND: u64 = 1_000_000_000;
 
 impl Moment {
     /// The time since the boot, sleep included.
@@ -12,8 +14,10 @@ impl Moment {
     #[inline]
     pub(crate) fn now() -> Self {
         let read = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
-        // The clock exists on all kernels that are in use.
-        Self(read.map(Duration::from).unwrap_or_default())
+        // The clock exists on all kernels that are in use, and is not negative.
+        Self(read.map_or(0, |time| {
+            time.tv_sec().cast_unsigned() * SECOND + time.tv_nsec().cast_unsigned()
+        }))
     }
 
     /// The steady clock of the platform.
@@ -21,21 +25,25 @@ impl Moment {
     pub(crate) fn now() -> Self {
         static BEGUN: std::sync::LazyLock<tokio::time::Instant> =
             std::sync::LazyLock::new(tokio::time::Instant::now);
-        Self(BEGUN.elapsed() + Duration::from_nanos(1))
+        Self(nanos(BEGUN.elapsed()) + 1)
     }
 
     #[inline]
     pub(crate) const fn since(self, earlier: Self) -> Duration {
-        self.0.saturating_sub(earlier.0)
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
-    pub(crate) const fn after(self, time: Duration) -> Self {
-        Self(self.0.saturating_add(time))
+    pub(crate) fn after(self, time: Duration) -> Self {
+        Self(self.0.saturating_add(nanos(time)))
     }
 
     /// Nanoseconds, for an atomic.
     #[inline]
-    pub(crate) fn nanos(self) -> u64 {
-        self.0.as_secs().saturating_mul(1_000_000_000).saturating_add(self.0.subsec_nanos().into())
+    pub(crate) const fn nanos(self) -> u64 {
+        self.0
     }
+}
+
+fn nanos(time: Duration) -> u64 {
+    time.as_nanos().try_into().unwrap_or(u64::MAX)
 }

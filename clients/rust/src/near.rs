@@ -10,7 +10,7 @@ use hashlink::LruCache;
 use parking_lot::Mutex;
 
 use crate::{
-    Outcome, Read, Tags, Tier,
+    Outcome, Read, Tags, Tier, Version,
     core::Scope,
     feed::{Feed, Listener},
     moment::Moment,
@@ -51,7 +51,7 @@ impl NearCache {
 struct Entry<V> {
     key: Arc<str>,
     value: Arc<V>,
-    version: Option<Arc<str>>,
+    version: Option<Version>,
     tags: Tags,
     /// When the read began, and the age of the value then.
     begun: Moment,

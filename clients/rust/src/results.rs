@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use crate::{Failure, pb, ttl::from_wire};
+use crate::{Failure, Version, pb, ttl::from_wire};
 
 /// Result of a read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -60,7 +60,7 @@ pub struct Read<V> {
     /// The value; `None` unless the outcome is Hit or Stale.
     pub value: Option<Arc<V>>,
     /// Version of the value, for `if_version`; `None` if it is not in the store.
-    pub version: Option<Arc<str>>,
+    pub version: Option<Version>,
     /// Time since the value was written.
     pub age: Option<Duration>,
     /// Time until the value becomes stale.
@@ -124,7 +124,7 @@ impl<V> Read<V> {
         let mut read = Self { outcome, value: value.map(Arc::new), ..Self::miss(degraded, None) };
         if let Some(entry) = entry {
             read.tier = tier(entry.tier());
-            read.version = (!entry.version.is_empty()).then(|| entry.version.into());
+            read.version = Version::new(&entry.version);
             read.age = from_wire(entry.age);
             read.ttl_remaining = from_wire(entry.ttl_remaining);
             read.tags = Tags::new(entry.tags);
@@ -135,7 +135,7 @@ impl<V> Read<V> {
     /// A value that a loader computed.
     pub(crate) fn loaded(value: V, stored: Write, tags: Vec<String>) -> Self {
         let (version, ttl_remaining) = match &stored {
-            Write::Stored { version, ttl } => (Some(Arc::clone(version)), Some(*ttl)),
+            Write::Stored { version, ttl } => (Some(version.clone()), Some(*ttl)),
             Write::NotStored { .. } => (None, None),
         };
         Self {
@@ -227,7 +227,7 @@ pub enum Write {
     /// The value is stored.
     Stored {
         /// Version of the value, for `if_version`.
-        version: Arc<str>,
+        version: Version,
         /// The TTL applied.
         ttl: Duration,
     },
@@ -313,7 +313,7 @@ pub struct Incremented {
     /// The sum; `None` if there is no counter and `if_present` is set.
     pub value: Option<i64>,
     /// Version of the counter.
-    pub version: Option<Arc<str>>,
+    pub version: Option<Version>,
     /// Time until the counter expires.
     pub ttl_remaining: Option<Duration>,
 }
@@ -324,7 +324,7 @@ pub enum Patched {
     /// The changed value is stored.
     Applied {
         /// Version of the changed value.
-        version: Arc<str>,
+        version: Version,
         /// How long it is fresh.
         ttl: Duration,
     },

@@ -87,7 +87,15 @@ pub(crate) struct Follower {
     pub(crate) grace: Duration,
     backoff: Duration,
     is_broken: bool,
-    stream: Option<Streaming<pb::WatchResponse>>,
+    /// The token of this attempt is a new one, because the server refused the one before.
+    is_renewed: bool,
+    stream: Option<Open>,
+}
+
+/// A stream, and the call that opened it.
+struct Open {
+    messages: Streaming<pb::WatchResponse>,
+    attempt: Attempt,
 }
 
 impl Follower {
@@ -102,6 +110,7 @@ impl Follower {
             grace: UNTIL_READY,
             backoff: FIRST_BACKOFF,
             is_broken: false,
+            is_renewed: false,
             stream: None,
         }
     }
@@ -119,8 +128,10 @@ impl Follower {
                     tokio::time::sleep(self.backoff.mul_f64(share)).await;
                     self.backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
                 }
-                match self.open().await {
-                    Ok(stream) => self.stream = Some(stream),
+                let attempt = Attempt::new(Arc::clone(&self.scope.core.shared));
+                match self.open(attempt.clone()).await {
+                    Ok(messages) => self.stream = Some(Open { messages, attempt }),
+                    Err(error) if self.renews(&error, &attempt) => {}
                     Err(error) if !error.is_outage() => return Err(error),
                     Err(_) if self.is_broken => {}
                     Err(_) => return Ok(self.broken()),
@@ -128,16 +139,24 @@ impl Follower {
                 continue;
             };
             let dead = self.alive_at + self.silence;
-            match tokio::time::timeout_at(dead, stream.message()).await {
+            match tokio::time::timeout_at(dead, stream.messages.message()).await {
                 Ok(Ok(Some(message))) => {
                     self.last_message = Instant::now();
                     self.alive_at = self.last_message;
                     return Ok(self.read(message));
                 }
-                Ok(Err(status)) if !Error::from(status.clone()).is_outage() => {
-                    return Err(status.into());
+                Ok(Err(status)) => {
+                    let (error, attempt) = (Error::from(status), stream.attempt.clone());
+                    if error.is_outage() || self.renews(&error, &attempt) {
+                        return Ok(self.broken());
+                    }
+                    return Err(error);
                 }
-                Ok(Ok(None) | Err(_)) | Err(_) => return Ok(self.broken()),
+                Ok(Ok(None)) => return Ok(self.broken()),
+                Err(_) => {
+                    stream.attempt.dead();
+                    return Ok(self.broken());
+                }
             }
         }
     }
@@ -148,7 +167,15 @@ impl Follower {
         Signal::Broken
     }
 
-    async fn open(&mut self) -> Result<Streaming<pb::WatchResponse>, Error> {
+    /// Whether the call can be repeated with another token. One that is refused, too, is wrong.
+    fn renews(&mut self, error: &Error, attempt: &Attempt) -> bool {
+        let is_refused = error.code() == tonic::Code::Unauthenticated;
+        let renews = is_refused && !self.is_renewed && attempt.refused();
+        self.is_renewed |= renews;
+        renews
+    }
+
+    async fn open(&mut self, attempt: Attempt) -> Result<Streaming<pb::WatchResponse>, Error> {
         if let Some(error) = &self.scope.wrong {
             return Err(error.clone());
         }
@@ -157,9 +184,11 @@ impl Follower {
             keys: self.keys,
             resume_token: self.token.clone(),
         };
-        let attempt = Attempt::new(Arc::clone(&self.scope.core.shared));
-        let opening = stream(attempt, tonic::Request::new(request));
-        let late = |_| tonic::Status::deadline_exceeded("no stream of changes in time");
+        let opening = stream(attempt.clone(), tonic::Request::new(request));
+        let late = |_| {
+            attempt.silent();
+            tonic::Status::deadline_exceeded("no stream of changes in time")
+        };
         let opened = tokio::time::timeout(UNTIL_READY, opening).await.map_err(late)?;
         self.silence = UNTIL_READY;
         self.alive_at = Instant::now();
@@ -178,7 +207,7 @@ impl Follower {
                     + from_wire(ready.max_delay).unwrap_or_default();
                 self.grace = self.silence;
                 self.backoff = FIRST_BACKOFF;
-                self.is_broken = false;
+                (self.is_broken, self.is_renewed) = (false, false);
                 Change::Ready { resumed: ready.resumed }
             }
             Some(Event::NamespaceInvalidated(_)) => Change::Namespace,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use crate::{
-    Condition, Error, Failure, Key, Reason, Touched, Ttl, Write,
+    Condition, Error, Failure, Key, Reason, Touched, Ttl, Version, Write,
     core::{BATCH_KEYS, Scope, Spec},
     key::Address,
     options::{WriteOptions, positive, version},
@@ -21,7 +21,7 @@ pub(crate) fn write_result(answer: pb::SetResponse) -> Write {
     let reason = match answer.result() {
         pb::SetResult::Stored => {
             let ttl = from_wire(answer.ttl).unwrap_or_default();
-            return Write::Stored { version: Arc::from(answer.version), ttl };
+            return Write::Stored { version: Version::of(&answer.version), ttl };
         }
         pb::SetResult::ConditionNotMet => Reason::ConditionNotMet,
         pb::SetResult::LeaseLost => Reason::LeaseLost,

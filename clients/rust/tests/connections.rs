@@ -12,7 +12,7 @@ use std::{
 };
 
 use larder_client::{
-    Client, ClientBuilder, Code, Error, Outcome, Preset, pb,
+    Change, Client, ClientBuilder, Code, Error, Outcome, Preset, ResetReason, pb,
     testing::{LarderServer, ServerOptions},
 };
 use tokio::{
@@ -40,6 +40,17 @@ async fn server() -> LarderServer {
 
 fn local(target: &str) -> ClientBuilder {
     Client::builder(target).preset(Preset::Local)
+}
+
+const TOKEN: &str = "a-token-of-the-app-with-32-characters";
+
+/// A server that permits reads and watches with the token.
+fn with_permissions() -> ServerOptions {
+    let config = "[auth]\nmode = \"enforce\"\n\
+        [auth.principals.app]\ntokens = [\"${env:APP_TOKEN}\"]\nroles = [\"reader\"]\n\
+        [auth.roles.reader]\nallow = [{ verbs = [\"read\", \"watch\"], namespaces = [\"*\"] }]\n";
+    let environment = vec![("APP_TOKEN".to_owned(), TOKEN.to_owned())];
+    ServerOptions { config: config.to_owned(), environment, ..options() }
 }
 
 /// Carries bytes to a server; a silent one stops to carry what comes on the connections of now.
@@ -192,14 +203,8 @@ async fn tls_with_a_certificate_of_the_client() -> Tested {
 
 #[tokio::test]
 async fn a_server_with_permissions() -> Tested {
-    let token = "a-token-of-the-app-with-32-characters";
-    let config = "[auth]\nmode = \"enforce\"\n\
-        [auth.principals.app]\ntokens = [\"${env:APP_TOKEN}\"]\nroles = [\"reader\"]\n\
-        [auth.roles.reader]\nallow = [{ verbs = [\"read\"], namespaces = [\"*\"] }]\n";
-    let environment = vec![("APP_TOKEN".to_owned(), token.to_owned())];
-    let options = ServerOptions { config: config.to_owned(), environment, ..options() };
-    let server = LarderServer::start(options).await?;
-    let reader = local(server.target()).token(token).connect_lazy()?.namespace::<u32>("n");
+    let server = LarderServer::start(with_permissions()).await?;
+    let reader = local(server.target()).token(TOKEN).connect_lazy()?.namespace::<u32>("n");
     assert_eq!(reader.get("k").await?.outcome, Outcome::Miss);
     let error = reader.set("k", &1).await.unwrap_err();
     assert_eq!(error.code(), Code::PermissionDenied);
@@ -210,23 +215,52 @@ async fn a_server_with_permissions() -> Tested {
 
 #[tokio::test]
 async fn a_provider_is_asked_again_for_a_token_that_is_refused() -> Tested {
-    let token = "a-token-of-the-app-with-32-characters";
-    let config = "[auth]\nmode = \"enforce\"\n\
-        [auth.principals.app]\ntokens = [\"${env:APP_TOKEN}\"]\nroles = [\"reader\"]\n\
-        [auth.roles.reader]\nallow = [{ verbs = [\"read\"], namespaces = [\"*\"] }]\n";
-    let environment = vec![("APP_TOKEN".to_owned(), token.to_owned())];
-    let options = ServerOptions { config: config.to_owned(), environment, ..options() };
-    let server = LarderServer::start(options).await?;
+    let server = LarderServer::start(with_permissions()).await?;
     let asked = Arc::new(AtomicUsize::new(0));
     let counter = Arc::clone(&asked);
     let client = local(server.target())
         .token_provider(move || {
             let is_first = counter.fetch_add(1, SeqCst) == 0;
-            async move { Ok(if is_first { "expired" } else { token }) }
+            async move { Ok(if is_first { "expired" } else { TOKEN }) }
         })
         .connect_lazy()?;
     assert_eq!(client.namespace::<u32>("n").get("k").await?.outcome, Outcome::Miss);
     assert_eq!(asked.load(SeqCst), 2);
+    Ok(())
+}
+
+#[tokio::test]
+async fn changes_go_on_with_another_token() -> Tested {
+    let server = LarderServer::start(with_permissions()).await?;
+    let asked = Arc::new(AtomicUsize::new(0));
+    let counter = Arc::clone(&asked);
+    let client = local(server.target())
+        .token_provider(move || {
+            let is_first = counter.fetch_add(1, SeqCst) == 0;
+            async move { Ok(if is_first { "expired" } else { TOKEN }) }
+        })
+        .connect_lazy()?;
+    let mut watch = client.namespace::<u32>("n").watch(true)?;
+    assert_eq!(watch.next().await?, Some(Change::Ready { resumed: false }));
+    let wrong = local(server.target()).token("of-nobody").connect_lazy()?;
+    let error = wrong.namespace::<u32>("n").watch(true)?.next().await.unwrap_err();
+    assert_eq!(error.code(), Code::Unauthenticated);
+    Ok(())
+}
+
+#[tokio::test]
+async fn changes_leave_a_connection_that_died_in_silence() -> Tested {
+    let server = server().await;
+    let proxy = Proxy::to(server.target()).await?;
+    let client = local(&proxy.target).connect_lazy()?;
+    let mut watch = client.namespace::<u32>("values").watch(true)?;
+    assert_eq!(watch.next().await?, Some(Change::Ready { resumed: false }));
+    proxy.silent.store(true, SeqCst);
+    let next = tokio::time::timeout(LIMIT, watch.next()).await??;
+    assert_eq!(next, Some(Change::Reset(ResetReason::Disconnected)));
+    proxy.silent.store(false, SeqCst);
+    let next = tokio::time::timeout(LIMIT, watch.next()).await??;
+    assert!(matches!(next, Some(Change::Ready { .. })), "{next:?}");
     Ok(())
 }
 

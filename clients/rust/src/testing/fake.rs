@@ -24,6 +24,7 @@ use crate::{
 };
 
 const MAX_CALLS: usize = 10_000;
+const MAX_MESSAGE_BYTES: usize = 64 * 1024 * 1024;
 
 /// A failure to switch on.
 #[derive(Clone, Debug)]
@@ -38,6 +39,8 @@ pub struct FakeFailure {
     pub times: Option<usize>,
     /// Time before the failure. The deadline of a call may end first.
     pub after: Duration,
+    /// Streams fail after their first message; other calls do not fail.
+    pub late: bool,
 }
 
 impl Default for FakeFailure {
@@ -48,6 +51,7 @@ impl Default for FakeFailure {
             methods: Vec::new(),
             times: None,
             after: Duration::ZERO,
+            late: false,
         }
     }
 }
@@ -125,7 +129,8 @@ impl FakeLarder {
 
     /// A builder of clients of this fake. Options of connections and credentials have no effect.
     pub fn client(&self) -> ClientBuilder {
-        let service = CacheServiceServer::new(Served(Arc::clone(&self.0)));
+        let service = CacheServiceServer::new(Served(Arc::clone(&self.0)))
+            .max_decoding_message_size(MAX_MESSAGE_BYTES);
         ClientBuilder::to_local(Arc::new(move |request| {
             let mut service = service.clone();
             Box::pin(async move {
@@ -221,31 +226,39 @@ impl Shared {
             }
             let request = request.encode_to_vec().into();
             state.calls.push_back(FakeCall { method, request });
-            let failure = state.failures.iter_mut().find(|failure| {
-                let is_left = failure.times.is_none_or(|times| times > 0);
-                let is_method = failure.methods.iter().any(|own| own == method);
-                is_left && (failure.methods.is_empty() || is_method)
-            });
-            let failure = failure.map(|failure| {
-                failure.times = failure.times.map(|times| times - 1);
-                failure.clone()
-            });
+            let failure = state.next_failure(method, false);
             let after = failure.as_ref().map_or(Duration::ZERO, |failure| failure.after);
             (state.delay.max(after), failure)
         };
         if !wait.is_zero() {
             tokio::time::sleep(wait).await;
         }
-        match failure {
-            Some(failure) => {
-                Err(status(failure.code, &failure.reason, "the fake fails as it was asked to"))
-            }
-            None => Ok(()),
-        }
+        failure.map_or(Ok(()), |failure| Err(failure.status()))
+    }
+
+    /// The end of a stream that fails after its first message.
+    pub(crate) fn late_failure(&self, method: &str) -> Option<Status> {
+        self.state.lock().next_failure(method, true).map(|failure| failure.status())
+    }
+}
+
+impl FakeFailure {
+    fn status(&self) -> Status {
+        status(self.code, &self.reason, "the fake fails as it was asked to")
     }
 }
 
 impl State {
+    fn next_failure(&mut self, method: &str, late: bool) -> Option<FakeFailure> {
+        let failure = self.failures.iter_mut().find(|failure| {
+            let is_left = failure.times.is_none_or(|times| times > 0);
+            let is_method = failure.methods.iter().any(|own| own == method);
+            failure.late == late && is_left && (failure.methods.is_empty() || is_method)
+        })?;
+        failure.times = failure.times.map(|times| times - 1);
+        Some(failure.clone())
+    }
+
     /// An entry was written or removed.
     pub(crate) fn changed(&mut self, place: &Place, why: Lost) {
         self.leases.void(place, why);

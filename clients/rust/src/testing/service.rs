@@ -149,7 +149,9 @@ impl CacheService for Served {
     ) -> Answer<Self::BatchGetOrFetchStream> {
         let (schema, request) = entered!(self, request, "BatchGetOrFetch");
         let places: Vec<_> = request.keys.iter().map(|key| entry!(key, schema)).collect();
-        fetches::batch(&self.0, &places, &request).await.map(one)
+        let answer = fetches::batch(&self.0, &places, &request).await?;
+        let end = self.0.late_failure("BatchGetOrFetch").map(Err);
+        Ok(Response::new(stream::iter([Ok(answer)].into_iter().chain(end)).boxed()))
     }
 
     async fn renew(&self, request: Request<pb::RenewRequest>) -> Answer<pb::RenewResponse> {

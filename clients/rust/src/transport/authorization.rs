@@ -2,6 +2,10 @@
 
 use std::{fmt, future::Future, pin::Pin, sync::Arc, time::Duration};
 
+use futures_util::{
+    FutureExt as _,
+    future::{BoxFuture, Shared},
+};
 use http::HeaderValue;
 use parking_lot::Mutex;
 use tokio::time::Instant;
@@ -12,6 +16,8 @@ use crate::Error;
 const DEFAULT_LIFETIME: Duration = Duration::from_secs(60);
 /// A token is renewed before its end, so that none expires on the way to the server.
 const RENEWED_BEFORE: Duration = Duration::from_secs(30);
+/// Time for a provider to answer.
+const LIMIT: Duration = Duration::from_secs(10);
 
 /// A token with its lifetime.
 #[derive(Clone)]
@@ -58,12 +64,15 @@ pub(crate) enum Source {
     Provider(Provider),
 }
 
+type Held = (HeaderValue, Option<Instant>);
+type Asked = Shared<BoxFuture<'static, Result<HeaderValue, Error>>>;
+
 /// Keeps the header, and asks the provider for a new token when it must.
 pub(crate) struct Authorization {
     provider: Option<Provider>,
-    current: Mutex<Option<(HeaderValue, Option<Instant>)>>,
-    /// One call asks the provider, and the others wait.
-    asking: tokio::sync::Mutex<()>,
+    current: Arc<Mutex<Option<Held>>>,
+    /// The question to the provider that runs, which all calls wait for.
+    asked: Mutex<Option<Asked>>,
 }
 
 fn bearer(token: &str) -> Result<HeaderValue, Error> {
@@ -84,7 +93,8 @@ impl Authorization {
             Source::Fixed(token) => (None, Some((bearer(&token)?, None))),
             Source::Provider(provider) => (Some(provider), None),
         };
-        Ok(Self { provider, current: Mutex::new(current), asking: tokio::sync::Mutex::default() })
+        let current = Arc::new(Mutex::new(current));
+        Ok(Self { provider, current, asked: Mutex::default() })
     }
 
     /// Whether there can be another token.
@@ -92,10 +102,11 @@ impl Authorization {
         self.provider.is_some()
     }
 
-    /// Forgets the token, because the server does not accept it.
-    pub(crate) fn refuse(&self) {
-        if self.renews() {
-            *self.current.lock() = None;
+    /// Forgets the token that the server does not accept, unless there is another by now.
+    pub(crate) fn refuse(&self, refused: &HeaderValue) {
+        let mut current = self.current.lock();
+        if self.renews() && current.as_ref().is_some_and(|(header, _)| header == refused) {
+            *current = None;
         }
     }
 
@@ -113,15 +124,27 @@ impl Authorization {
             return Ok(Some(header));
         }
         let Some(provider) = &self.provider else { return Ok(None) };
-        let _asking = self.asking.lock().await;
-        if let Some(header) = self.held() {
-            return Ok(Some(header));
-        }
-        let token = provider().await.map_err(|cause| match cause.downcast::<Error>() {
+        let asked = {
+            let mut asked = self.asked.lock();
+            match asked.as_ref().filter(|asked| asked.peek().is_none()) {
+                Some(running) => running.clone(),
+                None => asked.insert(ask(Arc::clone(provider), Arc::clone(&self.current))).clone(),
+            }
+        };
+        asked.await.map(Some)
+    }
+}
+
+/// Asks the provider in a task of its own, so that a call whose deadline is short does not end the
+/// question.
+fn ask(provider: Provider, current: Arc<Mutex<Option<Held>>>) -> Asked {
+    let asking = tokio::spawn(async move {
+        let late = |_| no_token(format!("the token provider has not answered within {LIMIT:?}"));
+        let answer = tokio::time::timeout(LIMIT, provider()).await.map_err(late)?;
+        let token = answer.map_err(|cause| match cause.downcast::<Error>() {
             Ok(error) => *error,
             Err(cause) => {
-                let message = format!("the token provider failed: {cause}");
-                let error = Error::new(Code::Unavailable, message).with_reason("NO_TOKEN");
+                let error = no_token(format!("the token provider failed: {cause}"));
                 error.with_source(Arc::from(cause))
             }
         })?;
@@ -129,10 +152,18 @@ impl Authorization {
         // A token of a short life is used for nine tenths of it.
         let used = token.lifetime - RENEWED_BEFORE.min(token.lifetime / 10);
         // A lifetime beyond the clock is one without end.
-        let until = Instant::now().checked_add(used);
-        *self.current.lock() = Some((header.clone(), until));
-        Ok(Some(header))
-    }
+        *current.lock() = Some((header.clone(), Instant::now().checked_add(used)));
+        Ok(header)
+    });
+    let ended = async {
+        // It has panicked, or its runtime has ended.
+        asking.await.unwrap_or_else(|error| Err(no_token(format!("the token provider: {error}"))))
+    };
+    ended.boxed().shared()
+}
+
+fn no_token(message: String) -> Error {
+    Error::new(Code::Unavailable, message).with_reason("NO_TOKEN")
 }
 
 #[cfg(test)]
@@ -168,10 +199,54 @@ mod tests {
     #[tokio::test]
     async fn a_refused_token_is_asked_for_again() {
         let (authorization, asked) = provided(Duration::from_secs(600));
-        let _ = authorization.header().await;
-        authorization.refuse();
+        let first = authorization.header().await.ok().flatten();
+        let first = first.unwrap_or_else(|| unreachable!("a header"));
+        authorization.refuse(&first);
         let _ = authorization.header().await;
         assert_eq!(asked.load(Relaxed), 2);
+        // Calls that were made with the first token are answered later.
+        authorization.refuse(&first);
+        let _ = authorization.header().await;
+        assert_eq!(asked.load(Relaxed), 2);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_that_is_slower_than_the_calls_is_asked_once() {
+        let asked = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&asked);
+        let provider: Provider = Arc::new(move || {
+            counter.fetch_add(1, Relaxed);
+            Box::pin(async {
+                tokio::time::sleep(Duration::from_secs(3)).await;
+                Ok(Token::new("slow"))
+            })
+        });
+        let made = Authorization::new(Source::Provider(provider));
+        let made = made.unwrap_or_else(|error| unreachable!("{error}"));
+        for _ in 0..3 {
+            let short = tokio::time::timeout(Duration::from_millis(500), made.header()).await;
+            assert!(short.is_err());
+        }
+        let header = made.header().await.ok().flatten();
+        assert_eq!(header, Some(HeaderValue::from_static("Bearer slow")));
+        assert_eq!(asked.load(Relaxed), 1);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_provider_that_never_answers_is_asked_again() {
+        let asked = Arc::new(AtomicU32::new(0));
+        let counter = Arc::clone(&asked);
+        let provider: Provider = Arc::new(move || {
+            counter.fetch_add(1, Relaxed);
+            Box::pin(std::future::pending())
+        });
+        let made = Authorization::new(Source::Provider(provider));
+        let made = made.unwrap_or_else(|error| unreachable!("{error}"));
+        for number in 1..=2 {
+            let error = made.header().await.err();
+            assert_eq!(error.as_ref().map(Error::reason), Some("NO_TOKEN"));
+            assert_eq!(asked.load(Relaxed), number);
+        }
     }
 
     #[test]

@@ -206,9 +206,13 @@ impl Pool {
     /// After a call without an answer in time: a connection can look alive and be dead, after a
     /// freeze, a failover or by a NAT. The next call takes another.
     pub(crate) fn silent(&self, link: &Arc<Link>) {
-        if link.silent() < DEAD_AFTER && self.max_idle.is_none() {
-            return;
+        if link.silent() >= DEAD_AFTER || self.max_idle.is_some() {
+            self.dead(link);
         }
+    }
+
+    /// The next call takes another connection than this one.
+    pub(crate) fn dead(&self, link: &Arc<Link>) {
         let mut inner = self.inner.lock();
         for index in 0..inner.slots.len() {
             let is_it = matches!(&inner.slots[index].state,
@@ -299,10 +303,11 @@ impl Inner {
             self.drained.remove(0).abort();
         }
         self.drained.push(task.clone());
-        tokio::spawn(async move {
+        let drained = tokio::spawn(async move {
             tokio::time::sleep(DRAINED).await;
             task.abort();
         });
+        self.track(drained.abort_handle());
     }
 
     fn close(&mut self) {

@@ -35,27 +35,34 @@ pub(crate) struct Shared {
 }
 
 impl Shared {
-    /// Adds the headers that all calls have.
-    async fn prepare(&self, request: &mut Request<Body>) -> Result<(), Error> {
+    /// Adds the headers that all calls have. Returns the token.
+    async fn prepare(&self, request: &mut Request<Body>) -> Result<Option<HeaderValue>, Error> {
         let headers = request.headers_mut();
         headers.insert(USER_AGENT, HeaderValue::from_static(AGENT));
         if let Some(version) = &self.schema_version {
             headers.insert(SCHEMA_VERSION, version.clone());
         }
-        if let Some(authorization) = &self.authorization
-            && let Some(header) = authorization.header().await?
-        {
-            request.headers_mut().insert(http::header::AUTHORIZATION, header);
+        let Some(authorization) = &self.authorization else { return Ok(None) };
+        let token = authorization.header().await?;
+        if let Some(token) = &token {
+            request.headers_mut().insert(http::header::AUTHORIZATION, token.clone());
         }
-        Ok(())
+        Ok(token)
     }
 }
 
-/// One call: a service that notes the connection that it took.
+/// What a call has taken.
+#[derive(Default)]
+struct Taken {
+    link: Option<Arc<Link>>,
+    token: Option<HeaderValue>,
+}
+
+/// One call: a service that notes the connection and the token that it took.
 #[derive(Clone)]
 pub(crate) struct Attempt {
     shared: Arc<Shared>,
-    taken: Arc<parking_lot::Mutex<Option<Arc<Link>>>>,
+    taken: Arc<parking_lot::Mutex<Taken>>,
 }
 
 impl Attempt {
@@ -63,9 +70,31 @@ impl Attempt {
         Self { shared, taken: Arc::default() }
     }
 
-    /// The connection that the call took, if it came that far.
-    pub(crate) fn link(&self) -> Option<Arc<Link>> {
-        self.taken.lock().clone()
+    /// Notes that no answer came in time.
+    pub(crate) fn silent(&self) {
+        if let Route::Pool(pool) = &self.shared.route
+            && let Some(link) = self.taken.lock().link.clone()
+        {
+            pool.silent(&link);
+        }
+    }
+
+    /// Notes that a stream was silent for longer than the server promises: its connection is dead.
+    pub(crate) fn dead(&self) {
+        if let Route::Pool(pool) = &self.shared.route
+            && let Some(link) = self.taken.lock().link.clone()
+        {
+            pool.dead(&link);
+        }
+    }
+
+    /// Notes that the server does not accept the token. Whether there can be another.
+    pub(crate) fn refused(&self) -> bool {
+        let Some(authorization) = &self.shared.authorization else { return false };
+        if let Some(token) = &self.taken.lock().token {
+            authorization.refuse(token);
+        }
+        authorization.renews()
     }
 }
 
@@ -81,12 +110,13 @@ impl Service<Request<Body>> for Attempt {
     fn call(&mut self, mut request: Request<Body>) -> Sent {
         let Self { shared, taken } = self.clone();
         Box::pin(async move {
-            shared.prepare(&mut request).await.map_err(Status::from)?;
+            let token = shared.prepare(&mut request).await.map_err(Status::from)?;
+            taken.lock().token = token;
             match &shared.route {
                 Route::Local(local) => local(request).await,
                 Route::Pool(pool) => {
                     let link = pool.pick().await?;
-                    *taken.lock() = Some(Arc::clone(&link));
+                    taken.lock().link = Some(Arc::clone(&link));
                     let sent = link.send(request).await;
                     if sent.is_ok() {
                         link.answered();
