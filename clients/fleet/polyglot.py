@@ -246,7 +246,8 @@ def check(
         f"({after['near']} near), "
         f"without the cache {restarted['degraded']} during the restarts and "
         f"{after['degraded'] - before['degraded']} during the failover, "
-        f"{after['refused']} deletes refused, longest {after['longest']:.2f} s, "
+        f"{after['refused']} deletes refused, "
+        f"longest {after['longest']:.2f} s ({after['slowest']}), "
         f"{len(after['raised'])} raised, {len(after['wrong'])} wrong"
     )
     problems = []
@@ -255,7 +256,7 @@ def check(
     if after["wrong"]:
         problems.append(f"{name}: wrong {after['wrong'][:3]}")
     if after["longest"] > LONGEST_CALL:
-        problems.append(f"{name}: a call took {after['longest']:.1f} s")
+        problems.append(f"{name}: {after['slowest']} took {after['longest']:.1f} s")
     if len(after["calls"]) < 6 or min(after["calls"].values()) == 0:
         problems.append(f"{name}: too little was done: {after['calls']}")
     return problems

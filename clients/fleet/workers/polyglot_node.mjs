@@ -40,7 +40,8 @@ class Load {
   constructor(entries, near, callers, pause) {
     this.facts = {
       calls: Object.fromEntries(Object.keys(WEIGHTS).map((name) => [name, 0])),
-      hits: 0, near: 0, degraded: 0, refused: 0, longest: 0, raised: [], wrong: [],
+      hits: 0, near: 0, degraded: 0, refused: 0, longest: 0, slowest: '', raised: [],
+      wrong: [],
     };
     this.make = {
       get: async (key) => this.read(key, await entries.get(key)),
@@ -77,7 +78,8 @@ class Load {
         this.failed(call, error);
       }
       this.facts.calls[call] += 1;
-      this.facts.longest = Math.max(this.facts.longest, (performance.now() - began) / 1000);
+      const took = (performance.now() - began) / 1000;
+      if (took > this.facts.longest) Object.assign(this.facts, { longest: took, slowest: call });
     }
   }
 

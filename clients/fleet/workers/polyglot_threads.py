@@ -60,6 +60,7 @@ class Load:
             "degraded": 0,
             "refused": 0,
             "longest": 0.0,
+            "slowest": "",
             "raised": [],
             "wrong": [],
         }
@@ -78,7 +79,8 @@ class Load:
             with self._lock:
                 self._facts["calls"][call] += 1
                 took = time.monotonic() - began
-                self._facts["longest"] = max(self._facts["longest"], took)
+                if took > self._facts["longest"]:
+                    self._facts.update(longest=took, slowest=call)
 
     def _make(self, call: str, key: str) -> None:
         if call == "get":

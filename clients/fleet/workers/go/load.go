@@ -58,6 +58,7 @@ type facts struct {
 	Degraded int            `json:"degraded"`
 	Refused  int            `json:"refused"`
 	Longest  float64        `json:"longest"`
+	Slowest  string         `json:"slowest"`
 	Raised   []string       `json:"raised"`
 	Wrong    []string       `json:"wrong"`
 }
@@ -101,7 +102,9 @@ func (l *load) run() {
 		}
 		l.mu.Lock()
 		l.facts.Calls[call]++
-		l.facts.Longest = max(l.facts.Longest, time.Since(began).Seconds())
+		if took := time.Since(began).Seconds(); took > l.facts.Longest {
+			l.facts.Longest, l.facts.Slowest = took, call
+		}
 		l.mu.Unlock()
 	}
 }

@@ -77,6 +77,7 @@ final class Load {
   private int degraded;
   private int refused;
   private double longest;
+  private String slowest = "";
 
   Load(LarderClient client, int callers, long pause) {
     entries = client.namespace(Polyglot.NAMESPACE, Proof.class);
@@ -179,7 +180,10 @@ final class Load {
 
   private synchronized void done(String call, double took) {
     calls.merge(call, 1, Integer::sum);
-    longest = Math.max(longest, took);
+    if (took > longest) {
+      longest = took;
+      slowest = call;
+    }
   }
 
   private synchronized void note(List<String> list, String text) {
@@ -192,8 +196,8 @@ final class Load {
   synchronized Map<String, Object> facts() {
     return Map.of(
         "calls", Map.copyOf(calls), "hits", hits, "near", nearHits, "degraded", degraded,
-        "refused", refused, "longest", longest, "raised", List.copyOf(raised), "wrong",
-        List.copyOf(wrong));
+        "refused", refused, "longest", longest, "slowest", slowest, "raised",
+        List.copyOf(raised), "wrong", List.copyOf(wrong));
   }
 
   /** Ends the callers. */

@@ -60,6 +60,7 @@ struct Facts {
     degraded: usize,
     refused: usize,
     longest: f64,
+    slowest: &'static str,
     raised: Vec<String>,
     wrong: Vec<String>,
 }
@@ -122,7 +123,10 @@ impl Shared {
             }
             self.note(|facts| {
                 *facts.calls.entry(call).or_default() += 1;
-                facts.longest = facts.longest.max(began.elapsed().as_secs_f64());
+                let took = began.elapsed().as_secs_f64();
+                if took > facts.longest {
+                    (facts.longest, facts.slowest) = (took, call);
+                }
             });
             sleep(self.pause).await;
         }
