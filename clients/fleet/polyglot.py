@@ -28,13 +28,22 @@ lease_ttl = "3s"
 # 5,000 callers on a few cores are no outage of Redis.
 [store]
 timeout = "2s"
+
+[watch]
+heartbeat = "1s"
+max_delay = "1s"
 """
 CALLERS = 1000
 LOADER_SECONDS = 1.0
 # The loader, the way of its value to all, and 5,000 callers of a busy machine.
 SLOWEST_CALL = 10.0
-# `watch.max_delay` of the server: a near cache is outdated for no longer.
+# `max_delay`: a near cache is outdated for no longer.
 NEAR_BOUND = 1.0
+# `heartbeat` and `max_delay`: the same if the replica that it follows is silent, from the arrival of
+# its last message, which takes a moment.
+SILENT_BOUND = 2.0 + 0.5
+# Reads in a row without the former value, after which it is gone; when some have no answer.
+GONE, GONE_SILENT = 20, 3
 CHANGES = ["set", "delete", "invalidate"] * 3
 UNDER_LOAD = {"callers": 6, "pause": 0.02}
 # Calls of each worker without one of the replicas, and after it is back.
@@ -64,6 +73,7 @@ def main() -> None:
         stampedes(workers)
         near_caches(workers)
         ask_all(workers, do="connect", preset="service")
+        silent_replicas(workers, replicas)
         faults(workers, replicas, service)
         ask_all(workers, do="connect", preset="local")
         shared_values(workers)
@@ -193,9 +203,7 @@ def one_change(
     old, new = f"{key} old", f"{key} new" if kind == "set" else None
     if not writer.ask(**command, kind="set", value=old)["done"]:
         raise Broken(f"{writer.language}: the value is not stored")
-    for reader, answer in zip(rest, ask_all(rest, do="follow", key=key, old=old, new=new)):
-        if answer != "following":
-            raise Broken(f"{reader.language}: the near cache does not keep the value: {answer}")
+    follow(rest, key=key, old=old, new=new, gone=GONE)
     changed = writer.ask(**command, kind=kind, value=new)
     if not changed["done"]:
         raise Broken(f"{writer.language}: {kind} is not done: {changed}")
@@ -206,6 +214,39 @@ def one_change(
         if facts["wrong"]:
             raise Broken(f"{kind} by {writer.language}: {reader.language}: {facts['wrong']}")
         yield reader, facts, max(0.0, facts["outdated_at"] - changed["at"])
+
+
+def follow(readers: list[Worker], **arguments: Any) -> None:
+    """The readers begin to follow an entry, which their near caches have."""
+    for reader, answer in zip(readers, ask_all(readers, do="follow", **arguments)):
+        if answer != "following":
+            raise Broken(f"{reader.language}: the near cache does not keep the value: {answer}")
+
+
+def silent_replicas(workers: list[Worker], replicas: list[LarderServer]) -> None:
+    """A change that a silent replica cannot announce is seen by those that follow that replica."""
+    largest = {worker.language: 0.0 for worker in workers}
+    for number, silent in enumerate(replicas):
+        entries = replicas[number - 1].client(preset="local").namespace("polyglot")
+        key = f"silent-{uuid.uuid4().hex}"
+        entries.set(key, "old", ttl=60)
+        follow(workers, key=key, old="old", new=None, gone=GONE_SILENT)
+        silent.pause()
+        try:
+            entries.delete(key)
+            deleted_at = time.time()
+            answers = [worker.answer() for worker in workers]
+        finally:
+            silent.resume()
+        for worker, facts in zip(workers, answers):
+            if facts["wrong"]:
+                raise Broken(f"{worker.language}, a silent replica: {facts['wrong']}")
+            outdated = facts["outdated_at"] - deleted_at
+            largest[worker.language] = max(largest[worker.language], outdated)
+    for language, seconds in largest.items():
+        print(f"silent replicas {language}: the near cache is outdated for {seconds:.2f} s")
+    if max(largest.values()) > SILENT_BOUND:
+        raise Broken(f"a near cache does not notice that its replica is silent: {largest}")
 
 
 def faults(workers: list[Worker], replicas: list[LarderServer], service: Service) -> None:

@@ -9,8 +9,6 @@ const { cached, Client, LarderError } = await import(process.env.LARDER_CLIENT);
 const KEYS = 100;
 // Milliseconds that the near cache has to keep a value and to see its change.
 const LIMIT = 20_000;
-// Reads in a row without the former value, after which it is gone.
-const GONE = 20;
 const WEIGHTS = { get: 25, near: 35, fetch: 30, many: 5, set: 4, delete: 1 };
 const lots = Object.entries(WEIGHTS).flatMap(([name, weight]) => Array(weight).fill(name));
 const OUTAGES = new Set([
@@ -199,7 +197,7 @@ const commands = {
     return { done, at, found: result.found, value: result.value };
   },
 
-  async follow({ key, old, new: next }) {
+  async follow({ key, old, new: next, gone }) {
     const deadline = performance.now() + LIMIT;
     const facts = { kept: 0, outdated_at: 0, wrong: [] };
     let others = 0;
@@ -214,12 +212,12 @@ const commands = {
           facts.kept += 1;
           if (facts.kept === 1) answer('following');
         }
-      } else if (result.degraded || (result.found && result.value !== next)) {
+      } else if (result.found && result.value !== next) {
         facts.wrong.push(`${result.outcome} ${shown(result.value)} ${result.error}`);
         return facts;
       } else {
         others += 1;
-        if (others >= GONE && (next === null || isNear)) return facts;
+        if (others >= gone && (next === null || isNear)) return facts;
       }
       await sleep(1);
     }

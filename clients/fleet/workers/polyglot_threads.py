@@ -20,8 +20,6 @@ from soaking import proved, value_of
 KEYS = 100
 # Seconds that the near cache has to keep a value and to see its change.
 LIMIT = 20.0
-# Reads in a row without the former value, after which it is gone.
-GONE = 20
 WEIGHTS = {"get": 25, "near": 35, "fetch": 30, "many": 5, "set": 4, "delete": 1}
 printing = threading.Lock()
 
@@ -239,7 +237,7 @@ class Worker:
         result = self._near.get(key)
         return {"done": done, "at": at, "found": result.found, "value": result.value}
 
-    def follow(self, key: str, old: Any, new: Any) -> Any:
+    def follow(self, key: str, old: Any, new: Any, gone: int) -> Any:
         """Reads by the near cache until it has seen the change."""
         deadline = time.monotonic() + LIMIT
         kept = others = 0
@@ -254,12 +252,12 @@ class Worker:
                 kept += near
                 if kept == 1 and near:
                     answer("following")
-            elif result.degraded or (result.found and result.value != new):
+            elif result.found and result.value != new:
                 wrong.append(repr(result))
                 break
             else:
                 others += 1
-                if others >= GONE and (new is None or near):
+                if others >= gone and (new is None or near):
                     return {"kept": kept, "outdated_at": outdated_at, "wrong": wrong}
             time.sleep(0.001)
         wrong.append(f"no end within {LIMIT:g} s: {kept} reads of the near cache")

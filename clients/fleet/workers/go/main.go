@@ -31,6 +31,7 @@ type command struct {
 	Value   string
 	Old     string
 	New     *string
+	Gone    int
 	Pause   float64
 }
 

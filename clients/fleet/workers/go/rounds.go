@@ -10,12 +10,8 @@ import (
 	larder "larder.test/clients/go"
 )
 
-const (
-	// limit is how long the near cache has to keep a value and to see its change.
-	limit = 20 * time.Second
-	// gone is the number of reads in a row without the former value, after which it is gone.
-	gone = 20
-)
+// limit is how long the near cache has to keep a value and to see its change.
+const limit = 20 * time.Second
 
 // stampede is callers that need one key at once.
 func (w *worker) stampede(c command) (any, error) {
@@ -127,12 +123,12 @@ func (w *worker) follow(c command) (any, error) {
 					answer("following")
 				}
 			}
-		case read.Degraded || read.Found() && (c.New == nil || read.Value != *c.New):
+		case read.Found() && (c.New == nil || read.Value != *c.New):
 			seen.Wrong = append(seen.Wrong, fmt.Sprintf("%+v", read))
 			return seen, nil
 		default:
 			others++
-			if others >= gone && (c.New == nil || isNear) {
+			if others >= c.Gone && (c.New == nil || isNear) {
 				return seen, nil
 			}
 		}

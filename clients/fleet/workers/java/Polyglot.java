@@ -35,9 +35,6 @@ public final class Polyglot {
   static final String NAMESPACE = "polyglot";
   /** How long the near cache has to keep a value and to see its change. */
   private static final Duration LIMIT = Duration.ofSeconds(20);
-  /** Reads in a row without the former value, after which it is gone. */
-  private static final int GONE = 20;
-
   private static final double NANOS = 1e9;
   private static final Map<String, List<String>> ARGUMENTS =
       Map.of(
@@ -280,6 +277,7 @@ public final class Polyglot {
     String key = (String) command.get("key");
     Object old = command.get("old");
     Object next = command.get("new");
+    int gone = (int) number(command.get("gone"));
     long deadline = System.nanoTime() + LIMIT.toNanos();
     int kept = 0;
     int others = 0;
@@ -299,11 +297,10 @@ public final class Polyglot {
         if (isNear && ++kept == 1) {
           answer("following");
         }
-      } else if (result.degraded()
-          || (result.found() && !Objects.equals(result.value(), next))) {
+      } else if (result.found() && !Objects.equals(result.value(), next)) {
         wrong.add(result.toString());
         break;
-      } else if (++others >= GONE && (next == null || isNear)) {
+      } else if (++others >= gone && (next == null || isNear)) {
         break;
       }
       Thread.sleep(1);

@@ -27,7 +27,7 @@ enum Command {
     Read { calls: Vec<Call> },
     Stampede { key: String, callers: usize, seconds: f64, lead: bool },
     Change { kind: String, key: String, tag: String, value: Option<String> },
-    Follow { key: String, old: String, new: Option<String> },
+    Follow { key: String, old: String, new: Option<String>, gone: usize },
     Load { callers: usize, pause: f64 },
     Counts,
     End,
@@ -67,8 +67,8 @@ impl Worker {
             Command::Change { kind, key, tag, value } => {
                 rounds::change(&self.near, &kind, &key, &tag, value).await
             }
-            Command::Follow { key, old, new } => {
-                rounds::follow(&self.near, &key, &old, new.as_deref()).await
+            Command::Follow { key, old, new, gone } => {
+                rounds::follow(&self.near, &key, &old, new.as_deref(), gone).await
             }
             Command::Load { callers, pause } => {
                 self.load = Some(Load::begin(&self.client, callers, pause));

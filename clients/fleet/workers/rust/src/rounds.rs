@@ -17,8 +17,6 @@ use crate::{Failure, answer};
 
 /// How long the near cache has to keep a value and to see its change.
 const LIMIT: Duration = Duration::from_secs(20);
-/// Reads in a row without the former value, after which it is gone.
-const GONE: usize = 20;
 
 pub async fn stampede(
     entries: &Namespace<Value>,
@@ -100,6 +98,7 @@ pub async fn follow(
     key: &str,
     old: &str,
     new: Option<&str>,
+    gone: usize,
 ) -> Result<Value, Failure> {
     let deadline = Instant::now() + LIMIT;
     let (mut kept, mut others, mut outdated_at) = (0, 0, 0.0);
@@ -122,12 +121,12 @@ pub async fn follow(
                     answer(&json!("following"))?;
                 }
             }
-        } else if read.degraded || (value.is_some() && value != new) {
+        } else if value.is_some() && value != new {
             wrong.push(format!("{read:?}"));
             break;
         } else {
             others += 1;
-            if others >= GONE && (new.is_none() || is_near) {
+            if others >= gone && (new.is_none() || is_near) {
                 break;
             }
         }
