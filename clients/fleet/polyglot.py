@@ -39,8 +39,8 @@ LOADER_SECONDS = 1.0
 SLOWEST_CALL = 10.0
 # `max_delay`: a near cache is outdated for no longer.
 NEAR_BOUND = 1.0
-# `heartbeat` and `max_delay`: the same if the replica that it follows is silent, from the arrival of
-# its last message, which takes a moment.
+# `heartbeat` and `max_delay`: the same if the replica that it follows is silent, after the arrival
+# of its last message, which takes a moment.
 SILENT_BOUND = 2.0 + 0.5
 # Reads in a row without the former value, after which it is gone; when some have no answer.
 GONE, GONE_SILENT = 20, 3
