@@ -66,7 +66,10 @@ clients: ## Test the client libraries; ONLY=python or ONLY="node conformance" se
 
 soak-clients: ## Run the clients at full speed through restarts and outages; TIME=10m
 	$(MAKE) build-tests
-	clients/fleet/soak.sh $(TIME)
+	clients/test.sh --setup
+	LARDER_BIN=$(CURDIR)/target/debug/larder \
+		PYTHON=$(CURDIR)/target/clients/python-venv/bin/python \
+		clients/fleet/soak.sh $(if $(TIME),TIME=$(TIME))
 
 check: ## Run everything that must pass before a change lands
 	scripts/check.sh

@@ -109,6 +109,23 @@ describe('without a server', () => {
   });
 });
 
+test('calls that are always sent do not keep the breaker open', async () => {
+  const fake = new FakeLarder();
+  const client = new Client({ transport: fake.transport, logger: null });
+  onTestFinished(() => client.close());
+  const cache = client.namespace('n');
+  await cache.set('k', 1);
+  fake.fail({ code: 'UNAVAILABLE', methods: ['Delete'] });
+  for (let call = 0; call < 5; call += 1) {
+    await expect(cache.delete('k')).rejects.toThrow(Unavailable);
+  }
+  expect(await cache.get('k')).toMatchObject({ error: { reason: 'BREAKER_OPEN' } });
+  await until(async () => {
+    await expect(cache.delete('k')).rejects.toThrow(Unavailable);
+    return (await cache.get('k')).value === 1;
+  }, 'a read is tried');
+});
+
 describe('a server that is silent', () => {
   test('costs the deadline until the breaker opens, and is found again', async () => {
     const server = await LarderServer.start();

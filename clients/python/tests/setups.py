@@ -26,6 +26,8 @@ stale_if_error = "1h"
 stale_if_error = "1h"
 [namespaces.short]
 lease_ttl = "1s"
+[namespaces.released]
+abandon_backoff = "20s"
 [namespaces.small]
 max_value_bytes = "1KiB"
 [[events.user_changed]]
@@ -36,6 +38,7 @@ POLICIES = {
     "stale": Policy(stale_while_revalidate=3600, stale_if_error=3600),
     "error": Policy(stale_if_error=3600),
     "short": Policy(lease_ttl=1.0),
+    "released": Policy(abandon_backoff=20.0),
     "small": Policy(max_value_bytes=1024),
 }
 EVENTS = {"user_changed": {"namespace": "users", "tags": ["user:{id}"]}}

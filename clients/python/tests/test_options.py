@@ -58,15 +58,25 @@ def test_files_can_be_paths() -> None:
     assert Client(ca_file=Path("/ca.pem")).options.ca_file == "/ca.pem"  # type: ignore[arg-type]
 
 
-def test_a_token_that_cannot_be_had_is_an_outage(on_fake: Setup) -> None:
-    def token() -> str:
-        raise ConnectionError("no token server")
+def no_token_server() -> str:
+    raise ConnectionError("no token server")
 
+
+@pytest.mark.parametrize(
+    ("token", "problem"),
+    [
+        (no_token_server, "no token server"),
+        (lambda: None, "not a text"),
+        (lambda: "", "printable ASCII"),
+        (lambda: "a\nb", "printable ASCII"),
+    ],
+)
+def test_a_token_that_cannot_be_had_is_an_outage(on_fake: Setup, token: Any, problem: str) -> None:
     ns = on_fake.client(token=token).namespace("a")
     result = ns.get("k")
     assert result.degraded and result.error.reason == "NO_TOKEN"
     assert ns.get_or_fetch("k", lambda: 1).value == 1
-    with pytest.raises(LarderError, match="no token server"):
+    with pytest.raises(LarderError, match=problem):
         ns.delete("k")
 
 

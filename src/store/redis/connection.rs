@@ -77,7 +77,7 @@ pub(super) struct Handle {
     /// Set by the connection itself when it ends.
     is_broken: Arc<AtomicBool>,
     written: Option<WrittenBytes>,
-    _driver: Option<Driver>,
+    driver: Option<Driver>,
     consecutive_timeouts: AtomicU32,
 }
 
@@ -263,6 +263,12 @@ impl Handle {
         }
     }
 
+    /// Whether it has ended, so that there are no more answers. Not known of connections that the
+    /// client library opens.
+    pub(super) fn has_ended(&self) -> bool {
+        self.driver.as_ref().is_some_and(Driver::has_ended)
+    }
+
     pub(super) fn mark_broken(&self) {
         self.is_broken.store(true, Ordering::Relaxed);
     }
@@ -345,7 +351,7 @@ impl ManageConnection for ConnectionManager {
             created_at: Instant::now(),
             is_broken,
             written,
-            _driver: driver,
+            driver,
             consecutive_timeouts: AtomicU32::new(0),
         }))
     }

@@ -18,7 +18,10 @@ use std::{
 use arc_swap::ArcSwapOption;
 use bb8_redis::bb8::{Pool, RunError};
 use redis::{AsyncConnectionConfig, Cmd, Pipeline, RedisError, Value};
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, timeout},
+};
 
 use super::{
     connection::{ConnectErrorSink, ConnectionManager, Handle, PoolHealth},
@@ -44,6 +47,9 @@ const CHECKOUT_INTERVAL: usize = 1021;
 /// Failed attempts to connect that fail an operation. Others may succeed, for instance when a
 /// server or proxy has ended all connections, including those that were just being made.
 const MAX_CONNECT_FAILURES: u32 = 3;
+/// Time after which a caller that waits for a connection looks again. If several begin to wait at
+/// the same moment, bb8 may wake only one of them for two connections: it keeps one notification.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
 
 /// Options of the connections to Redis.
 #[derive(Debug, Clone)]
@@ -109,8 +115,12 @@ pub(super) struct RedisPool {
     checkout_timeouts: Arc<AtomicU64>,
     health: Arc<PoolHealth>,
     replication: Option<Arc<Replication>>,
+    connect_timeout: Duration,
     timeout: Duration,
 }
+
+/// The place of a connection that is not used any more.
+struct Vacancy<'a>(&'a ArcSwapOption<Handle>);
 
 /// Whether a command may be sent again when it is unknown whether it was applied.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -173,6 +183,7 @@ impl RedisPool {
             checkout_timeouts: Arc::default(),
             health,
             replication,
+            connect_timeout: options.connect_timeout,
             timeout: options.timeout,
         }
     }
@@ -271,8 +282,8 @@ impl RedisPool {
         .ok_or_else(|| unexpected("a script"))
     }
 
-    /// A connection that is not known to be broken.
-    async fn handle(&self) -> Result<Arc<Handle>> {
+    /// The next connection, unless it is known to be broken or others are to have their share.
+    fn cached_handle(&self) -> std::result::Result<Arc<Handle>, Vacancy<'_>> {
         let number = self.next_handle.fetch_add(1, Ordering::Relaxed);
         let cached = &self.cached_handles[number % self.cached_handles.len()];
         if !number.is_multiple_of(CHECKOUT_INTERVAL)
@@ -281,6 +292,11 @@ impl RedisPool {
         {
             return Ok(handle.clone());
         }
+        Err(Vacancy(cached))
+    }
+
+    /// A connection that is not known to be broken, which takes the vacant place.
+    async fn new_handle(&self, Vacancy(cached): Vacancy<'_>) -> Result<Arc<Handle>> {
         // Boxed, so that requests with a cached handle do not carry the state of a checkout.
         let handle = Box::pin(self.check_out()).await?;
         cached.store(Some(handle.clone()));
@@ -289,17 +305,19 @@ impl RedisPool {
 
     async fn check_out(&self) -> Result<Arc<Handle>> {
         let mut failures = 0;
+        let deadline = Instant::now() + self.connect_timeout;
         loop {
-            let pooled = match self.pool.get().await {
-                Ok(pooled) => pooled,
-                Err(RunError::User(error)) => {
+            let pooled = match timeout(LOOK_AGAIN, self.pool.get()).await {
+                Err(_) if Instant::now() < deadline => continue,
+                Ok(Ok(pooled)) => pooled,
+                Ok(Err(RunError::User(error))) => {
                     failures += 1;
                     if failures < MAX_CONNECT_FAILURES && Fault::of(&error) == Fault::Connection {
                         continue;
                     }
                     return Err(cannot_connect(error));
                 }
-                Err(RunError::TimedOut) => {
+                Ok(Err(RunError::TimedOut)) | Err(_) => {
                     self.checkout_timeouts.fetch_add(1, Ordering::Relaxed);
                     return Err(ErrorKind::Unreachable.into());
                 }

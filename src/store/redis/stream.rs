@@ -164,6 +164,11 @@ impl WrittenBytes {
 }
 
 impl Driver {
+    /// Whether the connection has ended.
+    pub(super) fn has_ended(&self) -> bool {
+        self.0.as_ref().is_some_and(JoinHandle::is_finished)
+    }
+
     /// The task ends with its connection.
     fn detach(mut self) {
         self.0 = None;

@@ -25,11 +25,14 @@ export class Breaker {
     this.trying = false;
   }
 
-  /** A call has ended with an outage. */
+  /**
+   * A call has ended with an outage. Those of calls that are sent while the breaker is open do not
+   * put the next trial off.
+   */
   failure(trial: boolean): void {
     this.failures += 1;
     if (trial) this.trying = false;
-    if (this.failures >= FAILURES) {
+    if (this.failures === FAILURES || trial) {
       this.openUntil = performance.now() + OPEN_MS + Math.random() * JITTER_MS;
     }
   }

@@ -1,14 +1,14 @@
 import type {
-  BatchGetOrFetchResponse, BatchGetOrFetchResult, GetOrFetchResponse, Lease, SetRequest,
+  BatchGetOrFetchResponse, BatchGetOrFetchResult, GetOrFetchResponse, Lease,
 } from '../gen/larder/v1/cache_service.js';
 import { methods } from '../transport/methods.js';
 import { listOf } from './checks.js';
 import type { Codec } from './codecs.js';
 import { type Duration, fromWire, span, toWire } from './durations.js';
-import { isOutage, larderError } from './errors.js';
-import { changing, type Feed } from './feed.js';
+import { larderError } from './errors.js';
 import { retryDelay } from './fetching.js';
-import { checkCaching, errorName, filled, HeldLease, unfilled, valueTags } from './lease.js';
+import { fillMany } from './fill-many.js';
+import { checkCaching, errorName, HeldLease, valueTags } from './lease.js';
 import { asLoaded, type Loaded, type ManyLoader, untilAborted } from './loaders.js';
 import { type ReadOptions, readFields, readResult } from './reads.js';
 import {
@@ -42,8 +42,6 @@ interface Missing<T, K> {
   /** Whether the stale value is the answer while the new one is computed. */
   meanwhile: boolean;
 }
-
-const FILL_BYTES = 3 * 1024 * 1024;
 
 function answersOf(messages: BatchGetOrFetchResponse[]): BatchGetOrFetchResult[] {
   return messages.flatMap(({ results }) => results);
@@ -266,7 +264,7 @@ class FetchMany<T, K extends Key> {
       for (const { key, stale } of missing) results.set(key, withError(stale!, error));
       return;
     }
-    const stored = await this.store(missing, values);
+    const stored = await fillMany(this.scope, this.options, missing, values);
     for (const { key, why, stale } of missing) {
       const value = values.get(key);
       if (value === undefined) {
@@ -279,78 +277,6 @@ class FetchMany<T, K extends Key> {
       const error = why === undefined ? undefined : failure;
       const tags = valueTags(this.scope, this.options, value.options);
       results.set(key, loadedResult(value.value, result, tags, degraded, error));
-    }
-  }
-
-  private async store(
-    missing: Missing<T, K>[],
-    values: Map<K, Loaded<T>>,
-  ): Promise<Map<K, WriteResult>> {
-    const stored = new Map<K, WriteResult>();
-    let items: { key: K; lease: HeldLease; request: SetRequest }[] = [];
-    let bytes = 0;
-    const send = async () => {
-      const sent = items;
-      items = [];
-      bytes = 0;
-      if (sent.length > 0) await this.fill(sent, stored);
-    };
-    try {
-      for (const { key, lease } of missing) {
-        if (lease === undefined) continue;
-        const value = values.get(key);
-        if (value === undefined) {
-          lease.abandon();
-          continue;
-        }
-        const fill = lease.fill(value, this.options);
-        if ('done' in fill) {
-          this.scope.count.fills_refused += 1;
-          if (fill.then === 'abandon') lease.abandon();
-          else if (fill.then === 'delete') lease.delete();
-          stored.set(key, fill.done);
-          continue;
-        }
-        const kind = fill.request.value!.kind!;
-        const size = 256 + (kind.$case === 'data' ? kind.value.length : kind.value.length * 3);
-        if (items.length === BATCH_KEYS || bytes + size > FILL_BYTES) await send();
-        items.push({ key, lease, request: fill.request });
-        bytes += size;
-      }
-      await send();
-    } finally {
-      for (const { lease } of missing) lease?.release();
-    }
-    return stored;
-  }
-
-  private async fill(
-    items: { key: K; lease: HeldLease; request: SetRequest }[],
-    stored: Map<K, WriteResult>,
-  ): Promise<void> {
-    const how = spec(this.scope, undefined, { idempotent: false, open: false });
-    try {
-      const forget = (feed: Feed) => {
-        for (const { request } of items) feed.keyChanged(request.key);
-      };
-      const answer = await changing(this.scope, forget, () =>
-        this.scope.core.caller.unary(
-          methods.batchSet, { items: items.map(({ request }) => request) }, how,
-        ),
-      );
-      items.forEach(({ key }, index) => {
-        stored.set(key, filled(this.scope, answer.results[index]!));
-      });
-    } catch (error) {
-      if (items.length > 1 && !isOutage(error)) {
-        // One item that is wrong fails a batch, so that each is tried alone.
-        for (const item of items) await this.fill([item], stored);
-        return;
-      }
-      for (const { key, lease } of items) {
-        lease.abandon();
-        stored.set(key, unfilled(this.scope, error));
-      }
     }
   }
 }

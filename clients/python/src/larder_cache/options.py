@@ -96,6 +96,11 @@ _INTEGERS = ("max_receive_bytes", "background_limit")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
+def is_token(text: str) -> bool:
+    """Whether a header can have the text as a token."""
+    return _TOKEN.fullmatch(text) is not None
+
+
 def _check_types(values: Mapping[str, Any]) -> None:
     for name in _TEXTS:
         value = values.get(name)
@@ -109,7 +114,7 @@ def _check_types(values: Mapping[str, Any]) -> None:
     if token is not None and not callable(token):
         if not isinstance(token, str):
             raise TypeError(f"token must be text or a callable, not {type(token).__name__}")
-        if not _TOKEN.fullmatch(token):
+        if not is_token(token):
             # Its value stays out of messages.
             raise ValueError("token must be printable ASCII without white space")
 

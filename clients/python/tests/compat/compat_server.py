@@ -37,7 +37,7 @@ def server() -> Iterator[LarderServer]:
 def client(server: LarderServer, monkeypatch: pytest.MonkeyPatch) -> Iterator[Client]:
     for variable in ("REDIS_ENABLED", "REDIS_CACHE_ENABLED", "REDIS_CACHE_KEY_PREFIX"):
         monkeypatch.delenv(variable, raising=False)
-    configure(server.target)
+    configure(server.target, preset="local")
     with Client(server.target) as reader:
         for name in NAMESPACES:
             reader.namespace(name).invalidate_namespace()

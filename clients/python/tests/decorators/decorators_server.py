@@ -31,7 +31,7 @@ def server() -> Iterator[LarderServer]:
 
 @pytest.fixture(scope="module")
 def client(server: LarderServer) -> Client:
-    return server.client()
+    return server.client(preset="local")
 
 
 @pytest.fixture

@@ -60,12 +60,15 @@ class Breaker:
             lasted = time.monotonic() - self._since
         logger.info("cache %s is back after %.1f s", self._target, lasted)
 
-    def failed(self, error: LarderError) -> None:
-        """After an outage."""
+    def failed(self, error: LarderError, probe: bool) -> None:
+        """After an outage.
+
+        Those of calls that are made while the breaker is open do not put the next probe off.
+        """
         with self._lock:
             self.failures += 1
             now = time.monotonic()
-            if self.failures >= THRESHOLD:
+            if self.failures == THRESHOLD or probe:
                 self._closed_until = now + random.uniform(PAUSE, PAUSE * 1.5)
             if self.failures > 1:
                 return

@@ -115,7 +115,7 @@ class Engine:
                 method, request, timeout, counters, repeat, first_error, more_metadata
             )
         except LarderError as error:
-            self._note(error)
+            self._note(error, probe)
             raise
         finally:
             if probe:
@@ -124,11 +124,11 @@ class Engine:
             breaker.succeeded()
         return answer
 
-    def _note(self, error: LarderError) -> None:
+    def _note(self, error: LarderError, probe: bool) -> None:
         if isinstance(error, ClientClosed) or error.reason.startswith("ORIGIN_"):
             return
         if error.outage:
-            self.breaker.failed(error)
+            self.breaker.failed(error, probe)
             if isinstance(error, DeadlineExceeded):
                 self._reconnect()
         elif self.breaker.failures:

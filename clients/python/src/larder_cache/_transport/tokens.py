@@ -7,8 +7,7 @@ import time
 from collections.abc import Awaitable
 from typing import Any
 
-from larder_cache.errors import Unauthenticated
-from larder_cache.options import Options
+from larder_cache.options import Options, is_token
 
 Metadata = tuple[tuple[str, str], ...]
 # A token without a time of its own is asked for again after this many seconds.
@@ -43,8 +42,10 @@ class Metadatas:
         if inspect.isawaitable(answer):
             answer = await _checked(answer)
         token, life = answer if isinstance(answer, tuple) else (answer, _DEFAULT_LIFE)
-        if not isinstance(token, str) or not token:
-            raise Unauthenticated("the callable for the token returned no text")
+        if not isinstance(token, str):
+            raise TypeError(f"it returned {type(token).__name__}, not a text")
+        if not is_token(token):
+            raise ValueError("it did not return printable ASCII without white space")
         self._current = (*self._base, ("authorization", f"Bearer {token}"))
         # Renewed before it ends, so that no call carries a token that expires on its way.
         self._until = time.monotonic() + life * 0.9

@@ -12,6 +12,18 @@ import time
 from larder_cache import AsyncClient, Client, Miss
 
 
+def waits() -> None:
+    """A loader that is interrupted."""
+    print("ready", flush=True)
+    time.sleep(60)
+
+
+async def waits_in_asyncio() -> None:
+    """The same in a task."""
+    print("ready", flush=True)
+    await asyncio.sleep(60)
+
+
 def blocking(way: str) -> dict[str, object]:
     """A blocking client."""
     client = Client(preset="local", call_timeout=60, fetch_margin=60)
@@ -21,15 +33,16 @@ def blocking(way: str) -> dict[str, object]:
     interrupted = False
     if way == "call":
         os.kill(int(sys.argv[3]), signal.SIGSTOP)
-    print("ready", flush=True)
     try:
         if way == "call":
+            print("ready", flush=True)
             # The first may be answered before the server has stopped.
             for _ in range(100):
                 entries.get("k")
         elif way == "loader":
-            entries.get_or_fetch(key, lambda: time.sleep(60))
+            entries.get_or_fetch(key, waits)
         else:
+            print("ready", flush=True)
             entries.get_or_fetch(key, lambda: 1, timeout=60)
     except KeyboardInterrupt:
         interrupted = True
@@ -48,8 +61,7 @@ async def of_asyncio() -> None:
     async with AsyncClient(preset="local", call_timeout=60) as client:
         entries = client.namespace("signals")
         await entries.set("k", 1)
-        print("ready", flush=True)
-        await entries.get_or_fetch(sys.argv[2], lambda: asyncio.sleep(60))
+        await entries.get_or_fetch(sys.argv[2], waits_in_asyncio)
 
 
 if __name__ == "__main__":
