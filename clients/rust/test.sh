@@ -12,7 +12,6 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../checks.sh"
 
 readonly here=$clients/rust
 readonly features=testing,otel,tower,http-cache
-# The directory of the workspace, also for the packaged crate: its dependencies are the same.
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$repository/target}
 export LARDER_BIN=${LARDER_BIN:-$repository/target/debug/larder}
 export LARDER_CLIENT_CONTROL=${LARDER_CLIENT_CONTROL:-$repository/target/debug/client-control}
@@ -112,6 +111,8 @@ EOF
         >"$program/src/main.rs"
     grep -q 'fn main' "$program/src/main.rs"
     cp "$repository/Cargo.lock" "$program/"
+    # It has a directory of its own: the profiles of the workspace do not apply to it.
+    export CARGO_TARGET_DIR=$INSTALLED/rust-package
     (cd "$program" && cargo run --quiet) | tee "$work/consumer-output"
     [[ $(<"$work/consumer-output") == 'Some(Loader) Some(Store)' ]]
     for some in '' tls,otel,tower,http-cache; do
@@ -144,7 +145,8 @@ EOF
         echo "newer than $oldest: $newer"
         return 1
     }
-    toolchain=$(rustup toolchain list 2>/dev/null | grep -oE "^$oldest(\.[0-9]+)?" | head -n 1 || true)
+    toolchain=$(rustup toolchain list 2>/dev/null |
+        grep -oE "^$oldest(\.[0-9]+)?" | head -n 1 || true)
     if [[ -n $toolchain ]]; then
         CARGO_TARGET_DIR=$INSTALLED/rust-msrv run_cargo "+$toolchain" check --quiet \
             --features "$features"

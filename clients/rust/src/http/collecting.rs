@@ -14,7 +14,7 @@ use crate::transport::authorization::TokenError as BoxError;
 /// The body of an answer: from the cache, or as the service sends it.
 pub type CacheBody = UnsyncBoxBody<Bytes, BoxError>;
 
-/// What has come of a body.
+/// A body, read as far as it can be cached.
 pub(super) enum Collected {
     Whole(Bytes),
     /// It is too large or too slow, breaks or has trailers: it passes through.

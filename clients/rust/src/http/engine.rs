@@ -49,7 +49,7 @@ const FAILED_PASS: Duration = Duration::from_secs(1);
 const JOINED: Duration = Duration::from_secs(5);
 /// URLs whose `Vary` this process remembers.
 const MAX_REMEMBERED: usize = 1000;
-/// Lookups of one request: its variants become known one after the other.
+/// Lookups of one request: its variants are found one after the other.
 const MAX_ROUNDS: usize = 4;
 
 /// The service has failed; its error is that of the request that it was called for.
@@ -75,7 +75,7 @@ pub(super) struct Engine {
     remembered: Mutex<LruCache<Key<'static>, Vec<HeaderName>>>,
 }
 
-/// What a lookup has come to.
+/// The result of a lookup.
 enum Found<E> {
     /// The answer of the service to this request.
     Live(Live<E>),
@@ -148,8 +148,8 @@ impl Engine {
         Some(Lookup { parts: parts.clone(), params, shared: user.is_none() })
     }
 
-    /// The headers that are known to make different answers of a URL.
-    fn known(&self, primary: &Key<'static>) -> Vec<HeaderName> {
+    /// The headers that make different answers of a URL, as far as answers have named them.
+    fn header_names(&self, primary: &Key<'static>) -> Vec<HeaderName> {
         let remembered = self.remembered.lock().get(primary).cloned();
         merged(&self.options.headers, &remembered.unwrap_or_default())
     }
@@ -164,7 +164,7 @@ impl Engine {
 
     /// The answer to HEAD, which is never computed by itself.
     async fn answer_head(&self, lookup: &Lookup) -> Option<Response<CacheBody>> {
-        let mut names = self.known(&self.primary(lookup));
+        let mut names = self.header_names(&self.primary(lookup));
         for _ in 0..MAX_ROUNDS {
             let key = variant(&lookup.parts, &lookup.params, &names);
             let read = self.handle.get_with(key, &Self::read_options()).await.ok()?;
@@ -194,7 +194,7 @@ impl Engine {
         B::Error: Into<BoxError>,
     {
         let primary = self.primary(&lookup);
-        let mut names = self.known(&primary);
+        let mut names = self.header_names(&primary);
         let mut refresh = false;
         for _ in 0..MAX_ROUNDS {
             let read = match self.read(&lookup, &names, refresh, turn).await {
@@ -248,7 +248,7 @@ impl Engine {
             biased;
             sent = &mut live => match sent {
                 Ok(live) => {
-                    // What later requests need to be spared is stored all the same.
+                    // The marker that spares later requests the wait is stored all the same.
                     tokio::spawn(reading);
                     return Found::Live(live);
                 }

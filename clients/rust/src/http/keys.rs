@@ -27,7 +27,7 @@ pub(super) fn path_of(url: &str) -> &str {
     if path.is_empty() { "/" } else { path }
 }
 
-/// What makes different answers of a path, besides headers.
+/// The params that make different answers of a path, besides headers.
 pub(super) fn params_of(
     parts: &Parts,
     query: Option<&[String]>,

@@ -21,7 +21,7 @@ type User = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 type Ttl = dyn Fn(&request::Parts, &response::Parts) -> Option<Duration> + Send + Sync;
 type Tagging = dyn Fn(&request::Parts, &response::Parts) -> Vec<String> + Send + Sync;
 
-/// What is cached, and how.
+/// The rules of what is cached.
 #[derive(Clone)]
 pub(super) struct Options {
     pub(super) ttl: Option<Arc<Ttl>>,

@@ -84,7 +84,7 @@ fn policy(
     let mut answer = Response::new(());
     *answer.status_mut() = status;
     *answer.headers_mut() = headers.clone();
-    // The library knows the names in lower case only.
+    // The library takes the names in lower case only.
     let parts = own.iter().map(|(name, value)| match value {
         Some(value) => format!("{name}={value}"),
         None => name.clone(),

@@ -51,7 +51,7 @@ impl Shared {
     }
 }
 
-/// What a call has taken.
+/// The connection and the token of a call.
 #[derive(Default)]
 struct Taken {
     link: Option<Arc<Link>>,

@@ -12,7 +12,7 @@ struct Asking<'a, E> {
 }
 
 impl Engine {
-    /// Lets the service answer. An answer that is not cached is sent as it is, to this request only.
+    /// Lets the service answer. An answer that is not cached is sent as it is, to its request only.
     pub(super) async fn load<S, Q, B>(
         &self,
         lookup: &Lookup,
