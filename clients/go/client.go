@@ -27,6 +27,8 @@ type Client struct {
 	prefix  string
 	onError OnError
 	closing sync.Once
+	// uncounted lets the observer forget this client.
+	uncounted func()
 }
 
 // New makes a client of `host:port`, `dns:///host:port`, `unix:path`, or several addresses
@@ -51,8 +53,9 @@ func New(target string, options ...Option) (*Client, error) {
 			background: newBackground(s.background, s.logger),
 		},
 	}
+	c.uncounted = nothing
 	if observer, ok := s.observer.(CountersObserver); ok {
-		observer.Counters(c.Counters)
+		c.uncounted = observer.Counters(c.Counters)
 	}
 	if liveClients.Add(1) == manyClients {
 		s.logger.Warn("larder: many clients are open: one per process is enough, and each keeps "+
@@ -64,8 +67,9 @@ func New(target string, options ...Option) (*Client, error) {
 // CountersObserver is an [Observer] that also reads the counters of the client.
 type CountersObserver interface {
 	Observer
-	// Counters receives a function that returns them.
-	Counters(read func() map[string]Counts)
+	// Counters receives a function that returns them. What it returns is called by Close: the
+	// counters do not change after that.
+	Counters(read func() map[string]Counts) (end func())
 }
 
 // Connect connects now rather than at the first call. The error is [ErrUnavailable] if that takes
@@ -162,6 +166,7 @@ func (c *Client) Close() error {
 		})
 		c.core.caller.state.Store(stateClosed)
 		c.core.caller.connections.close()
+		c.uncounted()
 	})
 	return nil
 }

@@ -236,7 +236,7 @@ func (c *connections) attempt(
 	begun := time.Now()
 	err = call(ctx, used, &trailer)
 	if err == nil {
-		used.heard()
+		used.answeredNow()
 		return nil
 	}
 	failure := fromStatus(err, trailer)
@@ -291,8 +291,8 @@ func awaitDeadline(ctx context.Context) {
 	}
 }
 
-// heard notes an answer.
-func (l *link) heard() {
+// answeredNow notes an answer.
+func (l *link) answeredNow() {
 	l.answered.Store(true)
 	l.unanswered.Store(0)
 }
@@ -369,6 +369,9 @@ func (c *connections) close() {
 	}
 	c.retired, c.current = map[*link]struct{}{}, nil
 	c.mu.Unlock()
+	if c.authorization.renews() {
+		c.authorization.close()
+	}
 	for _, each := range ending {
 		_ = each.conn.Close()
 	}

@@ -10,7 +10,8 @@
 //	})
 //
 // Misses are no errors. If the cache is away, slow or full, reads are misses, loaders run, and
-// writes are not stored; only calls that remove or count return an error then. [Raise] changes that.
+// writes are not stored; only calls that remove or count return an error then. [Raise] changes
+// that.
 //
 // The package lardertest has a fake and a runner of the real server for tests.
 package larder

@@ -154,9 +154,9 @@ func (e *DecodeError) Error() string { return fmt.Sprintf("larder: undecodable v
 // Unwrap returns the error of the codec.
 func (e *DecodeError) Unwrap() error { return e.Err }
 
-// PanicError is the panic of a loader, or of a codec while a value is computed. Each call that waits
-// for the value panics with it; a panic in the background is logged. That of a token provider is
-// the cause of an error.
+// PanicError is the panic of a loader, or of a codec while a value is computed. Each call that
+// waits for the value panics with it; a panic in the background is logged. That of a token provider
+// is the cause of an error.
 type PanicError struct {
 	// Value is the argument of the panic.
 	Value any

@@ -42,3 +42,6 @@ func ReplaceConnection(c *Client) {
 
 // LapseFeed lets the last message of the feed be too long ago.
 func LapseFeed(n *Namespace) { n.near.feed.steady.Add(-int64(time.Hour)) }
+
+// NearReady reports whether the near cache is in use.
+func NearReady(n *Namespace) bool { return n.near.feed.ready.Load() }

@@ -82,7 +82,7 @@ func (f *feed) live(now time.Time) bool {
 	return false
 }
 
-func (f *feed) heard() {
+func (f *feed) noteMessage() {
 	now := time.Now()
 	f.steady.Store(int64(now.Sub(f.base)))
 	f.wall.Store(now.UnixNano())
@@ -149,10 +149,10 @@ func (f *feed) start() {
 
 func (f *feed) take(signal watchSignal) bool {
 	if f.ready.Load() {
-		// What was kept before a silence that was too long is not served any more.
+		// After a silence that was too long, the entries from before it are not served.
 		f.live(time.Now())
 	}
-	f.heard()
+	f.noteMessage()
 	if signal.kind == signalAlive || signal.kind == signalChange {
 		f.goOn()
 	}

@@ -160,16 +160,17 @@ func (f *fetch[T]) find(ctx context.Context) (Result[T], error) {
 	}
 	deadline := time.Now().Add(budget)
 	refresh := f.o.refresh
+	near := c.nearFor(f.o)
+	var pending *pendingRead
+	// Also after a panic of the codec.
+	defer func() { near.drop(pending) }()
 	for asked := 0; ; asked++ {
 		wait := min(limits.wait, max(0, time.Until(deadline)))
-		near := c.nearFor(f.o)
-		var pending *pendingRead
 		if near != nil {
 			pending = near.begin(f.at.id())
 		}
 		answer, err := f.ask(ctx, wait, refresh, pending != nil)
 		if err != nil {
-			near.drop(pending)
 			return f.withoutCache(ctx, err)
 		}
 		if found := answer.GetFound(); found != nil {
@@ -259,33 +260,38 @@ func (f *fetch[T]) withoutCache(ctx context.Context, err error) (Result[T], erro
 func (f *fetch[T]) leased(
 	ctx context.Context, lease *larderpb.Lease, degraded bool,
 ) (Result[T], error) {
+	var held *heldLease
+	if !degraded {
+		held = hold(ctx, &f.c.scope, f.at, lease)
+	}
+	inBackground := false
+	defer func() {
+		// Without a loader nothing computes the value here: a caller with one gets the lease. So it
+		// is after a panic of the codec.
+		if !inBackground {
+			held.end()
+		}
+	}()
 	var stale *Result[T]
 	if lease.Stale != nil {
 		if read, _ := f.read(lease.Stale, degraded); read.Found() {
 			stale = &read
 		}
 	}
-	s := &f.c.scope
 	switch {
+	case f.loader == nil && stale != nil:
+		return *stale, nil
 	case f.loader == nil:
-		// Nothing computes the value here: a caller with a loader gets the lease.
-		if !degraded {
-			hold(ctx, s, f.at, lease).passOn()
-		}
-		if stale != nil {
-			return *stale, nil
-		}
 		return Result[T]{Degraded: degraded}, nil
 	case degraded:
 		return f.unstored(ctx, Write{Reason: Degraded, Degraded: true}, nil, stale)
 	}
-	held := hold(ctx, s, f.at, lease)
 	// Another stale value is only a substitute if the loader fails.
 	if stale != nil && lease.StaleWhileRevalidate {
-		started := s.core.background.start(ctx, func(ctx context.Context) {
+		inBackground = f.c.core.background.start(ctx, func(ctx context.Context) {
 			f.refreshed(ctx, held)
 		})
-		if started {
+		if inBackground {
 			return *stale, nil
 		}
 	}
@@ -341,6 +347,7 @@ func (f *fetch[T]) store(ctx context.Context, held *heldLease, value Loaded[T]) 
 	answer, err := unary(context.WithoutCancel(ctx), f.c.core.caller, spec,
 		larderpb.CacheServiceClient.Set, request)
 	if err != nil {
+		f.c.logUnfilled(err)
 		return held.unfilled(err)
 	}
 	return held.filled(answer)

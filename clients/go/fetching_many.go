@@ -147,11 +147,11 @@ func (f *fetchMany[T]) round(
 	if err != nil && (ctx.Err() != nil || !f.c.failsOpen(err)) {
 		return left, err
 	}
-	leases := left.missing
+	leases := 0
 	for i, result := range answers {
 		if answer := result.GetAnswer(); answer.GetLease() != nil {
-			f.readStale(&leases[0], answer)
-			leases = leases[1:]
+			f.readStale(&left.missing[leases], answer)
+			leases++
 			if first {
 				f.c.count.misses.Add(1)
 			}

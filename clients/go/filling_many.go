@@ -52,13 +52,17 @@ func (f *fetchMany[T]) store(
 	for items := all.items; len(items) > 0; {
 		var part []batchItem
 		part, items = nextBatch(items)
-		f.fill(ctx, part, all)
+		if err := f.fill(ctx, part, all); err != nil {
+			// Once for all: a batch has up to 1,000 values.
+			f.c.logUnfilled(err)
+		}
 	}
 	f.expire(ctx, all.expired)
 	return all.stored
 }
 
-func (f *fetchMany[T]) fill(ctx context.Context, part []batchItem, all *fills) {
+// fill stores a part, and returns the error of the call.
+func (f *fetchMany[T]) fill(ctx context.Context, part []batchItem, all *fills) error {
 	c := f.c
 	changed := make([]wanted, len(part))
 	for i, item := range part {
@@ -77,13 +81,14 @@ func (f *fetchMany[T]) fill(ctx context.Context, part []batchItem, all *fills) {
 	case len(part) > 1 && isOfOneItem(err):
 		// One item that is wrong fails a batch, so that each is tried alone.
 		for _, item := range part {
-			f.fill(ctx, []batchItem{item}, all)
+			_ = f.fill(ctx, []batchItem{item}, all)
 		}
 	default:
 		for _, item := range part {
 			all.stored[item.key] = all.leases[item.request].unfilled(err)
 		}
 	}
+	return err
 }
 
 // isOfOneItem reports whether an error may be that of one item of a batch.

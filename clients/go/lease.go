@@ -230,7 +230,14 @@ func (l *heldLease) unfilled(err error) Write {
 		l.scope.count.failOpen.Add(1)
 		return Write{Reason: Unavailable, Degraded: true, Err: err}
 	}
-	l.scope.core.logger.Warn("larder: a computed value is not stored",
-		"namespace", l.scope.namespace, "error", err)
 	return Write{Reason: NotStored, Err: err}
+}
+
+// logUnfilled logs a fill that the server refuses as wrong. That is in the result, too, which few
+// programs look at.
+func (s *scope) logUnfilled(err error) {
+	if !isOutage(err) {
+		s.core.logger.Warn("larder: a computed value is not stored",
+			"namespace", s.namespace, "error", err)
+	}
 }

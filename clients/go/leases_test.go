@@ -5,15 +5,12 @@ import (
 	"errors"
 	"log/slog"
 	"runtime"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/durationpb"
 
 	larder "larder.test/clients/go"
 	"larder.test/clients/go/larderpb"
@@ -130,69 +127,35 @@ func TestAPanicOfACodecEndsTheLeasesOfABatch(t *testing.T) {
 	}
 }
 
-// leaseOf is the answer of a server that grants a lease.
-func leaseOf(key string) *larderpb.BatchGetOrFetchResult {
-	return &larderpb.BatchGetOrFetchResult{Result: &larderpb.BatchGetOrFetchResult_Answer{
-		Answer: &larderpb.GetOrFetchResponse{Outcome: &larderpb.GetOrFetchResponse_Lease{
-			Lease: &larderpb.Lease{
-				Token: []byte(key), ExpiresIn: durationpb.New(time.Minute),
-			},
-		}},
-	}}
-}
-
-func TestTheLeasesOfAnAnswerThatBreaksOff(t *testing.T) {
-	for _, onError := range []larder.OnError{larder.FailOpen, larder.Raise} {
-		server := &scripted{batch: func(stream larderpb.CacheService_BatchGetOrFetchServer) error {
-			first := []*larderpb.BatchGetOrFetchResult{leaseOf("a"), leaseOf("b")}
-			if err := stream.Send(&larderpb.BatchGetOrFetchResponse{Results: first}); err != nil {
-				return err
+// TestAPanicWhileAStaleValueIsRead has a codec that fails on what the lease comes with.
+func TestAPanicWhileAStaleValueIsRead(t *testing.T) {
+	fake, client := lardertest.Start(t, lardertest.Config{
+		Defaults: lardertest.Namespace{StaleIfError: time.Hour},
+	})
+	namespace := must[*larder.Namespace](t)(client.Namespace("test", larder.NearCache{}))
+	cache := larder.With(namespace, &hooked{decode: func(string) { panic("boom") }})
+	ctx := context.Background()
+	must[larder.Write](t)(cache.Set(ctx, "k", "old", larder.TTL(time.Second)))
+	must[larder.Write](t)(cache.Set(ctx, "near", "v"))
+	panics := func(call func()) {
+		t.Helper()
+		defer func() {
+			if recover() == nil {
+				t.Error("no panic")
 			}
-			return status.Error(codes.Unavailable, "broken")
-		}}
-		client := must[*larder.Client](t)(larder.New(server.serve(t)))
-		cache := newCache[string](t, client, onError)
-		results, err := cache.GetOrFetchMany(context.Background(), []string{"a", "b", "c"}, loadsMany)
-		if count := server.count("BatchGetOrFetch"); count != 1 {
-			t.Error("asked", count, "times: the second call waits for the leases of the first")
-		}
-		if onError == larder.Raise {
-			if !errors.Is(err, larder.ErrUnavailable) {
-				t.Error(err)
-			}
-			eventually(t, "the leases are passed on", func() bool {
-				return len(server.passedOn()) == 2
-			})
-		} else {
-			if err != nil || !results["a"].Fill.Stored || !results["c"].Degraded ||
-				results["c"].Value != "of c" {
-				t.Error(results, err)
-			}
-			if !slices.Equal(server.filled, []string{"a", "b"}) {
-				t.Error(server.filled)
-			}
-		}
-		_ = client.Close()
+		}()
+		call()
 	}
-}
-
-func TestAnErrorOfOneKeyGivesTheLeasesOfTheOthersUp(t *testing.T) {
-	server := &scripted{batch: func(stream larderpb.CacheService_BatchGetOrFetchServer) error {
-		failed := &larderpb.BatchGetOrFetchResult{Result: &larderpb.BatchGetOrFetchResult_Error{
-			Error: &larderpb.FetchError{Reason: "STORE_UNAVAILABLE", Message: "away"},
-		}}
-		return stream.Send(&larderpb.BatchGetOrFetchResponse{
-			Results: []*larderpb.BatchGetOrFetchResult{leaseOf("a"), failed, leaseOf("c")},
-		})
-	}}
-	client := must[*larder.Client](t)(larder.New(server.serve(t)))
-	defer func() { _ = client.Close() }()
-	cache := newCache[string](t, client, larder.Raise)
-	_, err := cache.GetOrFetchMany(context.Background(), []string{"a", "b", "c"}, loadsMany)
-	if !errors.Is(err, larder.ErrUnavailable) {
-		t.Fatal(err)
+	panics(func() { _, _ = cache.Get(ctx, "near") })
+	eventually(t, "the feed of the near cache", func() bool { return larder.NearReady(namespace) })
+	panics(func() { _, _ = cache.Get(ctx, "near") })
+	panics(func() { _, _ = cache.GetOrFetch(ctx, "near", loads("v")) })
+	if count := larder.NearPending(namespace); count != 0 {
+		t.Error(count, "reads under way")
 	}
-	eventually(t, "the leases are passed on", func() bool { return len(server.passedOn()) == 2 })
+	fake.Advance(2 * time.Second)
+	panics(func() { _, _ = cache.GetOrFetch(ctx, "k", loads("new")) })
+	eventually(t, "the lease is passed on", func() bool { return passedOn(fake) == 1 })
 }
 
 func TestAFillThatFailsDoesNotChangeTheValue(t *testing.T) {

@@ -7,7 +7,8 @@ import (
 )
 
 // NearCache keeps values in this process, coherent by Watch: without a feed of changes it is empty
-// and unused. It is an option of namespaces. Handles of a namespace with the same options share one.
+// and unused. It is an option of namespaces. Handles of a namespace with the same options share
+// one, which lives as long as the client.
 type NearCache struct {
 	// MaxBytes of values and keys: 64 MiB if it is 0.
 	MaxBytes int

@@ -114,6 +114,8 @@ func (c *Cache[T]) Get(
 			return found, nil
 		}
 		pending = near.begin(id)
+		// Also after a panic of the codec.
+		defer near.drop(pending)
 	}
 	fields := o.readFields(pending != nil)
 	request := &larderpb.GetRequest{
@@ -123,7 +125,6 @@ func (c *Cache[T]) Get(
 	spec := c.spec("Get", &o, true, true)
 	answer, err := unary(ctx, c.core.caller, spec, larderpb.CacheServiceClient.Get, request)
 	if err != nil {
-		near.drop(pending)
 		return missAtOutage[T](&c.scope, err)
 	}
 	result, encoded := readResult(&c.scope, c.codec, answered{

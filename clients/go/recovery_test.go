@@ -175,9 +175,8 @@ func TestAFeedThatWasLateIsUsedAgain(t *testing.T) {
 	defer func() { _ = client.Close() }()
 	cache, ctx := newCache[string](t, client, larder.NearCache{}), context.Background()
 	must[larder.Result[string]](t)(cache.Get(ctx, "k"))
-	// The silence after which the feed is not used is shorter than that which ends the stream.
 	messages <- &larderpb.WatchResponse{Event: &larderpb.WatchResponse_Ready{Ready: &larderpb.Ready{
-		Heartbeat: durationpb.New(30 * time.Millisecond), MaxDelay: durationpb.New(30 * time.Millisecond),
+		Heartbeat: durationpb.New(deadline), MaxDelay: durationpb.New(deadline),
 	}}}
 	near(t, cache, "k")
 	larder.LapseFeed(cache.Namespace)

@@ -35,6 +35,9 @@ const (
 type authorization struct {
 	provider TokenProvider
 	time     time.Duration
+	// closed ends providers that run.
+	closed context.Context
+	close  context.CancelFunc
 
 	mu        sync.Mutex
 	header    string
@@ -56,7 +59,9 @@ type askedToken struct {
 
 func newAuthorization(token string, provider TokenProvider) (*authorization, error) {
 	if provider != nil {
-		return &authorization{provider: provider, time: tokenTime}, nil
+		made := &authorization{provider: provider, time: tokenTime}
+		made.closed, made.close = context.WithCancel(context.Background())
+		return made, nil
 	}
 	if token == "" {
 		return nil, nil
@@ -118,6 +123,7 @@ func (a *authorization) ask(caller context.Context) {
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(caller), asking.until)
 	go func() {
 		defer cancel()
+		defer context.AfterFunc(a.closed, cancel)()
 		token, err := Token{}, errGoexit
 		defer func() {
 			if panicked := recover(); panicked != nil {

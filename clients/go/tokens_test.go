@@ -55,6 +55,31 @@ func TestATokenProviderThatNeverAnswers(t *testing.T) {
 	})
 }
 
+func TestCloseEndsTheTokenProvider(t *testing.T) {
+	g, asked, ended := &gateway{}, make(chan struct{}), make(chan struct{})
+	provider := func(ctx context.Context) (larder.Token, error) {
+		close(asked)
+		<-ctx.Done()
+		close(ended)
+		return larder.Token{}, ctx.Err()
+	}
+	client := must[*larder.Client](t)(larder.New(g.serve(t), larder.WithTokenProvider(provider)))
+	ctx, leave := context.WithCancel(context.Background())
+	cache, failed := newCache[string](t, client), make(chan error, 1)
+	go func() { failed <- errOf(cache.Get(ctx, "k")) }()
+	<-asked
+	leave()
+	if err := <-failed; !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	_ = client.Close()
+	select {
+	case <-ended:
+	case <-time.After(5 * time.Second):
+		t.Error("the provider runs")
+	}
+}
+
 func TestATokenProviderThatPanicsIsAnOutage(t *testing.T) {
 	g := &gateway{}
 	provider := func(context.Context) (larder.Token, error) { panic("boom") }

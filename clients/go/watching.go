@@ -207,7 +207,7 @@ func (s *scope) stream(
 			}
 			// While the reader is busy the stream is not expected to deliver.
 			silent.Stop()
-			used.heard()
+			used.answeredNow()
 			if !deliver(state.read(message)) {
 				stopped = true
 				return nil
@@ -265,7 +265,7 @@ type watcher struct {
 	// valid: what the reader has derived from entries is valid.
 	valid   bool
 	silence time.Duration
-	heard   time.Time
+	lastAt  time.Time
 }
 
 func (w *watcher) run(ctx context.Context, signals <-chan watchSignal, failed <-chan error) {
@@ -278,11 +278,11 @@ func (w *watcher) run(ctx context.Context, signals <-chan watchSignal, failed <-
 		case signal := <-signals:
 			if signal.kind == signalBroken {
 				if w.valid {
-					late.Reset(time.Until(w.heard.Add(w.silence)))
+					late.Reset(time.Until(w.lastAt.Add(w.silence)))
 				}
 				continue
 			}
-			w.heard = time.Now()
+			w.lastAt = time.Now()
 			if signal.kind == signalReady {
 				late.Stop()
 				w.silence = signal.silence

@@ -8,6 +8,7 @@ package larderotel
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -55,7 +56,9 @@ type Observer struct {
 	registration metric.Registration
 
 	mu      sync.Mutex
-	clients []func() map[string]larder.Counts
+	clients map[*func() map[string]larder.Counts]struct{}
+	// closed are the sums of clients that are closed, by namespace.
+	closed map[string][]uint64
 }
 
 var _ larder.CountersObserver = (*Observer)(nil)
@@ -67,6 +70,7 @@ func New(options ...Option) (*Observer, error) {
 		propagator: propagation.NewCompositeTextMapPropagator(
 			propagation.TraceContext{}, propagation.Baggage{},
 		),
+		clients: map[*func() map[string]larder.Counts]struct{}{}, closed: map[string][]uint64{},
 	}
 	for _, option := range options {
 		option(o)
@@ -103,11 +107,37 @@ func New(options ...Option) (*Observer, error) {
 // Close ends the observation of the counters.
 func (o *Observer) Close() error { return o.registration.Unregister() }
 
-// Counters adds the counters of a client.
-func (o *Observer) Counters(read func() map[string]larder.Counts) {
+// Counters adds the counters of a client, until it is closed. Its events stay in the sums.
+func (o *Observer) Counters(read func() map[string]larder.Counts) (end func()) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.clients = append(o.clients, read)
+	o.clients[&read] = struct{}{}
+	return func() {
+		o.mu.Lock()
+		defer o.mu.Unlock()
+		if _, open := o.clients[&read]; open {
+			delete(o.clients, &read)
+			add(o.closed, read())
+		}
+	}
+}
+
+// maxClosed is the number of namespaces of closed clients that are counted by themselves.
+const maxClosed = 1000
+
+// add adds the counters of a client to sums by namespace.
+func add(sums map[string][]uint64, all map[string]larder.Counts) {
+	for namespace, counts := range all {
+		if sums[namespace] == nil && len(sums) >= maxClosed {
+			namespace = "_other"
+		}
+		if sums[namespace] == nil {
+			sums[namespace] = make([]uint64, len(counterNames))
+		}
+		for i, counter := range counterNames {
+			sums[namespace][i] += counter.of(counts)
+		}
+	}
 }
 
 var counterNames = []struct {
@@ -130,21 +160,16 @@ var counterNames = []struct {
 }
 
 func (o *Observer) observe(observer metric.Observer, counters []metric.Int64ObservableCounter) {
-	o.mu.Lock()
-	clients := o.clients
-	o.mu.Unlock()
 	// Clients of one process have one series per namespace.
-	sums := map[string][]uint64{}
-	for _, read := range clients {
-		for namespace, counts := range read() {
-			if sums[namespace] == nil {
-				sums[namespace] = make([]uint64, len(counterNames))
-			}
-			for i, counter := range counterNames {
-				sums[namespace][i] += counter.of(counts)
-			}
-		}
+	o.mu.Lock()
+	sums := make(map[string][]uint64, len(o.closed))
+	for namespace, values := range o.closed {
+		sums[namespace] = slices.Clone(values)
 	}
+	for read := range o.clients {
+		add(sums, (*read)())
+	}
+	o.mu.Unlock()
 	for namespace, values := range sums {
 		set := metric.WithAttributes(attribute.String("namespace", namespace))
 		for i, value := range values {
@@ -189,8 +214,17 @@ func codeOf(err error) string {
 		return "OK"
 	}
 	var failure *larder.Error
-	if !errors.As(err, &failure) {
+	var wrong *larder.ArgumentError
+	switch {
+	case errors.Is(err, context.Canceled):
+		// Its cause may be an error of another call.
 		return "CANCELLED"
+	case errors.Is(err, context.DeadlineExceeded):
+		return "DEADLINE_EXCEEDED"
+	case errors.As(err, &wrong):
+		return "INVALID_ARGUMENT"
+	case !errors.As(err, &failure):
+		return "UNKNOWN"
 	}
 	code := failure.Code.String()
 	if code == "Canceled" {
