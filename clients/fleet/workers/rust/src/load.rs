@@ -7,13 +7,16 @@ use std::{
         Arc, Mutex, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use larder_client::{Client, Error, FetchError, Namespace, NearCache, Read, Tier, WriteOptions};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
-use tokio::{task::JoinHandle, time::sleep};
+use tokio::{
+    task::JoinHandle,
+    time::{Instant, sleep},
+};
 
 use crate::{Failure, NAMESPACE};
 

@@ -6,12 +6,15 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::{Duration, Instant, SystemTime, UNIX_EPOCH},
+    time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
 use larder_client::{FetchOptions, Namespace, Targets, Tier, WriteOptions};
 use serde_json::{Value, json};
-use tokio::{sync::Barrier, time::sleep};
+use tokio::{
+    sync::Barrier,
+    time::{Instant, sleep},
+};
 
 use crate::{Failure, answer};
 
