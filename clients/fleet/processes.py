@@ -1,4 +1,4 @@
-"""Redis, replicas of Larder, and workers in both languages, for the scripts of this folder."""
+"""Redis, and workers in all languages, for the scripts of this folder."""
 
 from __future__ import annotations
 
@@ -19,16 +19,38 @@ from types import TracebackType
 from typing import Any
 
 WORKERS = Path(__file__).parent / "workers"
-# Languages and kinds of clients, by name of the worker's file.
-KINDS = {"threads": "python", "asyncio": "python", "node": "node"}
+# Workers of languages that are compiled: polyglot.sh builds them.
+BUILT = Path(__file__).parents[2] / "target" / "clients" / "fleet"
+# Languages by the kind of client, which is part of the name of the worker's file.
+KINDS = {
+    "threads": "python",
+    "asyncio": "python",
+    "node": "node",
+    "go": "go",
+    "java": "java",
+    "rust": "rust",
+}
+
+
+def command_of(kind: str, script: str) -> list[str]:
+    """The command that runs a worker."""
+    if KINDS[kind] == "python":
+        return [sys.executable, str(WORKERS / f"{script}_{kind}.py")]
+    if kind == "node":
+        return ["node", "--expose-gc", str(WORKERS / f"{script}_{kind}.mjs")]
+    if kind == "java":
+        path = os.pathsep.join([str(BUILT / "java" / "classes"), str(BUILT / "java" / "lib" / "*")])
+        return ["java", "-cp", path, script.capitalize()]
+    return [str(BUILT / kind / script)]
 
 
 class Redis:
     """A redis-server on a fixed port of the loopback. Its data is lost when it is killed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *arguments: str) -> None:
         if shutil.which("redis-server") is None:
             raise SystemExit("redis-server is not installed")
+        self._arguments = arguments
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -40,6 +62,7 @@ class Redis:
         """Starts it, and waits until it accepts connections."""
         command = ["redis-server", "--port", str(self.port), "--bind", "127.0.0.1"]
         command += ["--save", "", "--appendonly", "no", "--dir", self._folder.name]
+        command += self._arguments
         self._process = subprocess.Popen(
             command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
         )
@@ -79,10 +102,7 @@ class Worker:
     def __init__(self, kind: str, script: str, target: str, settings: dict[str, Any]) -> None:
         self.kind = kind
         self.language = KINDS[kind]
-        if self.language == "python":
-            command = [sys.executable, str(WORKERS / f"{script}_{kind}.py")]
-        else:
-            command = ["node", "--expose-gc", str(WORKERS / f"{script}_{kind}.mjs")]
+        command = command_of(kind, script)
         environment = {**os.environ, "LARDER_ENDPOINT": target, "PYTHONFAULTHANDLER": "1"}
         environment["PYTHONUNBUFFERED"] = "1"
         self._errors = tempfile.TemporaryFile()
@@ -93,6 +113,7 @@ class Worker:
             stdout=subprocess.PIPE,
             stderr=self._errors,
             text=True,
+            encoding="utf-8",
         )
         self._lines: queue.Queue[str | None] = queue.Queue()
         threading.Thread(target=self._read, daemon=True).start()
@@ -114,6 +135,15 @@ class Worker:
         assert self.process.stdin is not None
         self.process.stdin.write(command + "\n")
         self.process.stdin.flush()
+
+    def command(self, **command: Any) -> None:
+        """Sends a command with arguments, as JSON."""
+        self.send(json.dumps(command))
+
+    def ask(self, **command: Any) -> Any:
+        """The answer to a command with arguments."""
+        self.command(**command)
+        return self.answer()
 
     def answer(self, limit: float = 60.0) -> Any:
         """The next line that it writes. Raises if it ends or takes too long."""
@@ -164,6 +194,8 @@ def until(check: Callable[[], bool], problem: str, limit: float) -> None:
 
 def verdict(name: str, main: Callable[[], None]) -> None:
     """Runs a script, prints its verdict, and exits with 1 if a promise is broken."""
+    # All that was started is ended then, too.
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
     try:
         main()
     except Broken as broken:

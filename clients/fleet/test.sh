@@ -1,11 +1,11 @@
 #!/usr/bin/env bash
-# Tests both client libraries together: values that one writes and the other reads, a stampede, an
-# outage of 45 s, full speed through restarts, and the example applications.
+# Tests the client libraries together: values that one writes and the other reads, a stampede, an
+# outage of 45 s, full speed through restarts, the example applications, and all languages at once.
 #
 #   clients/fleet/test.sh         all checks
 #   clients/fleet/test.sh soak    one of them
 #
-# LARDER_BIN is the server. The set-ups of clients/python and clients/node must have been run.
+# LARDER_BIN is the server. The set-ups of the languages must have been run.
 # shellcheck source=clients/checks.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../checks.sh"
 
@@ -25,8 +25,16 @@ check_soak() { "$here/soak.sh" TIME=60s; }
 
 check_applications() { "$repository/examples/apps/run.sh" --quick; }
 
+check_polyglot() { "$here/polyglot.sh"; }
+
 case ${1-} in
 --setup) ;;
-'') run_lanes fleet "outage stampede matrix" "applications soak" ;;
+'')
+    code=0
+    run_lanes fleet "outage stampede matrix" "applications soak" || code=1
+    # By itself, because it measures delays.
+    run_lanes fleet polyglot || code=1
+    exit "$code"
+    ;;
 *) run_lanes fleet "$*" ;;
 esac
