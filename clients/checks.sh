@@ -23,6 +23,14 @@ trap clean_up EXIT
 trap 'exit 130' INT
 trap 'exit 143' TERM
 
+# report_conformance LANGUAGE: empties the list of the cases that pass. docs/clients.md has a table of
+# them, which the fleet's check `features` compares.
+report_conformance() {
+    export LARDER_CONFORMANCE_REPORT=$INSTALLED/conformance
+    mkdir -p "$LARDER_CONFORMANCE_REPORT"
+    : >"$LARDER_CONFORMANCE_REPORT/$1.txt"
+}
+
 # once DIRECTORY INPUT... -- COMMAND...: runs the command, unless it succeeded before with the same
 # contents of the input files.
 once() {

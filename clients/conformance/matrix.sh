@@ -1,17 +1,17 @@
 #!/usr/bin/env bash
 # Values that each client library writes are read by all of them, on one server.
 #
-#   clients/conformance/matrix.sh              python and node
+#   clients/conformance/matrix.sh              all languages
 #   clients/conformance/matrix.sh python node  these
 #
 # LARDER_BIN is the server (target/debug/larder by default), and PYTHON the interpreter with the
-# Python client's test dependencies (python3).
+# Python client's test dependencies (python3). The set-ups of the clients must have been run.
 
 set -euo pipefail
 
 repository=$(cd -- "$(dirname -- "${BASH_SOURCE[0]}")/../.." && pwd)
 readonly repository
-languages=${*:-python node}
+languages=${*:-python node go java rust}
 larder=${LARDER_BIN:-$repository/target/debug/larder}
 [[ $larder == /* ]] || larder=$PWD/$larder
 log=$(mktemp)
@@ -57,8 +57,22 @@ run() {
         (cd "$repository/clients/node" &&
             LARDER_MATRIX=$2 npx vitest run test/conformance/matrix.test.ts)
         ;;
+    go)
+        (cd "$repository/clients/go" &&
+            LARDER_MATRIX=$2 go test -count=1 -run TestMatrix ./internal/conformance)
+        ;;
+    java)
+        (cd "$repository/clients/java" &&
+            LARDER_MATRIX=$2 mvn --batch-mode --quiet --offline \
+                -Dmaven.repo.local="$repository/target/clients/java/repository" \
+                surefire:test -pl larder-tests -Dtest=MatrixTest)
+        ;;
+    rust)
+        (cd "$repository" && LARDER_MATRIX=$2 cargo test --quiet --locked -p larder-client \
+            --features testing,otel,tower,http-cache --test matrix)
+        ;;
     *)
-        echo "usage: matrix.sh [python] [node]" >&2
+        echo "usage: matrix.sh [python] [node] [go] [java] [rust]" >&2
         exit 2
         ;;
     esac

@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Tests the client libraries together: values that one writes and the other reads, a stampede, an
-# outage of 45 s, full speed through restarts, the example applications, and all languages at once.
+# Tests the client libraries together: the table of what they do, values that one writes and the
+# others read, a stampede, an outage of 45 s, full speed through restarts, the example applications,
+# and all languages at once.
 #
 #   clients/fleet/test.sh         all checks
 #   clients/fleet/test.sh soak    one of them
@@ -21,6 +22,8 @@ check_stampede() { "$here/stampede.sh"; }
 
 check_outage() { "$here/outage.sh"; }
 
+check_features() { "$clients/conformance/table.py" --check; }
+
 check_soak() { "$here/soak.sh" TIME=60s; }
 
 check_applications() { "$repository/examples/apps/run.sh" --quick; }
@@ -31,7 +34,7 @@ case ${1-} in
 --setup) ;;
 '')
     code=0
-    run_lanes fleet "outage stampede matrix" "applications soak" || code=1
+    run_lanes fleet "features outage stampede matrix" "applications soak" || code=1
     # By itself, because it measures delays.
     run_lanes fleet polyglot || code=1
     exit "$code"

@@ -52,7 +52,10 @@ run_tests() {
 
 check_unit() { run_tests . . ./lardertest ./internal/globs; }
 
-check_conformance() { run_tests . ./internal/conformance; }
+check_conformance() {
+    report_conformance go
+    run_tests . ./internal/conformance
+}
 
 check_otel() { run_tests larderotel ./...; }
 

@@ -89,6 +89,7 @@ check_unit() {
 }
 
 check_conformance() {
+    report_conformance java
     counted surefire:test -pl larder-tests -Dtest='ConformanceTest'
 }
 

@@ -31,7 +31,10 @@ check_unit() { run_vitest --exclude 'test/conformance/**' --exclude 'test/proces
 
 check_processes() { run_vitest test/processes; }
 
-check_conformance() { run_vitest test/conformance; }
+check_conformance() {
+    report_conformance node
+    run_vitest test/conformance
+}
 
 check_suites() {
     "$here/suites/run.sh" --store memory

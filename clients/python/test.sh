@@ -44,6 +44,7 @@ check_unit() {
 check_processes() { run_pytest tests/processes; }
 
 check_conformance() {
+    report_conformance python
     "$VENV/bin/python" "$clients/conformance/build.py" --check
     run_pytest tests/conformance
 }

@@ -56,10 +56,12 @@ conformance() {
         tail -n 1 "$log"
         return 1
     }
+    sed -nE 's/^test (.*) \.\.\. ok$/\1/p' "$log" >"$LARDER_CONFORMANCE_REPORT/rust.txt"
     echo "$(grep '^conformance:' "$log" | cut -d ' ' -f 2-) on $1"
 }
 
 check_conformance() {
+    report_conformance rust
     conformance memory
     if has redis-server; then
         conformance redis

@@ -25,7 +25,7 @@ const TALKING_WORDS: &str = "told tell tells telling know knows knowing say says
 /// Beginnings of a riddle. A comment begins with a noun for the thing: state, outcome, source.
 const RIDDLES: [&str; 2] = ["What ", "Whoever "];
 /// Documents outside `docs`.
-const DOCUMENTS: [&str; 21] = [
+const DOCUMENTS: [&str; 25] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -34,12 +34,16 @@ const DOCUMENTS: [&str; 21] = [
     "clients/SUITES.md",
     "clients/conformance/README.md",
     "clients/fleet/README.md",
+    "clients/go/README.md",
+    "clients/java/README.md",
+    "clients/java/docs/spring.md",
     "clients/node/README.md",
     "clients/node/docs/adapters.md",
     "clients/node/suites/README.md",
     "clients/python/README.md",
     "clients/python/docs/backends.md",
     "clients/python/docs/decorators.md",
+    "clients/rust/README.md",
     "crates/transport/README.md",
     "deploy/prometheus/alerts.yml",
     "examples/README.md",

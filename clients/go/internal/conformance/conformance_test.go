@@ -1,7 +1,9 @@
 package conformance
 
 import (
+	"errors"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -50,6 +52,27 @@ func check(t *testing.T, kind string, test *Case, place Place, skips map[string]
 		t.Fatalf("the case passes: remove it from the skips (%s)", reason)
 	case skipped:
 		t.Skip(reason)
+	default:
+		report(t, kind+"/"+test.ID)
+	}
+}
+
+// report notes a case that passed, for the table in docs/clients.md.
+func report(t *testing.T, passed string) {
+	t.Helper()
+	folder := os.Getenv("LARDER_CONFORMANCE_REPORT")
+	if folder == "" {
+		return
+	}
+	file, err := os.OpenFile(
+		filepath.Join(folder, "go.txt"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644,
+	)
+	if err == nil {
+		_, err = file.WriteString(passed + "\n")
+		err = errors.Join(err, file.Close())
+	}
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -51,6 +51,8 @@ function answersOf(messages: BatchGetOrFetchResponse[]): BatchGetOrFetchResult[]
 class FetchMany<T, K extends Key> {
   private readonly codec: Codec<T>;
   private readonly results = new Map<K, Result<T>>();
+  private readonly undecodable: [K, Address][] = [];
+  private refresh: boolean;
   private readonly deadline: number;
   private readonly fields: ReturnType<typeof readFields>;
 
@@ -65,12 +67,18 @@ class FetchMany<T, K extends Key> {
       options?.timeout === undefined ? scope.core.limits.wait : span(options.timeout, 'timeout');
     this.deadline = performance.now() + budget;
     this.fields = readFields(options);
+    this.refresh = options?.refresh ?? false;
     checkCaching(scope, options);
   }
 
   async run(keys: K[]): Promise<Map<K, Result<T>>> {
     const wanted = keys.map((key): [K, Address] => [key, addressOf(key)]);
     for (const part of chunks(wanted, BATCH_KEYS)) await this.part(part);
+    if (this.undecodable.length > 0) {
+      // They are computed anew. Values of others that cannot be decoded stay then.
+      this.refresh = true;
+      for (const part of chunks(this.undecodable, BATCH_KEYS)) await this.part(part);
+    }
     // The map has the order of the keys, not that of the answers.
     return new Map(keys.map((key) => [key, this.results.get(key)!]));
   }
@@ -107,7 +115,7 @@ class FetchMany<T, K extends Key> {
       keys: part.map(([, address]) => ({ namespace: this.scope.namespace, ...address })),
       ...this.fields,
       wait: toWire(wait),
-      noCache: this.options?.refresh ?? false,
+      noCache: this.refresh,
       onlyIfCached: false,
       ifVersionsNot: [],
       omitValue: false,
@@ -191,8 +199,8 @@ class FetchMany<T, K extends Key> {
     const { outcome, value, entry } = answer.outcome.value;
     const result = readResult(this.scope, this.codec, outcome, value, entry, answer.degraded);
     if (result.outcome === 'MISS' && this.loader !== undefined) {
-      // A value that cannot be decoded is computed; another call replaces the one in the cache.
-      missing.push(unleased(key, address, 'NOT_STORED', result.error));
+      if (this.refresh) missing.push(unleased(key, address, 'NOT_STORED', result.error));
+      else this.undecodable.push([key, address]);
     } else {
       this.results.set(key, result);
     }

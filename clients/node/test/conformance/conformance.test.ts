@@ -4,7 +4,7 @@
  * `LARDER_BIN` and `LARDER_CLIENT_CONTROL` name the programs, and `LARDER_CONFORMANCE_STORE` the
  * store, `memory` or `redis`.
  */
-import { readFileSync } from 'node:fs';
+import { appendFileSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it, type TestContext } from 'vitest';
 import { encodeNamespace } from '../../src/core/names.js';
@@ -32,11 +32,20 @@ function applies(test: Case, features: readonly string[]): boolean {
   return (test.needs ?? []).every((need) => features.includes(need));
 }
 
+/** Notes a case that passed, for the table in docs/clients.md. */
+function report(passed: string): void {
+  const folder = process.env.LARDER_CONFORMANCE_REPORT;
+  if (folder) appendFileSync(join(folder, 'node.txt'), `${passed}\n`);
+}
+
 /** A case passes, or is in the list of skips and fails. */
 async function check(kind: string, test: Case, place: Place, context: TestContext): Promise<void> {
   const run = new CaseRun(test, place).run();
   const reason = skips.get(`${kind}/${test.id}`) ?? skips.get(`*/${test.id}`);
-  if (reason === undefined) return run;
+  if (reason === undefined) {
+    await run;
+    return report(`${kind}/${test.id}`);
+  }
   const failed = await run.then(() => false, () => true);
   expect(failed, `the case passes: remove it from the skips (${reason})`).toBe(true);
   context.skip(reason);

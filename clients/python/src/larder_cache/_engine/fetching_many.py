@@ -73,11 +73,19 @@ class _Batch:
         self.max_stale = None if max_stale is None else to_proto(max_stale, "max_stale")
         self.codec = codec
         self.results: dict[Any, Result[Any]] = {}
+        self.undecodable: list[tuple[Any, pb.KeyRef]] = []
         self.mark: int | None = None
 
     async def run(self) -> dict[Any, Result[Any]]:
         """The results of all keys."""
-        pending = list(zip(self.keys, key_refs(self.handle, self.keys)))
+        await self._answer(list(zip(self.keys, key_refs(self.handle, self.keys))))
+        if self.undecodable:
+            # They are computed anew. Values of others that cannot be decoded stay then.
+            self.refresh = True
+            await self._answer(self.undecodable)
+        return {key: self.results[key] for key in self.keys}
+
+    async def _answer(self, pending: list[tuple[Any, pb.KeyRef]]) -> None:
         first = True
         while pending:
             left = self.budget if first else max(0.0, self.deadline - time.monotonic())
@@ -86,7 +94,6 @@ class _Batch:
             first = False
             if pending and pause:
                 await self.handle.engine.io.sleep(pause)
-        return {key: self.results[key] for key in self.keys}
 
     async def _ask(
         self, pending: list[tuple[Any, pb.KeyRef]], wait: float
@@ -164,7 +171,10 @@ class _Batch:
             found = handle.result(self.codec, answer.found, answer.degraded)
             self.results[key] = found
             if isinstance(found.error, DecodeError) and self.loader is not None:
-                missing.append(_Missing(key, ref, None, found))
+                if self.refresh:
+                    missing.append(_Missing(key, ref, None, found))
+                else:
+                    self.undecodable.append((key, ref))
             return None
         if kind == "contended":
             return to_seconds(answer.contended.retry_after)

@@ -7,6 +7,8 @@ import static org.junit.jupiter.api.Assumptions.abort;
 import dev.larder.client.LarderClient;
 import java.io.IOException;
 import java.nio.file.Files;
+import java.nio.file.Path;
+import java.nio.file.StandardOpenOption;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.LinkedHashMap;
@@ -96,6 +98,18 @@ class ConformanceTest {
     return tests;
   }
 
+  /** Notes a case that passed, for the table in docs/clients.md. */
+  private static void report(String passed) throws IOException {
+    String folder = System.getenv("LARDER_CONFORMANCE_REPORT");
+    if (folder != null) {
+      Files.writeString(
+          Path.of(folder, "java.txt"),
+          passed + "\n",
+          StandardOpenOption.CREATE,
+          StandardOpenOption.APPEND);
+    }
+  }
+
   /** A case passes, or is in the list of skips and fails. */
   private static void check(
       String kind, Map<String, Object> test, boolean async, Places places) throws Exception {
@@ -104,6 +118,7 @@ class ConformanceTest {
     CaseRun run = new CaseRun(test, places.open(test), async);
     if (reason == null) {
       run.run();
+      report(kind + "/" + id);
       return;
     }
     boolean failed = false;
