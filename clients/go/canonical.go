@@ -193,24 +193,48 @@ func canonicalMap(value reflect.Value, path string, depth int) ([]byte, error) {
 func canonicalStruct(value reflect.Value, path string, depth int) ([]byte, error) {
 	var names []string
 	members := map[string]reflect.Value{}
+	if err := addFields(value, path, &names, members); err != nil {
+		return nil, err
+	}
+	if len(names) == 0 {
+		return nil, notCanonical(path, "a %v has no field: leave the argument out, or give the "+
+			"type a method LarderKey", value.Type())
+	}
+	return canonicalObject(names, members, path, depth)
+}
+
+// addFields adds the fields of a struct, with those of embedded structs in their place as
+// encoding/json has them. One that would be left out could distinguish two calls: it is refused.
+func addFields(
+	value reflect.Value, path string, names *[]string, members map[string]reflect.Value,
+) error {
 	for i := range value.NumField() {
-		field := value.Type().Field(i)
+		field, member := value.Type().Field(i), value.Field(i)
 		name, options, _ := strings.Cut(field.Tag.Get("json"), ",")
-		omit := strings.Contains(options, "omitempty") && value.Field(i).IsZero()
-		if !field.IsExported() || name == "-" || omit {
+		if field.Anonymous && name == "" && field.Type.Kind() == reflect.Struct {
+			if err := addFields(member, path, names, members); err != nil {
+				return err
+			}
+			continue
+		}
+		if !field.IsExported() || name == "-" {
+			return notCanonical(path, "the field %s of %v is not part of its JSON: give the type a "+
+				"method LarderKey", field.Name, value.Type())
+		}
+		if strings.Contains(options, "omitempty") && member.IsZero() {
 			continue
 		}
 		if name == "" {
 			name = field.Name
 		}
-		names = append(names, name)
-		members[name] = value.Field(i)
+		if _, taken := members[name]; taken {
+			return notCanonical(path, "%v has two fields %s: give it a method LarderKey",
+				value.Type(), name)
+		}
+		*names = append(*names, name)
+		members[name] = member
 	}
-	if len(names) == 0 {
-		return nil, notCanonical(path, "a %v has no exported field: leave the argument out, or "+
-			"give the type a method LarderKey", value.Type())
-	}
-	return canonicalObject(names, members, path, depth)
+	return nil
 }
 
 func canonicalObject(

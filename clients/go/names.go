@@ -4,6 +4,7 @@ import (
 	"crypto/sha256"
 	"encoding/binary"
 	"encoding/hex"
+	"maps"
 	"sort"
 	"strings"
 	"unicode/utf8"
@@ -82,7 +83,8 @@ func encodeKey(key string) (string, error) {
 	return key[:end] + "#" + hex.EncodeToString(digest[:]), nil
 }
 
-// encodeParams is the params as the server has them: more than it takes become one digest.
+// encodeParams is the params as the server has them: more than it takes become one digest. It is a
+// copy: work in the background uses it after the call, when the caller may change its own.
 func encodeParams(params map[string]string) (map[string]string, error) {
 	if len(params) == 0 {
 		return nil, nil
@@ -98,7 +100,7 @@ func encodeParams(params map[string]string) (map[string]string, error) {
 		bytes += len(name) + len(value)
 	}
 	if len(params) <= maxParams && bytes <= maxParamBytes {
-		return params, nil
+		return maps.Clone(params), nil
 	}
 	digest := sha256.Sum256(paramBytes(params))
 	return map[string]string{"digest": hex.EncodeToString(digest[:])}, nil

@@ -135,6 +135,13 @@ type UUID [16]byte
 
 func (u UUID) String() string { return fmt.Sprintf("%02x", u[15]) }
 
+type paging struct{ Page int }
+
+type filter struct {
+	paging
+	Name string
+}
+
 func TestCallKeys(t *testing.T) {
 	keys := must[*larder.CallKeys](t)(larder.NewCallKeys(larder.CallKeyOptions{
 		Template: "{{u}}:{x}:{y}", Args: []string{"x", "y"},
@@ -149,6 +156,8 @@ func TestCallKeys(t *testing.T) {
 		{[]any{"true", nil}, `{u}:true:null map[x:"true"]`},
 		{[]any{time.Unix(0, 0), 1.0}, `{u}:1970-01-01T00:00:00+00:00:1 ` +
 			`map[x:{"$datetime":"1970-01-01T00:00:00+00:00"}]`},
+		{[]any{filter{paging{2}, "a"}, "a"}, `{u}:{"Name":"a","Page":2}:a ` +
+			`map[x:{"Name":"a","Page":2}]`},
 		{[]any{UUID{15: 7}, "a"}, `{u}:07:a map[x:{"$uuid":"07"}]`},
 	} {
 		key := must[larder.CallKey](t)(keys.Key(each.args...))
@@ -156,7 +165,17 @@ func TestCallKeys(t *testing.T) {
 			t.Errorf("%s, not %s", got, each.want)
 		}
 	}
-	for _, args := range [][]any{{"a"}, {"a", 1, 2}, {make(chan int), 1}, {math.NaN(), 1}} {
+	for _, args := range [][]any{
+		{"a"}, {"a", 1, 2}, {make(chan int), 1}, {math.NaN(), 1},
+		{struct {
+			Name   string
+			tenant string
+		}{"a", "b"}, 1},
+		{struct {
+			Name string
+			Page int `json:"-"`
+		}{"a", 2}, 1},
+	} {
 		if _, err := keys.Key(args...); err == nil {
 			t.Error(args, "is no error")
 		}

@@ -4,8 +4,11 @@ package fiberstorage
 
 import (
 	"context"
+	"encoding/hex"
 	"errors"
+	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/gofiber/fiber/v3"
 
@@ -36,12 +39,22 @@ func New(
 	return &Storage{larder.With(made, larder.Bytes()), client.Close}, nil
 }
 
+// stored is the key of a value. It is a copy: Fiber's strings are valid during a request only, and a
+// near cache keeps keys. A cookie can have bytes that no key has; the middleware for sessions panics
+// at an error of its storage.
+func stored(key string) string {
+	if !utf8.ValidString(key) {
+		return "not-utf-8:" + hex.EncodeToString([]byte(key))
+	}
+	return strings.Clone(key)
+}
+
 // GetWithContext returns nil if there is no value.
 func (s *Storage) GetWithContext(ctx context.Context, key string) ([]byte, error) {
 	if key == "" {
 		return nil, nil
 	}
-	result, err := s.cache.Get(ctx, key, larder.MaxStale(0))
+	result, err := s.cache.Get(ctx, stored(key), larder.MaxStale(0))
 	if err == nil && result.Degraded && !result.Found() {
 		err = errDegraded
 	}
@@ -58,7 +71,7 @@ func (s *Storage) SetWithContext(
 	if expiration == 0 {
 		expiration = larder.Forever
 	}
-	write, err := s.cache.Set(ctx, key, value, larder.TTL(expiration))
+	write, err := s.cache.Set(ctx, stored(key), value, larder.TTL(expiration))
 	switch {
 	case err != nil || write.Stored || write.Reason == larder.Expired:
 		return err
@@ -73,7 +86,7 @@ func (s *Storage) DeleteWithContext(ctx context.Context, key string) error {
 	if key == "" {
 		return nil
 	}
-	_, err := s.cache.Delete(ctx, key)
+	_, err := s.cache.Delete(ctx, stored(key))
 	return err
 }
 

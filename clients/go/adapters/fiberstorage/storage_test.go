@@ -49,6 +49,13 @@ func TestStorage(t *testing.T) {
 		}
 	}
 	check("missing", "")
+	check("\xff\xfe", "")
+	set("\xff\xfe", "1", time.Minute)
+	check("\xff\xfe", "1")
+	if err := storage.Delete("\xff\xfe"); err != nil {
+		t.Error(err)
+	}
+	check("\xff\xfe", "")
 	set("forever", "1", 0)
 	set("a", "1", time.Minute)
 	set("a", "2", time.Minute)
