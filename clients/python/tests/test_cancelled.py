@@ -55,7 +55,7 @@ async def _cancel_cases(client: AsyncClient) -> None:
     after = await ns.get_or_fetch("alone", lambda: "next")
     assert after.value == "next" and after.stored and ended == ["cancelled"]
     # A lease that was not passed on would be waited for: 20 s.
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 0.9
 
     # The same for many keys.
     began.clear()

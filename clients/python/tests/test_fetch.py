@@ -232,7 +232,7 @@ def test_contended_callers_compute_within_their_time(setup: Setup) -> None:
         start = time.monotonic()
         result = ns.get_or_fetch("k", lambda: "own", timeout=0.3)
         assert result.value == "own" and not result.stored and result.tier == "loader"
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 2
         assert isinstance(ns.get_or_fetch("k", timeout=0.05), Miss)
         load.go.set()
         assert running.result(10).stored
@@ -339,4 +339,4 @@ def test_an_interrupted_leader_hands_over(on_server: Setup) -> None:
         go.set()
         assert leader.result(10) == "interrupted"
         result = follower.result(10)
-    assert result.value == 2 and result.stored and time.monotonic() - start < 5
+    assert result.value == 2 and result.stored and time.monotonic() - start < 0.9

@@ -224,7 +224,7 @@ def test_deadlines(on_fake: Setup) -> None:
     ns = on_fake.client(call_timeout="100ms").namespace("a")
     start = time.monotonic()
     assert ns.get("k").error.code == "DEADLINE_EXCEEDED"
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 1
 
 
 def test_presets() -> None:
@@ -281,8 +281,7 @@ def test_the_server_stops_and_comes_back(own: Setup) -> None:
     start = time.monotonic()
     for _ in range(20):
         assert ns.get("k").degraded
-    # Each would take its deadline: 10 s in all.
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 2
     with pytest.raises(Unavailable):
         ns.delete("k")
     time.sleep(1.5)
@@ -303,7 +302,7 @@ def test_a_server_that_does_not_answer(own: Setup) -> None:
     for _ in range(50):
         ns.get("k")
     # Each would take its deadline: 10 s in all.
-    assert time.monotonic() - start < 5
+    assert time.monotonic() - start < 1
     own.backend.resume()
     until(lambda: ns.get("k").value == 1, 5)
 

@@ -152,7 +152,7 @@ def test_gevent(server: LarderServer) -> None:
         jobs += [gevent.spawn(ns.get, str(number)) for number in range(50)]
         gevent.joinall(jobs, timeout=20, raise_error=True)
         assert len(calls) == 1 and jobs[0].value.value == "value"
-        assert time.monotonic() - start < 5
+        assert time.monotonic() - start < 2
         client.close()
         print("done")
     """
