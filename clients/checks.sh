@@ -11,6 +11,9 @@ source "$repository/scripts/tools.sh"
 # shellcheck disable=SC2034 # Used by the scripts of the languages.
 readonly INSTALLED=$repository/target/clients
 
+export LARDER_BIN=${LARDER_BIN:-$repository/target/debug/larder}
+export LARDER_CLIENT_CONTROL=${LARDER_CLIENT_CONTROL:-$repository/target/debug/client-control}
+
 work=$(mktemp -d "${TMPDIR:-/tmp}/larder-checks.XXXXXX")
 running=''
 clean_up() {
