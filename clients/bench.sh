@@ -24,3 +24,16 @@ echo "=== Node, beside bare stubs"
 (cd "$clients/node" && npm run --silent bench -- "$seconds")
 echo "=== Node, beside ioredis"
 (cd "$clients/node" && node bench/redis-clients.mjs "$seconds")
+echo "=== Go, beside bare stubs, hits of the near cache, and beside go-redis"
+(cd "$clients/go/bench" && go run . "$seconds")
+echo "=== Java, beside bare stubs, hits of the near cache, and beside Lettuce"
+"$clients/java/bench/run.sh" "$seconds"
+echo "=== Rust, hits of the near cache"
+example() {
+    local name=$1
+    shift
+    (cd "$clients/rust" && cargo run --quiet --release --features testing --example "$name" "$@")
+}
+example near_hits
+echo "=== Rust, beside bare stubs and redis-rs"
+example compare -- "$seconds"

@@ -15,9 +15,10 @@ trap 'rm -rf -- "$work"' EXIT
 
 python=${LARDER_TOOLS_PYTHON-}
 if [[ -z $python ]]; then
-    "${PYTHON:-python3}" -m venv "$work/venv"
-    "$work/venv/bin/pip" install -q 'grpcio-tools==1.62.2' 'protobuf<5' 'setuptools<80'
     python=$work/venv/bin/python
+    "$here/uv.sh" venv --quiet --python "${PYTHON:-python3}" "$work/venv"
+    "$here/uv.sh" pip install --quiet --python "$python" 'grpcio-tools==1.62.2' 'protobuf<5' \
+        'setuptools<80'
 fi
 
 mkdir "$work/out"

@@ -23,7 +23,7 @@ readonly LOWEST="3.10:grpcio==1.62.3,protobuf==4.25.8
 work=$(mktemp -d "${TMPDIR:-/tmp}/larder-package.XXXXXX")
 trap 'rm -rf -- "$work"' EXIT
 
-export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
+export PYTHONDONTWRITEBYTECODE=1
 
 fail() {
     echo "package: $1" >&2
@@ -44,6 +44,14 @@ python_of() {
     return 1
 }
 
+# environment DIRECTORY PYTHON REQUIREMENT...
+environment() {
+    local directory=$1 python=$2
+    shift 2
+    "$here/uv.sh" venv --quiet --python "$python" "$directory" &&
+        "$here/uv.sh" pip install --quiet --python "$directory/bin/python" "$@"
+}
+
 build() {
     local source=$work/source archive wheel
     # A copy, so that nothing but the committed files can be in the packages.
@@ -51,11 +59,11 @@ build() {
     (cd "$here" && git ls-files -z --cached --others --exclude-standard . |
         xargs -0 cp --parents -t "$source")
     cp "$repository/LICENSE" "$source/LICENSE"
-    python3 -m venv "$work/build"
-    "$work/build/bin/pip" install -q build
+    environment "$work/build" python3 build hatchling
     rm -rf -- "$dist"
     mkdir -p "$dist"
-    "$work/build/bin/python" -m build --outdir "$dist" "$source" >"$work/build.log" 2>&1 || {
+    "$work/build/bin/python" -m build --no-isolation --outdir "$dist" "$source" \
+        >"$work/build.log" 2>&1 || {
         cat "$work/build.log" >&2
         return 1
     }
@@ -76,9 +84,8 @@ consume() {
     local version=$1 kind=$2 python environment=$work/$1-$2
     shift 2
     python=$(python_of "$version")
-    "$python" -m venv "$environment"
-    "$environment/bin/pip" install -q "$(echo "$dist"/*.whl)" "$@" 2>"$work/pip.log" || {
-        cat "$work/pip.log" >&2
+    environment "$environment" "$python" "$(echo "$dist"/*.whl)" "$@" 2>"$work/install.log" || {
+        cat "$work/install.log" >&2
         fail "the wheel cannot be installed with Python $version, $kind"
     }
     # Not from the sources: the test is copied out of the repository.
@@ -100,8 +107,7 @@ while IFS=: read -r version lowest; do
     used=$((used + 2))
 done <<<"$LOWEST"
 # The source archive is for those who build by themselves.
-python3 -m venv "$work/archive"
-"$work/archive/bin/pip" install -q "$(echo "$dist"/*.tar.gz)"
+environment "$work/archive" python3 "$(echo "$dist"/*.tar.gz)"
 cp "$here/tests/installed.py" "$work/archive/installed.py"
 (cd "$work/archive" && LARDER_BIN=$larder bin/python installed.py) || fail "the source archive"
 

@@ -12,11 +12,11 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../checks.sh"
 
 readonly here=$clients/python
 readonly VENV=$INSTALLED/python-venv
-export PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_ROOT_USER_ACTION=ignore PYTHONDONTWRITEBYTECODE=1
+export PYTHONDONTWRITEBYTECODE=1
 
 install() {
-    python3 -m venv --clear "$VENV"
-    "$VENV/bin/pip" install -q -r "$here/requirements-test.txt"
+    "$here/uv.sh" venv --quiet --clear --python python3 "$VENV"
+    "$here/uv.sh" pip install --quiet --python "$VENV/bin/python" -r "$here/requirements-test.txt"
 }
 
 setup() {

@@ -42,8 +42,9 @@ install_python() {
     is_newer "$stamp" "$apps/requirements.txt" "$repository/clients/python/pyproject.toml" ||
         return 0
     # Joined by &&, because the shell ignores errors in the function of a condition.
-    "${PYTHON:-python3}" -m venv "$made/venv" &&
-        "$made/venv/bin/pip" install --quiet --disable-pip-version-check \
+    local uv=$repository/clients/python/uv.sh
+    "$uv" venv --quiet --clear --python "${PYTHON:-python3}" "$made/venv" &&
+        "$uv" pip install --quiet --python "$made/venv/bin/python" \
             --requirement "$apps/requirements.txt" --editable "$repository/clients/python" &&
         touch "$stamp"
 }
@@ -76,7 +77,7 @@ larder=${LARDER_BIN:-$(newest_binary)}
 [[ -n $larder ]] || fail "there is no binary: run \`cargo build\`, or name one with LARDER_BIN"
 
 mkdir -p "$made"
-install_python >"$made/python.log" 2>&1 || { cat "$made/python.log" >&2; fail "pip failed"; }
+install_python >"$made/python.log" 2>&1 || { cat "$made/python.log" >&2; fail "the packages cannot be installed"; }
 install_node >"$made/node.log" 2>&1 || { cat "$made/node.log" >&2; fail "npm failed"; }
 
 larder=$(realpath -- "$larder")
