@@ -9,8 +9,14 @@ export NEXTEST_TEST_THREADS ?= $(shell expr 2 \* $(CORES))
 # Packages with their own lock file.
 OTHER_PACKAGES := benches/baseline benches/redis-clients examples/origin-rust
 
+# One selection of packages and features for all debug builds, so that no dependency is built twice.
+# clients/rust/test.sh has the same.
+CLIENT_FEATURES := testing,larder-client/otel,larder-client/tower,larder-client/http-cache
+WORKSPACE := --locked --workspace --features larder-client/$(CLIENT_FEATURES)
+BUILD := cargo build $(WORKSPACE) --tests --bins
+
 # Builds the server and the checker, and runs the checker.
-CHECKER := cargo build --locked -p larder -p checker && target/debug/checker
+CHECKER := $(BUILD) && target/debug/checker
 
 .DEFAULT_GOAL := help
 .PHONY: help run install test unit integration soak planted polyglot clients soak-clients check \
@@ -35,11 +41,11 @@ test: ## Run all tests, with their own redis-server
 	$(MAKE) nextest doctest polyglot clients
 
 unit: ## Run the unit tests and the documentation tests
-	cargo test --locked --workspace --lib --bins
+	cargo test $(WORKSPACE) --lib --bins
 	$(MAKE) doctest
 
 integration: ## Run the tests that drive the real binary; TEST=name selects some
-	"$$(scripts/tools.sh cargo-nextest)" nextest run --locked --test it $(TEST)
+	"$$(scripts/tools.sh cargo-nextest)" nextest run $(WORKSPACE) --test it $(TEST)
 
 soak: ## Inject faults and check every answer; SOAK=2h OPS=1000000 TOPOLOGY=cluster SEED=7
 	@scripts/setup.sh build test
@@ -150,18 +156,17 @@ lint-files:
 	scripts/check-sizes.sh
 
 clippy:
-	cargo clippy --locked --workspace --all-targets -- -D warnings
+	cargo clippy $(WORKSPACE) --all-targets -- -D warnings
 
 doc:
-	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps
+	RUSTDOCFLAGS="-D warnings" cargo doc $(WORKSPACE) --no-deps
 
 # Also builds the debug binaries that the integration tests and the clients use.
 build-tests:
-	cargo test --locked --workspace --no-run
-	cargo build --locked -p larder -p client-control
+	$(BUILD)
 
 nextest:
-	"$$(scripts/tools.sh cargo-nextest)" nextest run --locked --workspace
+	"$$(scripts/tools.sh cargo-nextest)" nextest run $(WORKSPACE)
 
 doctest:
-	cargo test --locked --workspace --doc
+	cargo test $(WORKSPACE) --doc

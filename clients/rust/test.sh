@@ -3,7 +3,7 @@
 #
 #   clients/rust/test.sh           all checks
 #   clients/rust/test.sh types     one of them
-#   clients/rust/test.sh --setup   only builds what they need
+#   clients/rust/test.sh --setup   only looks whether cargo is there
 #
 # LARDER_BIN is the server, and LARDER_CLIENT_CONTROL the control program of the conformance cases.
 # The exit code is 69 without cargo.
@@ -12,15 +12,14 @@ source "$(dirname -- "${BASH_SOURCE[0]}")/../checks.sh"
 
 readonly here=$clients/rust
 readonly features=testing,otel,tower,http-cache
+# The selection of the Makefile, so that what it has built is used.
+readonly workspace=(--locked --workspace --features "larder-client/${features//,/,larder-client/}")
 export CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$repository/target}
-export LARDER_BIN=${LARDER_BIN:-$repository/target/debug/larder}
-export LARDER_CLIENT_CONTROL=${LARDER_CLIENT_CONTROL:-$repository/target/debug/client-control}
 
 run_cargo() { (cd "$here" && cargo "$@"); }
 
 setup() {
     need cargo "the Rust client is built with it" || exit
-    run_cargo test --quiet --features "$features" --no-run
 }
 
 # totals: the sum of the counts that cargo prints per program. Fails if no test was run.
@@ -33,7 +32,7 @@ totals() {
 run_tests() {
     local log=$work/$1
     shift
-    run_cargo test --no-fail-fast --features "$features" "$@" >"$log" 2>&1 || {
+    run_cargo test --no-fail-fast "$@" >"$log" 2>&1 || {
         grep -E '^error|FAILED|panicked' -A 8 "$log" | head -n 150
         return 1
     }
@@ -41,16 +40,21 @@ run_tests() {
 }
 
 check_unit() {
-    run_tests unit-output --lib --test behaviour --test fetching --test connections \
-        --test http_layer --test http_manager --test matrix
-    run_tests doc-output --doc
-    cat "$work/unit-output" "$work/doc-output" | totals
+    local nextest log=$work/unit-output
+    nextest=$("$repository/scripts/tools.sh" cargo-nextest)
+    (cd "$here" && "$nextest" nextest run "${workspace[@]}" --no-fail-fast --status-level fail \
+        --ignore-default-filter -E 'package(larder-client) and not binary(conformance)') \
+        >"$log" 2>&1 || {
+        tail -n 150 "$log"
+        return 1
+    }
+    sed -nE 's/^ *Summary .* ([0-9]+ passed.*)$/\1/p' "$log"
 }
 
 # conformance STORE
 conformance() {
     local log=$work/conformance-$1-output
-    LARDER_CONFORMANCE_STORE=$1 run_cargo test --features "$features" --test conformance \
+    LARDER_CONFORMANCE_STORE=$1 run_cargo test "${workspace[@]}" --test conformance \
         >"$log" 2>&1 || {
         grep -A 6 -E 'FAILED|^error|panicked' "$log"
         tail -n 1 "$log"
@@ -70,19 +74,19 @@ check_conformance() {
     fi
 }
 
+# The Rust part of conformance/matrix.sh, which sets LARDER_MATRIX.
+check_matrix() { run_tests matrix-output "${workspace[@]}" --test matrix; }
+
 check_types() {
     run_cargo fmt --check
-    run_cargo clippy --quiet --all-targets --features "$features" -- --deny warnings
-    for some in '' tls tower,http-cache; do
-        run_cargo clippy --quiet --no-default-features --features "$some" -- --deny warnings
-    done
+    run_cargo clippy --quiet "${workspace[@]}" --all-targets -- --deny warnings
     # Links that are broken are among the warnings.
-    RUSTDOCFLAGS='--deny warnings' run_cargo doc --quiet --no-deps --features "$features"
+    RUSTDOCFLAGS='--deny warnings' run_cargo doc --quiet "${workspace[@]}" --no-deps
     echo "clippy and rustdoc have no warnings"
 }
 
 check_generated() {
-    run_tests generated-output --test generated
+    run_tests generated-output "${workspace[@]}" --test generated
     echo "the generated code is that of the protos"
 }
 
@@ -117,9 +121,9 @@ EOF
     export CARGO_TARGET_DIR=$INSTALLED/rust-package
     (cd "$program" && cargo run --quiet) | tee "$work/consumer-output"
     [[ $(<"$work/consumer-output") == 'Some(Loader) Some(Store)' ]]
-    for some in '' tls,otel,tower,http-cache; do
+    for some in '' tls tower,http-cache tls,otel,tower,http-cache; do
         (cd "$program/larder-client-$version" && cp "$repository/Cargo.lock" . &&
-            cargo check --quiet --no-default-features --features "$some")
+            cargo clippy --quiet --no-default-features --features "$some" -- --deny warnings)
     done
     echo "the packaged crate is built, and the first lines of the README run"
 }
