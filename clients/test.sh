@@ -14,9 +14,10 @@
 
 set -euo pipefail
 
-# The languages of a row are tested side by side: two fill the two cores of a small machine.
-readonly ROWS=("python node" "go java" "rust")
-readonly LANGUAGES="${ROWS[*]}"
+# Lanes run side by side, the languages of one after each other: two fill the two cores of a small
+# machine.
+readonly LANES=("python rust go" "node java")
+readonly LANGUAGES="${LANES[*]}"
 # Needs the languages.
 readonly TOGETHER=fleet
 readonly EX_UNAVAILABLE=69
@@ -68,27 +69,27 @@ in_language() {
     echo "$code" >"$work/$language.code"
 }
 
-# run_all LANGUAGE...: side by side.
-run_all() {
-    local language pid
+# run_lane LANGUAGE...: one after the other.
+run_lane() {
+    local language
     for language in "$@"; do
         [[ " $chosen " == *" $language "* ]] || continue
         if [[ $setup_only == true ]]; then
-            in_language "$language" --setup &
+            in_language "$language" --setup
         else
-            in_language "$language" ${check:+"$check"} &
+            in_language "$language" ${check:+"$check"}
         fi
-        pids+=" $!"
     done
-    for pid in $pids; do wait "$pid"; done
-    pids=''
 }
 
-for row in "${ROWS[@]}"; do
+for lane in "${LANES[@]}"; do
     # shellcheck disable=SC2086 # Several languages.
-    run_all $row
+    run_lane $lane &
+    pids+=" $!"
 done
-run_all "$TOGETHER"
+for pid in $pids; do wait "$pid"; done
+pids=''
+run_lane "$TOGETHER"
 
 failed=0 skipped=0 passed=0
 for language in $chosen; do

@@ -75,7 +75,7 @@ case ${1-} in
 --setup) setup ;;
 '')
     setup >&2
-    run_lanes python "suites types generated package" "conformance unit processes"
+    run_lanes python "suites types generated package processes" "conformance unit"
     ;;
 *)
     setup >&2
