@@ -10,7 +10,7 @@ final class Closing {
 
   private final Deque<Object> made = new ArrayDeque<>();
 
-  /** What a factory makes; null without a factory. */
+  /** The object that a factory makes; null without a factory. */
   <T> T make(Factory<T> factory) {
     T object = factory == null ? null : factory.create();
     if (object != null) {

@@ -136,7 +136,7 @@ final class Entries<K, V> {
   }
 
   /**
-   * What has become of an entry.
+   * The outcome of a change of an entry.
    *
    * @param version of the value that was stored; empty: none was
    * @param report counts the change and calls the listeners
