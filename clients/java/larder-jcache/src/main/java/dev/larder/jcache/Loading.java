@@ -65,7 +65,7 @@ final class Loading<K, V> {
   /**
    * A value, and whether it was in the cache.
    *
-   * @param unreadable there is an entry, as of an older class, whose value cannot be read
+   * @param unreadable there is an entry with a value that cannot be read, as of an older class
    */
   record Read<V>(V value, boolean hit, boolean unreadable) {
     Read(V value, boolean hit) {

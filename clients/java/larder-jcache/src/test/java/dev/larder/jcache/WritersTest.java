@@ -106,7 +106,7 @@ class WritersTest {
         .setCacheWriterFactory(() -> database);
   }
 
-  /** The cache of a process whose changes are not written. */
+  /** The cache of a process that has no writer. */
   private Cache<String, Integer> other() {
     return otherManager.createCache("c", new MutableConfiguration<>());
   }
