@@ -3,16 +3,18 @@ package dev.larder.jcache;
 import dev.larder.client.Key;
 import dev.larder.client.ListedKey;
 import dev.larder.jcache.Storage.Id;
-import java.time.Duration;
 import java.util.ArrayList;
+import java.util.HashSet;
 import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
+import java.util.function.Consumer;
 import javax.cache.CacheException;
 import javax.cache.integration.CacheWriterException;
 import javax.cache.integration.CompletionListener;
@@ -22,6 +24,8 @@ final class Batches<K, V> {
   private static final int LOADERS = 4;
   private static final int QUEUED = 1000;
   private static final int PART = 1000;
+  private static final String CLOSED = "the cache was closed before it has loaded";
+  private static final System.Logger LOGGER = System.getLogger("dev.larder.jcache");
 
   private final Entries<K, V> entries;
   private final ThreadPoolExecutor loaders;
@@ -43,51 +47,78 @@ final class Batches<K, V> {
     loaders.allowCoreThreadTimeOut(true);
   }
 
+  /** A load in the background. */
+  private record Load(Runnable work, CompletionListener listener) implements Runnable {
+    @Override
+    public void run() {
+      try {
+        work.run();
+      } catch (Throwable error) {
+        // A loader may throw what it likes, and the program waits for its listener.
+        fail(error);
+        return;
+      }
+      call(CompletionListener::onCompletion);
+    }
+
+    void fail(Throwable error) {
+      if (listener == null) {
+        LOGGER.log(System.Logger.Level.WARNING, "entries are not loaded: " + error, error);
+        return;
+      }
+      Exception seen = error instanceof CacheException own ? own : new CacheException(error);
+      call(waiting -> waiting.onException(seen));
+    }
+
+    private void call(Consumer<CompletionListener> completion) {
+      try {
+        if (listener != null) {
+          completion.accept(listener);
+        }
+      } catch (RuntimeException error) {
+        LOGGER.log(System.Logger.Level.WARNING, "a completion listener fails: " + error, error);
+      }
+    }
+  }
+
   /** Loads in the background. The error is that of the completion listener. */
   void load(Runnable work, CompletionListener listener) {
+    Load load = new Load(work, listener);
     try {
-      loaders.execute(() -> run(work, listener));
-    } catch (RejectedExecutionException full) {
-      fail(listener, new CacheException("too many loads wait in this cache", full));
-    }
-  }
-
-  private static void run(Runnable work, CompletionListener listener) {
-    try {
-      work.run();
-    } catch (RuntimeException error) {
-      fail(listener, error);
-      return;
-    }
-    if (listener != null) {
-      listener.onCompletion();
-    }
-  }
-
-  private static void fail(CompletionListener listener, RuntimeException error) {
-    if (listener != null) {
-      listener.onException(
-          error instanceof CacheException ? error : new CacheException(error));
+      loaders.execute(load);
+    } catch (RejectedExecutionException refused) {
+      String why = loaders.isShutdown() ? CLOSED : "too many loads wait in this cache";
+      load.fail(new CacheException(why, refused));
     }
   }
 
   /** Stores values. What the writer refuses is not stored. */
   void putAll(Map<Id<K>, V> values) {
-    long since = System.nanoTime();
-    Map<Id<K>, V> written = values;
-    CacheWriterException refused = null;
-    if (entries.writing != null && !values.isEmpty()) {
-      Map<K, V> byKey = new LinkedHashMap<>();
-      values.forEach((id, value) -> byKey.put(id.key(), value));
-      Writing.Outcome<K> outcome = entries.writing.writeAll(byKey);
-      refused = outcome.error();
-      if (refused != null) {
-        written = new LinkedHashMap<>(values);
-        written.keySet().removeIf(id -> !outcome.done().contains(id.key()));
-      }
+    if (entries.writing == null || values.isEmpty()) {
+      store(values);
+      return;
     }
+    entries.locked(values.keySet(), () -> writeAll(values));
+  }
+
+  private void writeAll(Map<Id<K>, V> values) {
+    Map<K, V> byKey = new LinkedHashMap<>();
+    values.forEach((id, value) -> byKey.put(id.key(), value));
+    Writing.Outcome<K> outcome = entries.writing.writeAll(byKey);
+    CacheWriterException refused = outcome.error();
+    Map<Id<K>, V> written = values;
+    if (refused != null) {
+      Set<K> done = new HashSet<>(outcome.done());
+      written = new LinkedHashMap<>(values);
+      written.keySet().removeIf(id -> !done.contains(id.key()));
+    }
+    after(refused, written, this::store);
+  }
+
+  /** Does to the entries what the writer has done, and throws its error. */
+  private static <T> void after(CacheWriterException refused, T done, Consumer<T> change) {
     try {
-      store(written, since);
+      change.accept(done);
     } catch (CacheException error) {
       if (refused == null) {
         throw error;
@@ -99,43 +130,43 @@ final class Batches<K, V> {
     }
   }
 
-  private void store(Map<Id<K>, V> values, long since) {
+  private void store(Map<Id<K>, V> values) {
     if (values.isEmpty()) {
       return;
     }
-    if (!entries.isBlind()) {
+    if (entries.isBlind()) {
+      entries.store(values, System.nanoTime());
+    } else {
       values.forEach(entries::putWritten);
-      return;
-    }
-    Duration ttl = entries.expiry.creation();
-    Map<Key, Stored> stored = new LinkedHashMap<>();
-    values.forEach((id, value) -> stored.put(id.address(), entries.storage.stored(id, value)));
-    entries.storage.setAll(stored, ttl);
-    if (!ttl.isZero()) {
-      values.forEach((id, value) -> entries.statistics.put(since));
     }
   }
 
   /** Removes entries. What the writer refuses stays. */
   void removeAll(List<Id<K>> ids) {
-    long since = System.nanoTime();
-    List<Id<K>> deleted = ids;
-    CacheWriterException refused = null;
-    if (entries.writing != null && !ids.isEmpty()) {
-      Writing.Outcome<K> outcome = entries.writing.deleteAll(ids.stream().map(Id::key).toList());
-      refused = outcome.error();
-      if (refused != null) {
-        deleted = new ArrayList<>(ids);
-        deleted.removeIf(id -> !outcome.done().contains(id.key()));
-      }
+    if (entries.writing == null || ids.isEmpty()) {
+      remove(ids);
+      return;
     }
+    entries.locked(
+        ids,
+        () -> {
+          Writing.Outcome<K> outcome =
+              entries.writing.deleteAll(ids.stream().map(Id::key).toList());
+          CacheWriterException refused = outcome.error();
+          List<Id<K>> deleted = ids;
+          if (refused != null) {
+            Set<K> done = new HashSet<>(outcome.done());
+            deleted = ids.stream().filter(id -> done.contains(id.key())).toList();
+          }
+          after(refused, deleted, this::remove);
+        });
+  }
+
+  private void remove(List<Id<K>> ids) {
     if (entries.listeners.isEmpty()) {
-      delete(deleted.stream().map(Id::address).toList(), since);
+      delete(ids.stream().map(Id::address).toList(), System.nanoTime());
     } else {
-      deleted.forEach(entries::removeDeleted);
-    }
-    if (refused != null) {
-      throw refused;
+      ids.forEach(entries::removeDeleted);
     }
   }
 
@@ -163,7 +194,10 @@ final class Batches<K, V> {
     delete(part, since);
   }
 
+  /** Interrupts the loads that run; those that wait fail. */
   void close() {
-    loaders.shutdownNow();
+    loaders
+        .shutdownNow()
+        .forEach(waiting -> ((Load) waiting).fail(new CacheException(CLOSED)));
   }
 }

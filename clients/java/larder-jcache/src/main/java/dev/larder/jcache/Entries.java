@@ -1,6 +1,7 @@
 package dev.larder.jcache;
 
 import dev.larder.client.Deleted;
+import dev.larder.client.Key;
 import dev.larder.client.LarderException;
 import dev.larder.client.OnError;
 import dev.larder.client.Result;
@@ -8,7 +9,12 @@ import dev.larder.client.internal.Errors;
 import dev.larder.jcache.Storage.Id;
 import dev.larder.jcache.Storage.Seen;
 import java.time.Duration;
+import java.util.Collection;
+import java.util.LinkedHashMap;
+import java.util.List;
 import java.util.Map;
+import java.util.SortedSet;
+import java.util.TreeSet;
 import java.util.concurrent.ThreadLocalRandom;
 import java.util.concurrent.locks.LockSupport;
 import java.util.function.Function;
@@ -17,7 +23,8 @@ import javax.cache.CacheException;
 /**
  * Changes of entries: with the writer, the expiry policy, the listeners and the statistics of the
  * cache. A change that depends on the entry is repeated until no other process has changed the
- * entry meanwhile.
+ * entry meanwhile. The writer gets it after that: what is not done to the entry is not written. If
+ * the writer refuses it, the entry becomes what it was; others can have read it in between.
  */
 final class Entries<K, V> {
   private static final int ATTEMPTS = 50;
@@ -101,9 +108,17 @@ final class Entries<K, V> {
     try {
       for (int attempt = 0; attempt < ATTEMPTS; attempt++) {
         Seen<V> seen = storage.read(id);
+        long read = System.nanoTime();
         Step<V, R> step = decide.apply(seen);
-        write(id, step, through);
-        if (apply(id, seen, step, since)) {
+        Applied applied = apply(id, seen, step, since);
+        if (applied != null) {
+          try {
+            write(id, step, through);
+          } catch (RuntimeException | Error refused) {
+            takeBack(id, seen, applied, read, refused);
+            throw refused;
+          }
+          applied.report().run();
           return step.result();
         }
         pause(attempt);
@@ -120,7 +135,30 @@ final class Entries<K, V> {
     LockSupport.parkNanos(ThreadLocalRandom.current().nextLong(longest));
   }
 
-  /** Writes through, before the cache is changed. */
+  /**
+   * The outcome of a change of an entry.
+   *
+   * @param version of the value that was stored; empty: none was
+   * @param report counts the change and calls the listeners
+   */
+  private record Applied(String version, Runnable report) {
+    static final Applied NOTHING = new Applied("", () -> {});
+  }
+
+  /** Gives an entry its former state, as the writer has refused the change. */
+  private void takeBack(Id<K> id, Seen<V> seen, Applied applied, long read, Throwable refused) {
+    Duration left =
+        seen.remaining() == null
+            ? expiry.creation()
+            : seen.remaining().minusNanos(System.nanoTime() - read);
+    try {
+      storage.restore(id, seen, applied.version(), left);
+    } catch (CacheException error) {
+      refused.addSuppressed(error);
+    }
+  }
+
+  /** Writes through. */
   private static <K, V> void write(Id<K> id, Step<V, ?> step, Writing<K, V> through) {
     if (through == null) {
       return;
@@ -132,12 +170,13 @@ final class Entries<K, V> {
     }
   }
 
-  private boolean apply(Id<K> id, Seen<V> seen, Step<V, ?> step, long since) {
+  /** Changes an entry that is as it was seen; null: it is not. */
+  private Applied apply(Id<K> id, Seen<V> seen, Step<V, ?> step, long since) {
     return switch (step.action()) {
-      case NOTHING -> true;
+      case NOTHING -> Applied.NOTHING;
       case ACCESS -> {
         accessed(id);
-        yield true;
+        yield Applied.NOTHING;
       }
       case CREATE, LOAD -> create(id, seen, step.value(), step.action() == Action.LOAD, since);
       case UPDATE, RELOAD -> update(id, seen, step.value(), step.action() == Action.RELOAD, since);
@@ -145,55 +184,81 @@ final class Entries<K, V> {
     };
   }
 
-  private boolean create(Id<K> id, Seen<V> seen, V value, boolean loaded, long since) {
+  private Applied create(Id<K> id, Seen<V> seen, V value, boolean loaded, long since) {
     Duration ttl = expiry.creation();
     if (ttl.isZero()) {
-      return true;
+      return Applied.NOTHING;
     }
-    if (!storage.write(id, value, ttl, seen)) {
-      return false;
+    String version = storage.write(id, value, ttl, seen);
+    if (version == null) {
+      return null;
     }
-    if (!loaded) {
-      statistics.put(since);
-    }
-    listeners.created(id.key(), value);
-    return true;
+    return new Applied(
+        version,
+        () -> {
+          if (!loaded) {
+            statistics.put(since);
+          }
+          listeners.created(id.key(), value);
+        });
   }
 
-  private boolean update(Id<K> id, Seen<V> seen, V value, boolean loaded, long since) {
+  private Applied update(Id<K> id, Seen<V> seen, V value, boolean loaded, long since) {
     Duration chosen = expiry.update();
     Duration ttl = chosen != null ? chosen : seen.remaining();
     boolean ends = ttl != null && ttl.isZero();
-    boolean done =
-        ends
-            ? storage.remove(id, seen)
-            : storage.write(id, value, ttl == null ? expiry.creation() : ttl, seen);
-    if (!done) {
-      return false;
-    }
-    if (!loaded) {
-      statistics.put(since);
-    }
+    String version;
     if (ends) {
-      listeners.expired(id.key(), seen.value());
+      version = storage.remove(id, seen) ? "" : null;
     } else {
-      listeners.updated(id.key(), value, seen.value());
+      version = storage.write(id, value, ttl == null ? expiry.creation() : ttl, seen);
     }
-    return true;
+    if (version == null) {
+      return null;
+    }
+    return new Applied(
+        version,
+        () -> {
+          if (!loaded) {
+            statistics.put(since);
+          }
+          if (ends) {
+            listeners.expired(id.key(), seen.value());
+          } else {
+            listeners.updated(id.key(), value, seen.value());
+          }
+        });
   }
 
-  private boolean remove(Id<K> id, Seen<V> seen, long since) {
+  private Applied remove(Id<K> id, Seen<V> seen, long since) {
     if (!seen.exists() && !seen.unreadable()) {
-      return true;
+      return Applied.NOTHING;
     }
     if (!storage.remove(id, seen)) {
-      return false;
+      return null;
     }
-    if (seen.exists()) {
-      statistics.removal(since);
-      listeners.removed(id.key(), seen.value());
+    return new Applied(
+        "",
+        () -> {
+          if (seen.exists()) {
+            statistics.removal(since);
+            listeners.removed(id.key(), seen.value());
+          }
+        });
+  }
+
+  /** Replaces the value of an entry that is as it was seen. False: it is not. */
+  boolean reload(Id<K> id, Seen<V> seen, V value) {
+    locks.lock(id.name());
+    try {
+      Applied applied = update(id, seen, value, true, System.nanoTime());
+      if (applied != null) {
+        applied.report().run();
+      }
+      return applied != null;
+    } finally {
+      locks.unlock(id.name());
     }
-    return true;
   }
 
   /** An entry was read. */
@@ -206,23 +271,42 @@ final class Entries<K, V> {
 
   /** Stores a value. Without the cache nothing is stored, unless the option on-error is raise. */
   void put(Id<K> id, V value) {
+    if (writing == null) {
+      putWritten(id, value);
+      return;
+    }
+    locked(
+        List.of(id),
+        () -> {
+          // Its value does not depend on the entry, so that the writer gets it also without one.
+          writing.write(id.key(), value);
+          putWritten(id, value);
+        });
+  }
+
+  /** As put, for what the writer has. */
+  void putWritten(Id<K> id, V value) {
     try {
       if (isBlind()) {
-        store(id, value);
+        store(Map.of(id, value), System.nanoTime());
       } else {
-        change(id, seen -> Step.put(seen, value, null));
+        change(id, seen -> Step.put(seen, value, null), null);
       }
     } catch (CacheException error) {
       passOver(error);
     }
   }
 
-  /** As put, for what the writer has. */
-  void putWritten(Id<K> id, V value) {
+  /** Runs an action while no other thread of this process changes these entries. */
+  void locked(Collection<Id<K>> ids, Runnable action) {
+    // All threads take the locks in the same order, so that none waits for another in a circle.
+    SortedSet<String> names = new TreeSet<>();
+    ids.forEach(id -> names.add(id.name()));
+    names.forEach(locks::lock);
     try {
-      change(id, seen -> Step.put(seen, value, null), null);
-    } catch (CacheException error) {
-      passOver(error);
+      action.run();
+    } finally {
+      names.forEach(locks::unlock);
     }
   }
 
@@ -232,34 +316,22 @@ final class Entries<K, V> {
   }
 
   /** Throws an error, unless it is an outage that a put goes on after. */
-  void passOver(CacheException error) {
+  private void passOver(CacheException error) {
+    boolean own = error.getClass() == CacheException.class;
     boolean outage =
-        error.getCause() instanceof LarderException cause && Errors.isOutage(cause);
+        own && error.getCause() instanceof LarderException cause && Errors.isOutage(cause);
     if (!open || !outage && !(error instanceof Storage.Away)) {
       throw error;
     }
   }
 
-  /** Stores a value whatever the entry is. */
-  private void store(Id<K> id, V value) {
-    long since = System.nanoTime();
-    boolean locked = writing != null;
-    if (locked) {
-      locks.lock(id.name());
-    }
-    try {
-      if (writing != null) {
-        writing.write(id.key(), value);
-      }
-      Duration ttl = expiry.creation();
-      storage.setAll(Map.of(id.address(), storage.stored(id, value)), ttl);
-      if (!ttl.isZero()) {
-        statistics.put(since);
-      }
-    } finally {
-      if (locked) {
-        locks.unlock(id.name());
-      }
+  /** Stores values whatever the entries are. */
+  void store(Map<Id<K>, V> values, long since) {
+    Map<Key, Stored> stored = new LinkedHashMap<>();
+    values.forEach((id, value) -> stored.put(id.address(), storage.stored(id, value)));
+    int count = storage.setAll(stored, expiry.creation());
+    for (int index = 0; index < count; index++) {
+      statistics.put(since);
     }
   }
 

@@ -43,23 +43,42 @@ final class LarderCache<K, V> implements Cache<K, V> {
     this.manager = manager;
     this.name = name;
     this.configuration = configuration;
-    var loaders = configuration.getCacheLoaderFactory();
-    var writers = configuration.getCacheWriterFactory();
-    entries =
-        new Entries<>(
-            new Storage<>(client, name, configuration, settings, manager.getClassLoader()),
-            new Expiry(configuration.getExpiryPolicyFactory().create()),
-            listeners,
-            statistics,
-            configuration.isWriteThrough() && writers != null
-                ? new Writing<>(writers.create())
-                : null,
-            settings.onError());
-    loading = loaders == null ? null : new Loading<>(entries, loaders.create());
-    batches = new Batches<>(entries);
-    configuration.getCacheEntryListenerConfigurations().forEach(listeners::add);
-    enableManagement(configuration.isManagementEnabled());
-    enableStatistics(configuration.isStatisticsEnabled());
+    Closing made = new Closing();
+    boolean shown = false;
+    try {
+      Expiry expiry = new Expiry(made.make(configuration.getExpiryPolicyFactory()));
+      var writer =
+          configuration.isWriteThrough()
+              ? made.make(configuration.getCacheWriterFactory())
+              : null;
+      entries =
+          new Entries<>(
+              new Storage<>(client, name, configuration, settings, manager.getClassLoader()),
+              expiry,
+              listeners,
+              statistics,
+              writer == null ? null : new Writing<>(writer),
+              settings.onError());
+      var loader = made.make(configuration.getCacheLoaderFactory());
+      loading = loader == null ? null : new Loading<>(entries, loader);
+      batches = new Batches<>(entries);
+      configuration.getCacheEntryListenerConfigurations().forEach(listeners::add);
+      shown = true;
+      enableManagement(configuration.isManagementEnabled());
+      enableStatistics(configuration.isStatisticsEnabled());
+    } catch (RuntimeException | Error error) {
+      if (shown) {
+        hideBeans();
+      }
+      listeners.close();
+      made.closeAll();
+      throw error;
+    }
+  }
+
+  private void hideBeans() {
+    Closing.close((AutoCloseable) () -> CacheBeans.configuration(this, false));
+    Closing.close((AutoCloseable) () -> CacheBeans.statistics(this, statistics, false));
   }
 
   CacheConfiguration<K, V> configuration() {
@@ -297,7 +316,12 @@ final class LarderCache<K, V> implements Cache<K, V> {
     if (!configuration.add(present(listener, "configuration"))) {
       throw new IllegalArgumentException("configuration: it is registered");
     }
-    listeners.add(listener);
+    try {
+      listeners.add(listener);
+    } catch (RuntimeException | Error error) {
+      configuration.remove(listener);
+      throw error;
+    }
   }
 
   @Override
@@ -365,8 +389,7 @@ final class LarderCache<K, V> implements Cache<K, V> {
       return;
     }
     manager.closed(this);
-    CacheBeans.configuration(this, false);
-    CacheBeans.statistics(this, statistics, false);
+    hideBeans();
     batches.close();
     listeners.close();
     Closing.close(entries.expiry.policy());

@@ -4,6 +4,7 @@ import java.util.List;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.RejectedExecutionException;
+import java.util.concurrent.Semaphore;
 import java.util.concurrent.ThreadPoolExecutor;
 import java.util.concurrent.TimeUnit;
 import javax.cache.Cache;
@@ -23,7 +24,10 @@ import javax.cache.event.EventType;
  * asynchronous ones run in one thread, which ends when it is idle.
  */
 final class Listeners<K, V> {
-  /** Events that wait for asynchronous listeners. Above that, callers wait. */
+  /**
+   * Events that wait for asynchronous listeners. Above that, callers wait; the thread of a listener
+   * does not, as it may wait for itself, and has as many events again.
+   */
   private static final int QUEUED = 10_000;
 
   private static final long CLOSE_SECONDS = 1;
@@ -32,6 +36,7 @@ final class Listeners<K, V> {
   private final List<Registered<K, V>> registered = new CopyOnWriteArrayList<>();
   private final Cache<K, V> cache;
   private final ThreadPoolExecutor thread;
+  private final Semaphore room = new Semaphore(QUEUED, true);
 
   Listeners(Cache<K, V> cache) {
     this.cache = cache;
@@ -41,23 +46,50 @@ final class Listeners<K, V> {
             1,
             10,
             TimeUnit.SECONDS,
-            new LinkedBlockingQueue<>(QUEUED),
-            action -> {
-              Thread made = new Thread(action, "larder-jcache-listeners");
-              made.setDaemon(true);
-              return made;
-            },
-            Listeners::await);
+            new LinkedBlockingQueue<>(2 * QUEUED),
+            ListenerThread::new);
     thread.allowCoreThreadTimeOut(true);
   }
 
-  private static void await(Runnable action, ThreadPoolExecutor executor) {
+  private static final class ListenerThread extends Thread {
+    ListenerThread(Runnable action) {
+      super(action, "larder-jcache-listeners");
+      setDaemon(true);
+    }
+  }
+
+  private void later(Runnable action) {
+    boolean counted = enter();
     try {
-      while (!executor.isShutdown()) {
-        if (executor.getQueue().offer(action, 1, TimeUnit.SECONDS)) {
-          return;
+      thread.execute(
+          () -> {
+            if (counted) {
+              room.release();
+            }
+            action.run();
+          });
+    } catch (RejectedExecutionException full) {
+      if (counted) {
+        room.release();
+      }
+      if (!thread.isShutdown()) {
+        throw new RejectedExecutionException("listeners cause more events than they take", full);
+      }
+    }
+  }
+
+  /** Waits for room. False: the event takes none. */
+  private boolean enter() {
+    if (Thread.currentThread() instanceof ListenerThread) {
+      return false;
+    }
+    try {
+      while (!thread.isShutdown()) {
+        if (room.tryAcquire(1, TimeUnit.SECONDS)) {
+          return true;
         }
       }
+      return false;
     } catch (InterruptedException error) {
       Thread.currentThread().interrupt();
       throw new RejectedExecutionException("interrupted while listeners are late", error);
@@ -118,11 +150,14 @@ final class Listeners<K, V> {
 
   void add(CacheEntryListenerConfiguration<K, V> configuration) {
     var factory = configuration.getCacheEntryEventFilterFactory();
-    registered.add(
-        new Registered<>(
-            configuration,
-            configuration.getCacheEntryListenerFactory().create(),
-            factory == null ? null : factory.create()));
+    var listener = configuration.getCacheEntryListenerFactory().create();
+    try {
+      registered.add(
+          new Registered<>(configuration, listener, factory == null ? null : factory.create()));
+    } catch (RuntimeException | Error error) {
+      Closing.close(listener);
+      throw error;
+    }
   }
 
   void remove(CacheEntryListenerConfiguration<K, V> configuration) {
@@ -155,21 +190,31 @@ final class Listeners<K, V> {
   }
 
   private void fire(EventType type, K key, V value, V old) {
+    RuntimeException failure = null;
     for (Registered<K, V> each : registered) {
       V shown = each.configuration().isOldValueRequired() ? old : null;
       Event<K, V> event = new Event<>(cache, type, key, value == null ? shown : value, shown);
-      if (each.configuration().isSynchronous()) {
-        deliver(each, event);
-      } else {
-        thread.execute(() -> deliverLater(each, event));
+      try {
+        if (each.configuration().isSynchronous()) {
+          deliver(each, event);
+        } else {
+          later(() -> deliverLater(each, event));
+        }
+      } catch (RuntimeException error) {
+        // The other listeners receive the event all the same.
+        failure = failure == null ? error : failure;
       }
+    }
+    if (failure != null) {
+      throw failure;
     }
   }
 
   private static <K, V> void deliverLater(Registered<K, V> to, Event<K, V> event) {
     try {
       deliver(to, event);
-    } catch (RuntimeException error) {
+    } catch (Throwable error) {
+      // The thread delivers the events of other listeners, too.
       LOGGER.log(System.Logger.Level.WARNING, "a listener of a cache fails: " + error, error);
     }
   }

@@ -46,7 +46,7 @@ final class Reading {
     if (loading != null) {
       reads.putAll(loading.getAll(ids));
     } else {
-      Map<Key, Result<Stored>> results = entries.storage.readAll(ids);
+      Map<Key, Result<Stored>> results = entries.storage.getAll(ids);
       ids.forEach(id -> reads.put(id.key(), of(entries, id, results.get(id.address()))));
     }
     Map<K, V> found = new LinkedHashMap<>();

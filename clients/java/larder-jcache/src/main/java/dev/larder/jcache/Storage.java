@@ -39,7 +39,9 @@ final class Storage<K, V> {
   /** Goes on at outages if the option on-error is open. */
   final Namespace<Stored> open;
 
-  private final Namespace<Stored> strict;
+  /** Throws at outages. */
+  final Namespace<Stored> strict;
+
   private final ObjectFormat keys;
   private final ObjectFormat values;
   private final boolean raises;
@@ -77,11 +79,13 @@ final class Storage<K, V> {
    * The entry that a consistent read has found, or none.
    *
    * @param value null: there is no entry
+   * @param stored the value as it is stored; null: there is none
    * @param version of the entry
    * @param remaining time until it expires
    * @param unreadable there is one that cannot be read, as of another program
    */
-  record Seen<V>(V value, String version, Duration remaining, boolean unreadable) {
+  record Seen<V>(
+      V value, Stored stored, String version, Duration remaining, boolean unreadable) {
     boolean exists() {
       return value != null;
     }
@@ -118,6 +122,19 @@ final class Storage<K, V> {
     return (V) values.read(stored.value());
   }
 
+  /** Removes the entry of a read, unless it was changed after that. */
+  void discard(Id<K> id, Result<Stored> result) {
+    DeleteOptions condition = DeleteOptions.DEFAULTS.ifVersion(result.version());
+    try {
+      strict.delete(id.address(), condition);
+    } catch (LarderException error) {
+      // Without the cache the loader runs.
+      if (raises || !Errors.isOutage(error)) {
+        throw new CacheException(error.getMessage(), error);
+      }
+    }
+  }
+
   /** The value of a read; null if there is none, or none that can be read. */
   V valueOf(Id<K> id, Result<Stored> result) {
     if (!(result instanceof Result.Hit<Stored> hit) || hit.value() == null) {
@@ -137,19 +154,32 @@ final class Storage<K, V> {
 
   /** Reads an entry as it is in the store. */
   Seen<V> read(Id<K> id) {
-    Result<Stored> result = call(() -> strict.get(id.address(), LATEST));
+    return seen(id, call(() -> strict.get(id.address(), LATEST)));
+  }
+
+  /** Reads entries as they are in the store. */
+  Map<Id<K>, Seen<V>> readAll(Collection<Id<K>> ids) {
+    Map<Key, Result<Stored>> results =
+        call(() -> strict.getMany(ids.stream().map(Id::address).toList(), LATEST));
+    Map<Id<K>, Seen<V>> seen = new LinkedHashMap<>();
+    ids.forEach(id -> seen.put(id, seen(id, results.get(id.address()))));
+    return seen;
+  }
+
+  private Seen<V> seen(Id<K> id, Result<Stored> result) {
     if (result instanceof Result.Hit<Stored> hit) {
       try {
         V value = value(id, hit.value());
-        return new Seen<>(value, hit.version(), hit.ttlRemaining().orElse(null), false);
+        return new Seen<>(
+            value, hit.value(), hit.version(), hit.ttlRemaining().orElse(null), false);
       } catch (IllegalArgumentException unreadable) {
-        return new Seen<>(null, hit.version(), null, true);
+        return new Seen<>(null, null, hit.version(), null, true);
       }
     }
     if (result.degraded()) {
       throw new Away(result.error().orElse(null));
     }
-    return new Seen<>(null, "", null, result.error().isPresent());
+    return new Seen<>(null, null, "", null, result.error().isPresent());
   }
 
   /** The server answers, but its store is away. */
@@ -161,8 +191,8 @@ final class Storage<K, V> {
     }
   }
 
-  /** Stores a value if the entry is as it was seen. False: it is not. */
-  boolean write(Id<K> id, V value, Duration ttl, Seen<V> seen) {
+  /** Stores a value if the entry is as it was seen; its version. Null: the entry is not. */
+  String write(Id<K> id, V value, Duration ttl, Seen<V> seen) {
     WriteOptions options = WriteOptions.withTtl(ttl);
     if (seen.exists()) {
       options = options.ifVersion(seen.version());
@@ -174,7 +204,25 @@ final class Storage<K, V> {
     if (result instanceof NotStored refused && refused.reason() != Reason.CONDITION_NOT_MET) {
       throw new Away(refused.error());
     }
-    return result.stored();
+    return result instanceof WriteResult.Stored done ? done.version() : null;
+  }
+
+  /**
+   * Gives an entry the state in which it was seen, unless there was another change.
+   *
+   * @param version of the value that has taken its place; empty: the entry was removed
+   * @param ttl how long the former value has still to live
+   */
+  void restore(Id<K> id, Seen<V> seen, String version, Duration ttl) {
+    boolean lives = seen.exists() && !ttl.isZero() && !ttl.isNegative();
+    if (lives) {
+      WriteOptions options = WriteOptions.withTtl(ttl);
+      WriteOptions condition =
+          version.isEmpty() ? options.ifAbsent() : options.ifVersion(version);
+      call(() -> strict.set(id.address(), seen.stored(), condition));
+    } else if (!version.isEmpty()) {
+      call(() -> strict.delete(id.address(), DeleteOptions.DEFAULTS.ifVersion(version)));
+    }
   }
 
   /** Removes an entry if it is as it was seen. False: it is not. */
@@ -229,8 +277,11 @@ final class Storage<K, V> {
     return result;
   }
 
-  /** Stores values, whatever the entries are; without the cache none, unless on-error is raise. */
-  void setAll(Map<Key, Stored> values, Duration ttl) {
+  /**
+   * Stores values, whatever the entries are; their number. Without the cache none is stored, unless
+   * on-error is raise.
+   */
+  int setAll(Map<Key, Stored> values, Duration ttl) {
     WriteOptions options = WriteOptions.withTtl(ttl);
     Collection<WriteResult> results =
         values.size() == 1
@@ -238,18 +289,22 @@ final class Storage<K, V> {
                 .map(one -> call(() -> open.set(one.getKey(), one.getValue(), options)))
                 .toList()
             : call(() -> open.setMany(values, options)).values();
+    int count = 0;
     for (WriteResult result : results) {
-      if (raises && result.degraded()) {
-        throw new Away(result instanceof NotStored refused ? refused.error() : null);
+      boolean refused = result instanceof NotStored not && not.reason() != Reason.EXPIRED;
+      if (raises && refused) {
+        throw new Away(((NotStored) result).error());
       }
+      count += result.stored() ? 1 : 0;
     }
+    return count;
   }
 
   boolean contains(Id<K> id) {
     return call(() -> open.has(id.address(), FRESH));
   }
 
-  Map<Key, Result<Stored>> readAll(Collection<Id<K>> ids) {
+  Map<Key, Result<Stored>> getAll(Collection<Id<K>> ids) {
     Map<Key, Result<Stored>> results =
         call(() -> open.getMany(ids.stream().map(Id::address).toList(), FRESH));
     results.values().forEach(this::checked);

@@ -2,8 +2,10 @@ package dev.larder.jcache;
 
 import java.util.ArrayList;
 import java.util.Collection;
+import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
+import java.util.Set;
 import javax.cache.Cache;
 import javax.cache.integration.CacheWriter;
 import javax.cache.integration.CacheWriterException;
@@ -52,8 +54,10 @@ final class Writing<K, V> {
     } catch (CacheWriterException failure) {
       error = failure;
     }
+    Set<K> kept = new HashSet<>();
+    left.forEach(entry -> kept.add(entry.getKey()));
     List<K> done = new ArrayList<>(values.keySet());
-    left.forEach(entry -> done.remove(entry.getKey()));
+    done.removeIf(kept::contains);
     return new Outcome<>(done, error);
   }
 
@@ -73,8 +77,9 @@ final class Writing<K, V> {
     } catch (CacheWriterException failure) {
       error = failure;
     }
+    Set<K> kept = new HashSet<>(left);
     List<K> done = new ArrayList<>(keys);
-    done.removeAll(left);
+    done.removeIf(kept::contains);
     return new Outcome<>(done, error);
   }
 }

@@ -13,6 +13,7 @@ import dev.larder.client.LarderClient;
 import dev.larder.client.Namespace;
 import dev.larder.testing.FakeFailure;
 import dev.larder.testing.FakeLarder;
+import java.lang.management.ManagementFactory;
 import java.math.BigDecimal;
 import java.math.BigInteger;
 import java.time.Instant;
@@ -34,6 +35,8 @@ import javax.cache.expiry.CreatedExpiryPolicy;
 import javax.cache.expiry.Duration;
 import javax.cache.expiry.ExpiryPolicy;
 import javax.cache.integration.CacheLoader;
+import javax.management.JMException;
+import javax.management.ObjectName;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
@@ -286,6 +289,34 @@ class EntriesTest {
     assertThrows(CacheException.class, () -> cache.getAll(Set.of("k")));
     assertThrows(CacheException.class, () -> cache.put("k", "w"));
     assertThrows(CacheException.class, () -> cache.putAll(Map.of("k", "w", "l", "w")));
+  }
+
+  @Test
+  void aPutThatStoresNothingIsNotCounted() {
+    CacheManager manager = Processes.manager(client);
+    MutableConfiguration<String, String> configuration =
+        new MutableConfiguration<String, String>().setStatisticsEnabled(true);
+    Cache<String, String> cache = manager.createCache("counted", configuration);
+    fake.degrade();
+    cache.put("k", "v");
+    cache.putAll(Map.of("k", "v", "l", "v"));
+    assertEquals(0, puts(manager));
+    fake.recover();
+    cache.put("k", "v");
+    cache.putAll(Map.of("k", "v", "l", "v"));
+    assertEquals(3, puts(manager));
+    manager.close();
+  }
+
+  private static long puts(CacheManager manager) {
+    try {
+      ObjectName name =
+          new ObjectName(
+              "javax.cache:type=CacheStatistics,CacheManager=larder.test,Cache=counted");
+      return (long) ManagementFactory.getPlatformMBeanServer().getAttribute(name, "CachePuts");
+    } catch (JMException error) {
+      throw new IllegalStateException(error);
+    }
   }
 
   @Test

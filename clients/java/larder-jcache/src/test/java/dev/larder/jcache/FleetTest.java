@@ -11,12 +11,14 @@ import dev.larder.client.Preset;
 import dev.larder.testing.LarderServer;
 import java.io.IOException;
 import java.util.ArrayList;
+import java.util.Collection;
 import java.util.HashMap;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.Callable;
+import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutorService;
 import java.util.concurrent.Executors;
@@ -29,6 +31,7 @@ import javax.cache.CacheManager;
 import javax.cache.configuration.FactoryBuilder;
 import javax.cache.configuration.MutableConfiguration;
 import javax.cache.integration.CacheLoader;
+import javax.cache.integration.CacheWriter;
 import javax.cache.integration.CompletionListenerFuture;
 import org.junit.jupiter.api.AfterAll;
 import org.junit.jupiter.api.BeforeAll;
@@ -130,6 +133,50 @@ public class FleetTest {
     assertEquals(1, removed.stream().filter(one -> one).count());
     List<Boolean> replaced = everywhere(caches, cache -> cache.replace("k", 1));
     assertTrue(replaced.stream().noneMatch(one -> one));
+  }
+
+  /** A table that all processes write. */
+  private record Rows(Map<String, Integer> rows, AtomicInteger writes)
+      implements CacheWriter<String, Integer> {
+    @Override
+    public void write(Cache.Entry<? extends String, ? extends Integer> entry) {
+      writes.incrementAndGet();
+      rows.put(entry.getKey(), entry.getValue());
+    }
+
+    @Override
+    public void writeAll(Collection<Cache.Entry<? extends String, ? extends Integer>> entries) {
+      entries.forEach(this::write);
+    }
+
+    @Override
+    public void delete(Object key) {
+      rows.remove(key);
+    }
+
+    @Override
+    public void deleteAll(Collection<?> keys) {
+      rows.keySet().removeAll(keys);
+    }
+  }
+
+  @Test
+  void oneOfManyWrites() throws Exception {
+    Map<String, Integer> rows = new ConcurrentHashMap<>();
+    AtomicInteger writes = new AtomicInteger();
+    List<Cache<String, Integer>> caches =
+        caches(
+            "written",
+            new MutableConfiguration<String, Integer>()
+                .setWriteThrough(true)
+                .setCacheWriterFactory(() -> new Rows(rows, writes)));
+    AtomicInteger next = new AtomicInteger();
+    for (int round = 0; round < ROUNDS; round++) {
+      String key = "k" + round;
+      everywhere(caches, cache -> cache.putIfAbsent(key, next.incrementAndGet()));
+      assertEquals(caches.get(0).get(key), rows.get(key));
+    }
+    assertEquals(ROUNDS, writes.get());
   }
 
   @Test

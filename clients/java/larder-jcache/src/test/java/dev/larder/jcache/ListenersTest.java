@@ -2,17 +2,13 @@ package dev.larder.jcache;
 
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
-import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import dev.larder.client.LarderClient;
 import dev.larder.testing.FakeLarder;
 import java.util.ArrayList;
-import java.util.Collection;
 import java.util.List;
-import java.util.Map;
-import java.util.TreeMap;
 import java.util.concurrent.CopyOnWriteArrayList;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
@@ -23,16 +19,13 @@ import javax.cache.configuration.MutableConfiguration;
 import javax.cache.event.CacheEntryCreatedListener;
 import javax.cache.event.CacheEntryEvent;
 import javax.cache.event.CacheEntryListener;
+import javax.cache.event.CacheEntryListenerException;
 import javax.cache.event.CacheEntryRemovedListener;
 import javax.cache.event.CacheEntryUpdatedListener;
-import javax.cache.expiry.CreatedExpiryPolicy;
-import javax.cache.expiry.Duration;
-import javax.cache.integration.CacheWriter;
-import javax.cache.integration.CacheWriterException;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.Test;
 
-/** Listeners and writers. */
+/** Listeners. */
 class ListenersTest {
   private final FakeLarder fake = new FakeLarder();
   private final LarderClient client = fake.client();
@@ -144,78 +137,89 @@ class ListenersTest {
     assertEquals(List.of(7), seen);
   }
 
-  /** A store of values that refuses some. */
-  private static final class Database implements CacheWriter<String, Integer> {
-    final Map<String, Integer> rows = new TreeMap<>();
-
-    @Override
-    public void write(Cache.Entry<? extends String, ? extends Integer> entry) {
-      if (entry.getValue() < 0) {
-        throw new IllegalArgumentException("negative");
-      }
-      rows.put(entry.getKey(), entry.getValue());
+  @Test
+  void aListenerThatCausesEventsDoesNotWaitForItself() throws Exception {
+    Cache<String, Integer> cache = manager.createCache("c", new MutableConfiguration<>());
+    Listeners<String, Integer> listeners = new Listeners<>(cache);
+    CountDownLatch full = new CountDownLatch(1);
+    CountDownLatch caused = new CountDownLatch(1);
+    CacheEntryCreatedListener<String, Integer> causing =
+        events ->
+            events.forEach(
+                event -> {
+                  if (event.getKey().equals("caused")) {
+                    caused.countDown();
+                  } else if (event.getValue() == 0) {
+                    await(full);
+                    listeners.created("caused", 0);
+                  }
+                });
+    listeners.add(listening(causing, false));
+    for (int value = 0; value <= 10_000; value++) {
+      listeners.created("k", value);
     }
+    full.countDown();
+    assertTrue(caused.await(20, TimeUnit.SECONDS), "the listener waits for itself");
+    listeners.close();
+  }
 
-    @Override
-    public void writeAll(Collection<Cache.Entry<? extends String, ? extends Integer>> entries) {
-      for (var each = entries.iterator(); each.hasNext(); ) {
-        write(each.next());
-        each.remove();
-      }
-    }
-
-    @Override
-    public void delete(Object key) {
-      if (key.equals("kept")) {
-        throw new IllegalArgumentException("kept");
-      }
-      rows.remove(key);
-    }
-
-    @Override
-    public void deleteAll(Collection<?> keys) {
-      for (var each = keys.iterator(); each.hasNext(); ) {
-        delete(each.next());
-        each.remove();
-      }
+  private static void await(CountDownLatch latch) {
+    try {
+      assertTrue(latch.await(20, TimeUnit.SECONDS), "it does not come");
+    } catch (InterruptedException error) {
+      throw new IllegalStateException(error);
     }
   }
 
   @Test
-  void theCacheHasNothingThatTheWriterRefuses() {
-    Database database = new Database();
-    Cache<String, Integer> cache =
-        manager.createCache(
-            "c",
-            new MutableConfiguration<String, Integer>()
-                .setWriteThrough(true)
-                .setCacheWriterFactory(() -> database)
-                .setExpiryPolicyFactory(CreatedExpiryPolicy.factoryOf(Duration.ONE_HOUR)));
-    cache.put("a", 1);
-    assertThrows(CacheWriterException.class, () -> cache.put("a", -1));
-    assertThrows(CacheWriterException.class, () -> cache.replace("a", -1));
-    assertThrows(CacheWriterException.class, () -> cache.putIfAbsent("b", -1));
+  void anErrorOfAListenerIsNoneOfTheOthers() throws Exception {
+    Cache<String, Integer> cache = manager.createCache("c", new MutableConfiguration<>());
+    Recorder recorder = new Recorder();
+    CountDownLatch second = new CountDownLatch(2);
+    cache.registerCacheEntryListener(
+        listening(
+            (CacheEntryCreatedListener<String, Integer>)
+                events -> {
+                  throw new IllegalStateException("on purpose");
+                },
+            true));
+    cache.registerCacheEntryListener(listening(recorder, true));
+    cache.registerCacheEntryListener(
+        listening(
+            (CacheEntryCreatedListener<String, Integer>)
+                events -> {
+                  second.countDown();
+                  throw new AssertionError("on purpose");
+                },
+            false));
+    assertThrows(CacheEntryListenerException.class, () -> cache.put("k", 1));
+    assertThrows(CacheEntryListenerException.class, () -> cache.put("l", 2));
+    assertEquals(List.of("CREATED k null 1", "CREATED l null 2"), recorder.events);
+    assertTrue(second.await(20, TimeUnit.SECONDS));
+  }
+
+  @Test
+  void aListenerThatCannotBeMadeIsNotRegistered() {
+    Cache<String, Integer> cache = manager.createCache("c", new MutableConfiguration<>());
+    Recorder recorder = new Recorder();
+    boolean[] broken = {true};
+    var configuration =
+        new MutableCacheEntryListenerConfiguration<String, Integer>(
+            () -> recorder,
+            () -> {
+              if (broken[0]) {
+                throw new IllegalStateException("on purpose");
+              }
+              return event -> true;
+            },
+            true,
+            true);
     assertThrows(
-        CacheWriterException.class,
-        () ->
-            cache.invoke(
-                "b",
-                (entry, arguments) -> {
-                  entry.setValue(-1);
-                  return null;
-                }));
-    assertEquals(1, cache.get("a"));
-    assertNull(cache.get("b"));
-    Map<String, Integer> some = new TreeMap<>(Map.of("x", 1, "y", -1, "z", 2));
-    assertThrows(CacheWriterException.class, () -> cache.putAll(some));
-    assertEquals(Map.of("x", 1), cache.getAll(some.keySet()));
-    assertEquals(Map.of("a", 1, "x", 1), database.rows);
-    cache.put("kept", 3);
-    assertThrows(CacheWriterException.class, () -> cache.remove("kept"));
-    assertThrows(CacheWriterException.class, cache::removeAll);
-    assertEquals(3, cache.get("kept"));
-    cache.put("gone", 4);
-    assertTrue(cache.remove("gone"));
-    assertFalse(database.rows.containsKey("gone"));
+        IllegalStateException.class, () -> cache.registerCacheEntryListener(configuration));
+    assertEquals(0, recorder.closed.getCount());
+    broken[0] = false;
+    cache.registerCacheEntryListener(configuration);
+    cache.put("k", 1);
+    assertEquals(List.of("CREATED k null 1"), recorder.events);
   }
 }

@@ -3,6 +3,7 @@ package dev.larder.jcache;
 import static org.junit.jupiter.api.Assertions.assertEquals;
 import static org.junit.jupiter.api.Assertions.assertFalse;
 import static org.junit.jupiter.api.Assertions.assertNotSame;
+import static org.junit.jupiter.api.Assertions.assertNull;
 import static org.junit.jupiter.api.Assertions.assertSame;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
@@ -15,14 +16,19 @@ import java.lang.management.ManagementFactory;
 import java.net.URI;
 import java.nio.file.Files;
 import java.nio.file.Path;
+import java.util.Collection;
 import java.util.List;
+import java.util.Map;
 import java.util.Properties;
 import java.util.Set;
 import java.util.concurrent.TimeUnit;
 import javax.cache.Cache;
 import javax.cache.CacheException;
 import javax.cache.CacheManager;
+import javax.cache.configuration.MutableCacheEntryListenerConfiguration;
 import javax.cache.configuration.MutableConfiguration;
+import javax.cache.integration.CacheLoader;
+import javax.cache.integration.CacheWriter;
 import javax.management.ObjectName;
 import org.junit.jupiter.api.Test;
 import org.junit.jupiter.api.io.TempDir;
@@ -152,6 +158,68 @@ class ProviderTest {
         .anyMatch(thread -> thread.getName().startsWith("larder-jcache"))) {
       assertTrue(System.nanoTime() < deadline, "a thread is left");
       Thread.sleep(20);
+    }
+  }
+
+  private static final class Loader
+      implements CacheLoader<String, String>, CacheWriter<String, String>, AutoCloseable {
+    int closed;
+
+    @Override
+    public String load(String key) {
+      return null;
+    }
+
+    @Override
+    public Map<String, String> loadAll(Iterable<? extends String> keys) {
+      return Map.of();
+    }
+
+    @Override
+    public void write(Cache.Entry<? extends String, ? extends String> entry) {}
+
+    @Override
+    public void writeAll(Collection<Cache.Entry<? extends String, ? extends String>> entries) {}
+
+    @Override
+    public void delete(Object key) {}
+
+    @Override
+    public void deleteAll(Collection<?> keys) {}
+
+    @Override
+    public void close() {
+      closed++;
+    }
+  }
+
+  @Test
+  void aCacheThatCannotBeMadeLeavesNothing() {
+    try (LarderClient client = new FakeLarder().client()) {
+      CacheManager manager = Processes.manager(client);
+      Loader loader = new Loader();
+      Loader writer = new Loader();
+      MutableConfiguration<String, String> configuration =
+          new MutableConfiguration<String, String>()
+              .setManagementEnabled(true)
+              .setWriteThrough(true)
+              .setCacheLoaderFactory(() -> loader)
+              .setCacheWriterFactory(() -> writer);
+      var broken =
+          new MutableCacheEntryListenerConfiguration<String, String>(
+              () -> {
+                throw new IllegalStateException("on purpose");
+              },
+              null,
+              false,
+              true);
+      configuration.addCacheEntryListenerConfiguration(broken);
+      assertThrows(IllegalStateException.class, () -> manager.createCache("c", configuration));
+      assertEquals(List.of(1, 1), List.of(loader.closed, writer.closed));
+      assertNull(manager.getCache("c"));
+      configuration.removeCacheEntryListenerConfiguration(broken);
+      manager.createCache("c", configuration).close();
+      assertEquals(List.of(2, 2), List.of(loader.closed, writer.closed));
     }
   }
 }

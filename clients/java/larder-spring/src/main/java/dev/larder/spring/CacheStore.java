@@ -4,13 +4,17 @@ import dev.larder.client.DecodeException;
 import dev.larder.client.FetchOptions;
 import dev.larder.client.Key;
 import dev.larder.client.LarderClient;
+import dev.larder.client.LarderException;
 import dev.larder.client.Namespace;
 import dev.larder.client.NamespaceOptions;
 import dev.larder.client.Result;
 import dev.larder.client.WriteResult;
 import java.lang.reflect.Type;
 import java.time.Duration;
+import java.util.Collections;
 import java.util.Map;
+import java.util.Set;
+import java.util.WeakHashMap;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Executor;
 import java.util.concurrent.atomic.AtomicLong;
@@ -38,6 +42,8 @@ final class CacheStore {
   private final LarderClient client;
   private final CacheKeyEncoder keys;
   private final Map<Type, Namespace<Object>> handles = new ConcurrentHashMap<>();
+  private final Set<LarderException> loaderErrors =
+      Collections.synchronizedSet(Collections.newSetFromMap(new WeakHashMap<>()));
   private volatile Counted counted;
   private final AtomicLong nextWarning = new AtomicLong(System.nanoTime());
 
@@ -53,6 +59,18 @@ final class CacheStore {
     this.keys = keys;
     this.executor = executor;
     handle(configuration.type());
+  }
+
+  /** Notes an error of a loader: callers that joined get the same object. */
+  void failed(Throwable error) {
+    if (error instanceof LarderException own) {
+      loaderErrors.add(own);
+    }
+  }
+
+  /** Whether an error is that of a loader, such as one that uses another cache. */
+  boolean isOfLoader(LarderException error) {
+    return loaderErrors.contains(error);
   }
 
   /** A counter of the client for the namespace; those of one scrape are of one copy. */

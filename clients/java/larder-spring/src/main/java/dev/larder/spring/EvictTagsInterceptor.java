@@ -5,6 +5,7 @@ import java.util.ArrayList;
 import java.util.List;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CompletionException;
 import java.util.concurrent.CompletionStage;
 import java.util.concurrent.ConcurrentHashMap;
 import org.aopalliance.intercept.MethodInterceptor;
@@ -15,6 +16,7 @@ import org.springframework.beans.factory.BeanFactory;
 import org.springframework.cache.Cache;
 import org.springframework.cache.CacheManager;
 import org.springframework.cache.annotation.CacheConfig;
+import org.springframework.cache.interceptor.CacheInterceptor;
 import org.springframework.context.expression.AnnotatedElementKey;
 import org.springframework.core.ReactiveAdapter;
 import org.springframework.core.ReactiveAdapterRegistry;
@@ -113,8 +115,29 @@ final class EvictTagsInterceptor implements MethodInterceptor {
     return result;
   }
 
-  /** A cache, and the tags to evict from it. */
-  private record Work(Cache cache, LarderCacheManager manager, List<String> tags) {}
+  /**
+   * A cache, and the tags to evict from it.
+   *
+   * @param larder the cache of Larder behind it; null: it is one of another provider
+   * @param afterCommit whether the eviction waits for the commit of the transaction
+   */
+  private record Work(Cache cache, LarderCache larder, boolean afterCommit, List<String> tags) {
+    static Work of(Cache cache, List<String> tags) {
+      boolean decorated = TaggedMethods.isDecorated(cache);
+      Cache inner = decorated ? Transactions.inner(cache) : cache;
+      return inner instanceof LarderCache larder
+          ? new Work(cache, larder, decorated, tags)
+          : new Work(cache, null, false, tags);
+    }
+
+    void run() {
+      if (larder == null) {
+        cache.clear();
+      } else {
+        larder.evictTags(tags);
+      }
+    }
+  }
 
   private List<Work> work(List<Eviction> evictions, Expressions.Call call, Object result) {
     List<Work> work = new ArrayList<>();
@@ -136,33 +159,79 @@ final class EvictTagsInterceptor implements MethodInterceptor {
           throw new IllegalArgumentException(
               "Cannot find cache named '" + name + "' for @CacheEvictTags of " + call.getMethod());
         }
-        work.add(
-            new Work(cache, manager instanceof LarderCacheManager own ? own : null, tags));
+        work.add(Work.of(cache, tags));
       }
     }
     return work;
   }
 
   private void evict(List<Eviction> evictions, Expressions.Call call, Object result) {
+    RuntimeException failure = null;
     for (Work each : work(evictions, call, result)) {
-      if (each.manager() == null) {
-        each.cache().clear();
-      } else {
-        each.manager().evictTags(each.cache().getName(), each.tags());
+      try {
+        if (each.afterCommit()) {
+          Transactions.afterCommit(() -> run(each));
+        } else {
+          run(each);
+        }
+      } catch (RuntimeException error) {
+        // The other caches must not keep what is outdated.
+        failure = failure == null ? error : failure;
       }
     }
+    if (failure != null) {
+      throw failure;
+    }
+  }
+
+  private void run(Work work) {
+    try {
+      work.run();
+    } catch (RuntimeException error) {
+      handle(error, work);
+    }
+  }
+
+  /** Gives an error to the handler of the program, as Spring does. The default throws it. */
+  private void handle(RuntimeException error, Work work) {
+    CacheInterceptor interceptor = beans.getBeanProvider(CacheInterceptor.class).getIfUnique();
+    if (interceptor == null) {
+      throw error;
+    }
+    interceptor.getErrorHandler().handleCacheClearError(error, work.cache());
   }
 
   private CompletableFuture<Void> evictAsync(
       List<Eviction> evictions, Expressions.Call call, Object result) {
     List<CompletableFuture<?>> all = new ArrayList<>();
     for (Work each : work(evictions, call, result)) {
-      if (each.manager() == null) {
-        each.cache().clear();
-      } else {
-        all.add(each.manager().cache(each.cache().getName()).evictTagsAsync(each.tags()));
-      }
+      all.add(
+          begun(each)
+              .exceptionally(
+                  error -> {
+                    Throwable cause =
+                        error instanceof CompletionException && error.getCause() != null
+                            ? error.getCause()
+                            : error;
+                    if (!(cause instanceof RuntimeException failure)) {
+                      throw new CompletionException(cause);
+                    }
+                    handle(failure, each);
+                    return null;
+                  }));
     }
     return CompletableFuture.allOf(all.toArray(CompletableFuture<?>[]::new));
+  }
+
+  private static CompletableFuture<Void> begun(Work work) {
+    try {
+      if (work.larder() != null) {
+        return work.larder().evictTagsAsync(work.tags());
+      }
+      work.run();
+      return CompletableFuture.completedFuture(null);
+    } catch (RuntimeException error) {
+      return CompletableFuture.failedFuture(error);
+    }
   }
 }

@@ -4,8 +4,10 @@ import dev.larder.client.LoadContext;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CompletionException;
 import java.util.concurrent.Executor;
+import java.util.concurrent.atomic.AtomicReference;
 import java.util.function.Function;
 import java.util.function.Supplier;
+import org.springframework.cache.interceptor.CacheOperationInvoker.ThrowableWrapper;
 import org.springframework.util.ClassUtils;
 import reactor.core.scheduler.Schedulers;
 
@@ -41,7 +43,8 @@ final class Handovers {
         (value, error) -> {
           try {
             executor.execute(() -> link(call, change, result));
-          } catch (RuntimeException rejected) {
+          } catch (Throwable rejected) {
+            // Also an Error, as without memory for a thread: the caller must not wait for ever.
             result.completeExceptionally(rejected);
           }
         });
@@ -49,6 +52,29 @@ final class Handovers {
         (value, error) -> {
           if (result.isCancelled()) {
             call.cancel(true);
+          }
+        });
+    return result;
+  }
+
+  /** A call, or the one that follows from its answer, unless that is null. */
+  static <A> CompletableFuture<A> either(
+      CompletableFuture<A> call, Function<? super A, CompletableFuture<A>> next) {
+    AtomicReference<CompletableFuture<A>> current = new AtomicReference<>(call);
+    CompletableFuture<A> result =
+        call.thenCompose(
+            value -> {
+              CompletableFuture<A> second = next.apply(value);
+              if (second == null) {
+                return CompletableFuture.completedFuture(value);
+              }
+              current.set(second);
+              return second;
+            });
+    result.whenComplete(
+        (value, error) -> {
+          if (result.isCancelled()) {
+            current.get().cancel(true);
           }
         });
     return result;
@@ -64,7 +90,7 @@ final class Handovers {
           }
           try {
             to.complete(change.apply(value));
-          } catch (RuntimeException failure) {
+          } catch (Throwable failure) {
             to.completeExceptionally(failure);
           }
         });
@@ -72,7 +98,7 @@ final class Handovers {
 
   /** Begins a loader on the executor; without a caller that waits it is cancelled. */
   static CompletableFuture<Object> begin(
-      Supplier<CompletableFuture<?>> loader,
+      Supplier<? extends CompletableFuture<?>> loader,
       LoadContext context,
       Function<Object, Object> change,
       Executor executor) {
@@ -86,6 +112,8 @@ final class Handovers {
             }
             context.onCancel(() -> begun.cancel(true));
             link(begun, change, loaded);
+          } catch (ThrowableWrapper wrapper) {
+            loaded.completeExceptionally(wrapper.getOriginal());
           } catch (Throwable error) {
             loaded.completeExceptionally(error);
           }

@@ -1,9 +1,12 @@
 package dev.larder.spring;
 
+import dev.larder.client.AsyncLoader;
+import dev.larder.client.AsyncNamespace;
 import dev.larder.client.DecodeException;
 import dev.larder.client.DeleteOptions;
 import dev.larder.client.Key;
 import dev.larder.client.LarderException;
+import dev.larder.client.Loader;
 import dev.larder.client.Namespace;
 import dev.larder.client.Outcome;
 import dev.larder.client.ReadOptions;
@@ -136,28 +139,36 @@ public final class LarderCache extends AbstractValueAdaptingCache {
   @Override
   public <T> T get(Object key, Callable<T> valueLoader) {
     Key encoded = store.key(key);
-    Loading loading = new Loading();
+    Loader<Object, Exception> loader =
+        context -> {
+          Object value = load(valueLoader);
+          context.tags(tagsOf(value));
+          return value;
+        };
     Result<Object> result;
     try {
-      result =
-          handle()
-              .getOrFetch(
-                  encoded,
-                  context -> {
-                    Object value = loading.run(valueLoader);
-                    context.tags(tagsOf(value));
-                    return value;
-                  },
-                  store.fetchOptions());
+      result = handle().getOrFetch(encoded, loader, store.fetchOptions());
+      if (isNoValue(result)) {
+        result = handle().getOrFetch(encoded, loader, store.fetchOptions().refresh(true));
+      }
     } catch (Throwable error) {
-      if (error instanceof LarderException own && error != loading.failure) {
+      if (error instanceof LarderException own && !store.isOfLoader(own)) {
         throw own;
       }
-      throw new ValueRetrievalException(key, valueLoader, loading.wrapped(error));
+      // The interceptor, if it has made the call, expects the error of the method in its wrapper.
+      Throwable wrapped = invocation == null ? error : new ThrowableWrapper(error);
+      throw new ValueRetrievalException(key, valueLoader, wrapped);
     }
     @SuppressWarnings("unchecked") // As the loader returns it, or as another call of it did.
     T value = (T) loaded(encoded, result);
     return value;
+  }
+
+  /** Whether another program has stored null, or its absence, where null is no value. */
+  private boolean isNoValue(Result<Object> result) {
+    return !isAllowNullValues()
+        && result.value() == null
+        && result.tier().orElse(null) != Tier.LOADER;
   }
 
   private Object loaded(Key key, Result<Object> result) {
@@ -168,30 +179,22 @@ public final class LarderCache extends AbstractValueAdaptingCache {
     return result.value();
   }
 
-  /** Runs a loader, and keeps apart its errors and those of the cache. */
-  private final class Loading {
-    volatile Throwable failure;
-
-    Object run(Callable<?> loader) throws Exception {
-      try {
-        Object value = plain(loader.call());
-        if (value == null) {
-          toStoreValue(null);
-        }
-        return value;
-      } catch (ThrowableWrapper wrapper) {
-        // The lease is given up with the name of the error, and callers that joined get it.
-        failure = invocation == null ? wrapper : wrapper.getOriginal();
-        throw LarderCache.<RuntimeException>sneaky(failure);
-      } catch (Throwable error) {
-        failure = error;
-        throw error;
+  /** Runs a loader. Its errors are kept apart from those of the cache. */
+  private Object load(Callable<?> loader) throws Exception {
+    try {
+      Object value = plain(loader.call());
+      if (value == null) {
+        toStoreValue(null);
       }
-    }
-
-    /** The error as the interceptor expects it, if it has made the call. */
-    Throwable wrapped(Throwable error) {
-      return invocation == null ? error : new ThrowableWrapper(error);
+      return value;
+    } catch (ThrowableWrapper wrapper) {
+      // The lease is given up with the name of the error, and callers that joined get it.
+      Throwable error = invocation == null ? wrapper : wrapper.getOriginal();
+      store.failed(error);
+      throw LarderCache.<RuntimeException>sneaky(error);
+    } catch (Throwable error) {
+      store.failed(error);
+      throw error;
     }
   }
 
@@ -223,25 +226,22 @@ public final class LarderCache extends AbstractValueAdaptingCache {
   public <T> CompletableFuture<T> retrieve(
       Object key, Supplier<CompletableFuture<T>> valueLoader) {
     Key encoded = store.key(key);
+    AsyncLoader<Object> loader =
+        context ->
+            Handovers.begin(
+                valueLoader,
+                context,
+                value -> {
+                  Object plain = plain(value);
+                  if (plain == null) {
+                    toStoreValue(null);
+                  }
+                  context.tags(tagsOf(plain));
+                  return plain;
+                },
+                store.executor);
     return Handovers.of(
-        handle()
-            .async()
-            .getOrFetch(
-                encoded,
-                context ->
-                    Handovers.begin(
-                        () -> begun(valueLoader),
-                        context,
-                        value -> {
-                          Object plain = plain(value);
-                          if (plain == null) {
-                            toStoreValue(null);
-                          }
-                          context.tags(tagsOf(plain));
-                          return plain;
-                        },
-                        store.executor),
-                store.fetchOptions()),
+        fetch(encoded, loader),
         result -> {
           @SuppressWarnings("unchecked") // As the loader returns it, or as another call of it did.
           T value = (T) loaded(encoded, result);
@@ -250,12 +250,19 @@ public final class LarderCache extends AbstractValueAdaptingCache {
         store.executor);
   }
 
-  private static CompletableFuture<?> begun(Supplier<? extends CompletableFuture<?>> loader) {
-    try {
-      return loader.get();
-    } catch (ThrowableWrapper wrapper) {
-      return CompletableFuture.failedFuture(wrapper.getOriginal());
+  private CompletableFuture<Result<Object>> fetch(Key key, AsyncLoader<Object> loader) {
+    AsyncNamespace<Object> namespace = handle().async();
+    CompletableFuture<Result<Object>> call =
+        namespace.getOrFetch(key, loader, store.fetchOptions());
+    if (isAllowNullValues()) {
+      return call;
     }
+    return Handovers.either(
+        call,
+        result ->
+            isNoValue(result)
+                ? namespace.getOrFetch(key, loader, store.fetchOptions().refresh(true))
+                : null);
   }
 
   @Override
@@ -297,7 +304,8 @@ public final class LarderCache extends AbstractValueAdaptingCache {
   public ValueWrapper putIfAbsent(Object key, Object value) {
     Object plain = fromStoreValue(toStoreValue(plain(value)));
     Key encoded = store.key(key);
-    WriteOptions options = WriteOptions.DEFAULTS.tags(tagsOf(plain)).ifAbsent();
+    WriteOptions always = WriteOptions.DEFAULTS.tags(tagsOf(plain));
+    WriteOptions options = always.ifAbsent();
     // The entry that was there may be gone when it is read.
     for (int attempt = 0; attempt < PUT_ATTEMPTS; attempt++) {
       WriteResult result;
@@ -316,8 +324,19 @@ public final class LarderCache extends AbstractValueAdaptingCache {
       }
       Result<Object> existing =
           handle().get(encoded, ReadOptions.DEFAULTS.consistent(true).maxStale(Duration.ZERO));
-      if (existing.found() || existing.degraded()) {
-        return toValueWrapper(stored(encoded, existing));
+      Object found = stored(encoded, existing);
+      if (found != null || existing.degraded()) {
+        return toValueWrapper(found);
+      }
+      boolean unusable =
+          existing.found()
+              || isNegative(existing)
+              || existing.error().orElse(null) instanceof DecodeException;
+      if (unusable) {
+        // For this cache such an entry is none, so that the value takes its place.
+        options = existing.version().isEmpty() ? always : always.ifVersion(existing.version());
+      } else {
+        options = always.ifAbsent();
       }
     }
     throw new IllegalStateException(
@@ -337,7 +356,9 @@ public final class LarderCache extends AbstractValueAdaptingCache {
   @Override
   public boolean evictIfPresent(Object key) {
     boolean existed = handle().delete(store.key(key), DeleteOptions.DEFAULTS).existed();
-    store.removals.increment();
+    if (existed) {
+      store.removals.increment();
+    }
     return existed;
   }
 

@@ -72,7 +72,7 @@ public final class LarderCacheManager extends AbstractTransactionSupportingCache
     if (cache == null) {
       return null;
     }
-    return cache instanceof LarderCache own ? own : Transactions.inner(cache);
+    return cache instanceof LarderCache own ? own : (LarderCache) Transactions.inner(cache);
   }
 
   /**

@@ -60,7 +60,7 @@ final class TaggedMethods {
     return cache;
   }
 
-  private static boolean isDecorated(Cache cache) {
+  static boolean isDecorated(Cache cache) {
     // By name: the class needs the library of transactions.
     return cache
         .getClass()

@@ -9,8 +9,9 @@ import org.springframework.transaction.support.TransactionSynchronizationManager
 final class Transactions {
   private Transactions() {}
 
-  static LarderCache inner(Cache cache) {
-    return (LarderCache) ((TransactionAwareCacheDecorator) cache).getTargetCache();
+  /** The cache behind one that is aware of transactions. */
+  static Cache inner(Cache cache) {
+    return ((TransactionAwareCacheDecorator) cache).getTargetCache();
   }
 
   /** Runs an action after the commit of the transaction of the thread; at once without one. */

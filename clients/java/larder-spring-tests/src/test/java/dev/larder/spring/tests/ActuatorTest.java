@@ -5,6 +5,7 @@ import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.fasterxml.jackson.databind.JsonNode;
 import com.fasterxml.jackson.databind.ObjectMapper;
+import dev.larder.client.LarderClient;
 import dev.larder.spring.LarderCacheManager;
 import dev.larder.testing.LarderServer;
 import java.net.URI;
@@ -18,8 +19,11 @@ import org.junit.jupiter.api.Test;
 import org.springframework.boot.autoconfigure.EnableAutoConfiguration;
 import org.springframework.boot.builder.SpringApplicationBuilder;
 import org.springframework.cache.Cache;
+import org.springframework.cache.CacheManager;
 import org.springframework.cache.annotation.EnableCaching;
+import org.springframework.cache.concurrent.ConcurrentMapCacheManager;
 import org.springframework.context.ConfigurableApplicationContext;
+import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 
 /** Health and metrics, as they are seen from outside. */
@@ -33,7 +37,7 @@ class ActuatorTest {
   static class App {}
 
   private static ConfigurableApplicationContext start(
-      String target, Map<String, Object> properties) {
+      String target, Map<String, Object> properties, Class<?>... more) {
     Map<String, Object> all = new HashMap<>(TestServer.properties(target));
     all.put("larder.namespace-prefix", TestServer.fresh("a"));
     all.put("larder.cache.caches.first.ttl", "1m");
@@ -42,7 +46,7 @@ class ActuatorTest {
     all.put("management.endpoints.web.exposure.include", "*");
     all.put("management.endpoint.health.show-details", "always");
     all.putAll(properties);
-    return new SpringApplicationBuilder(App.class).properties(all).run();
+    return new SpringApplicationBuilder(App.class).sources(more).properties(all).run();
   }
 
   private static JsonNode get(ConfigurableApplicationContext context, int status, String path)
@@ -80,6 +84,33 @@ class ActuatorTest {
     }
   }
 
+  @Configuration
+  static class Clients {
+    @Bean
+    LarderClient one() {
+      return LarderClient.builder().target("127.0.0.1:1").build();
+    }
+
+    @Bean
+    LarderClient two() {
+      return LarderClient.builder().target("127.0.0.1:1").build();
+    }
+
+    @Bean
+    CacheManager maps() {
+      return new ConcurrentMapCacheManager();
+    }
+  }
+
+  @Test
+  void severalClientsAreNoPartOfTheHealth() throws Exception {
+    try (ConfigurableApplicationContext context =
+        start("127.0.0.1:1", Map.of(), Clients.class)) {
+      JsonNode health = get(context, 200, "health");
+      assertTrue(health.at("/components/larder").isMissingNode(), health.toString());
+    }
+  }
+
   @Test
   void healthCanBeSwitchedOff() throws Exception {
     Map<String, Object> off = Map.of("management.health.larder.enabled", "false");
@@ -112,6 +143,7 @@ class ActuatorTest {
         cache.get("k");
         cache.get("k", () -> 2);
         cache.get("l", () -> 3);
+        cache.evict("k");
         cache.evict("k");
         String tag = "cache:" + name;
         assertEquals(2, metric(context, "cache.gets", tag, "result:hit"), name);

@@ -21,7 +21,9 @@ import dev.larder.spring.LarderCacheManager;
 import dev.larder.spring.boot.LarderAutoConfiguration;
 import dev.larder.spring.boot.LarderCacheAutoConfiguration;
 import dev.larder.spring.boot.LarderCacheManagerBuilderCustomizer;
+import dev.larder.spring.boot.LarderCacheProperties;
 import dev.larder.spring.boot.LarderClientBuilderCustomizer;
+import dev.larder.spring.boot.LarderProperties;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -29,6 +31,7 @@ import java.util.List;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CompletableFuture;
+import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import org.junit.jupiter.api.Test;
@@ -48,6 +51,7 @@ import org.springframework.context.ConfigurableApplicationContext;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 import org.springframework.context.annotation.Import;
+import org.springframework.core.task.TaskDecorator;
 
 /** Programs with Spring Boot, which configure all of it by properties. */
 class BootTest {
@@ -268,13 +272,18 @@ class BootTest {
     properties.put("larder.connection.keepalive", "20s");
     properties.put("larder.connection.keepalive-timeout", "5s");
     properties.put("larder.connection.max-idle", "1m");
-    properties.put("larder.token", "t");
+    properties.put("larder.token", "a-secret-token");
+    properties.put("larder.cache.secret", "a-secret-of-the-values");
     properties.put("larder.schema-version", "v2");
     properties.put("larder.background", "2");
     properties.put("larder.telemetry", "false");
     try (ConfigurableApplicationContext context = start(properties, App.class)) {
       Users users = context.getBean(Users.class);
       assertThrows(LarderException.class, () -> users.find("a"));
+      String printed =
+          context.getBean(LarderProperties.class)
+              + context.getBean(LarderCacheProperties.class).toString();
+      assertFalse(printed.contains("a-secret"), printed);
     }
   }
 
@@ -337,11 +346,34 @@ class BootTest {
     }
   }
 
+  /** Holds the tasks of the program's executor. */
+  @Configuration
+  static class Held {
+    final CountDownLatch release = new CountDownLatch(1);
+
+    @Bean
+    TaskDecorator decorator() {
+      return task ->
+          () -> {
+            try {
+              assertTrue(release.await(20, TimeUnit.SECONDS), "the caller does not go on");
+            } catch (InterruptedException error) {
+              throw new IllegalStateException(error);
+            }
+            task.run();
+          };
+    }
+  }
+
   @Test
   void futuresAreCompletedByTheExecutorOfTheProgram() throws Exception {
-    try (ConfigurableApplicationContext context = start(Map.of(), App.class)) {
-      String thread = context.getBean(Users.class).thread("a").get(20, TimeUnit.SECONDS);
-      assertTrue(thread.startsWith("task-"), thread);
+    try (ConfigurableApplicationContext context = start(Map.of(), App.class, Held.class)) {
+      // A future that is complete when it is looked at is gone on with by the caller.
+      CompletableFuture<String> thread = context.getBean(Users.class).thread("a");
+      assertFalse(thread.isDone());
+      context.getBean(Held.class).release.countDown();
+      String name = thread.get(20, TimeUnit.SECONDS);
+      assertTrue(name.startsWith("task-"), name);
     }
   }
 

@@ -20,10 +20,15 @@ import java.util.concurrent.atomic.AtomicReference;
 import org.junit.jupiter.api.AfterEach;
 import org.junit.jupiter.api.BeforeEach;
 import org.junit.jupiter.api.Test;
+import org.springframework.beans.factory.annotation.Qualifier;
 import org.springframework.cache.Cache;
 import org.springframework.cache.CacheManager;
 import org.springframework.cache.annotation.CacheConfig;
+import org.springframework.cache.concurrent.ConcurrentMapCache;
 import org.springframework.cache.concurrent.ConcurrentMapCacheManager;
+import org.springframework.cache.support.CompositeCacheManager;
+import org.springframework.cache.support.SimpleCacheManager;
+import org.springframework.context.ConfigurableApplicationContext;
 import org.springframework.context.annotation.AnnotationConfigApplicationContext;
 import org.springframework.context.annotation.Bean;
 import reactor.core.publisher.Flux;
@@ -120,12 +125,46 @@ class EvictTagsTest {
 
     @CacheEvictTags(cacheNames = "elsewhere", tags = "'t1'", cacheManager = "maps")
     public void elsewhere() {}
+
+    @CacheEvictTags(
+        cacheNames = {"users", "elsewhere"},
+        tags = "'t1'",
+        cacheManager = "composite")
+    public void inAny() {}
+
+    @CacheEvictTags(
+        cacheNames = {"broken", "elsewhere"},
+        tags = "'t1'",
+        cacheManager = "composite")
+    public void brokenAndElsewhere() {}
+  }
+
+  /** A cache that cannot be cleared. */
+  private static final class BrokenCache extends ConcurrentMapCache {
+    BrokenCache() {
+      super("broken");
+    }
+
+    @Override
+    public void clear() {
+      throw new UnsupportedOperationException("on purpose");
+    }
   }
 
   static class Beans {
     @Bean(autowireCandidate = false)
     CacheManager maps() {
       return new ConcurrentMapCacheManager("elsewhere");
+    }
+
+    @Bean(autowireCandidate = false)
+    CacheManager composite(
+        @Qualifier("cacheManager") CacheManager larder, ConfigurableApplicationContext context) {
+      SimpleCacheManager broken = new SimpleCacheManager();
+      broken.setCaches(List.of(new BrokenCache()));
+      broken.initializeCaches();
+      return new CompositeCacheManager(
+          broken, context.getBean("maps", CacheManager.class), larder);
     }
   }
 
@@ -250,6 +289,23 @@ class EvictTagsTest {
     other.put("k", "v");
     assertNotNull(other.get("k"));
     teams.elsewhere();
+    assertNull(other.get("k"));
+  }
+
+  @Test
+  void tagsAreOfTheCachesBehindAnotherManager() {
+    Cache other = context.getBean("maps", CacheManager.class).getCache("elsewhere");
+    other.put("k", "v");
+    teams.inAny();
+    assertEvicted();
+    assertNull(other.get("k"));
+  }
+
+  @Test
+  void oneCacheThatFailsDoesNotKeepTheOthers() {
+    Cache other = context.getBean("maps", CacheManager.class).getCache("elsewhere");
+    other.put("k", "v");
+    assertThrows(UnsupportedOperationException.class, teams::brokenAndElsewhere);
     assertNull(other.get("k"));
   }
 

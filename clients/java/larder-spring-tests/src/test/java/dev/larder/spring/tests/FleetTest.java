@@ -274,7 +274,7 @@ class FleetTest {
   }
 
   @Test
-  void theErrorHandlerOfTheProgramDecidesAboutEvictions() {
+  void theErrorHandlerOfTheProgramDecidesAboutEvictions() throws Exception {
     LarderServer server = TestServer.another();
     Contexts.Where where = new Contexts.Where(server.target(), "handler");
     try (AnnotationConfigApplicationContext context =
@@ -285,8 +285,11 @@ class FleetTest {
       assertEquals(2, users.findOnce("a"));
       users.remove("a");
       users.removeAll();
+      users.removeTeam(1);
+      assertEquals("done", users.removeTeamLater(1).get(20, TimeUnit.SECONDS));
+      String clear = "clear UnavailableException";
       assertEquals(
-          List.of("evict UnavailableException", "clear UnavailableException"),
+          List.of("evict UnavailableException", clear, clear, clear),
           context.getBean(Errors.class).seen);
     } finally {
       server.close();

@@ -47,6 +47,12 @@ public record LarderCacheProperties(
     @DefaultValue Near nearCache,
     @DefaultValue Map<String, Named> caches) {
 
+  /** Without the secret, as it may be printed. */
+  @Override
+  public String toString() {
+    return "LarderCacheProperties[enabled=" + enabled + ", caches=" + caches.keySet() + "]";
+  }
+
   /** Form of the values. */
   public enum Form {
     /** Text, bytes, and JSON for everything else. */

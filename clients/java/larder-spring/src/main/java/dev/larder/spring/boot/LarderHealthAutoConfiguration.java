@@ -2,18 +2,19 @@ package dev.larder.spring.boot;
 
 import dev.larder.client.LarderClient;
 import org.springframework.boot.autoconfigure.AutoConfiguration;
-import org.springframework.boot.autoconfigure.condition.ConditionalOnBean;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnClass;
 import org.springframework.boot.autoconfigure.condition.ConditionalOnMissingBean;
+import org.springframework.boot.autoconfigure.condition.ConditionalOnSingleCandidate;
 import org.springframework.context.annotation.Bean;
 import org.springframework.context.annotation.Configuration;
 
 /**
  * The part {@code larder} of the health of the application. {@code
- * management.health.larder.enabled=false} switches it off.
+ * management.health.larder.enabled=false} switches it off. With several clients it is that of the
+ * primary one; without such a client there is none.
  */
 @AutoConfiguration(after = LarderAutoConfiguration.class)
-@ConditionalOnBean(LarderClient.class)
+@ConditionalOnSingleCandidate(LarderClient.class)
 public class LarderHealthAutoConfiguration {
 
   /** Spring Boot 3. */

@@ -40,6 +40,12 @@ public record LarderProperties(
     @DefaultValue Timeout timeout,
     @DefaultValue Connection connection) {
 
+  /** Without the token, as it may be printed. */
+  @Override
+  public String toString() {
+    return "LarderProperties[target=" + target + ", preset=" + preset + "]";
+  }
+
   /**
    * Encryption of connections.
    *
