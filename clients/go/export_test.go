@@ -43,5 +43,8 @@ func ReplaceConnection(c *Client) {
 // LapseFeed lets the last message of the feed be too long ago.
 func LapseFeed(n *Namespace) { n.near.feed.steady.Add(-int64(time.Hour)) }
 
+// PauseFeed is the time until a feed that the server has refused is opened again.
+func PauseFeed(n *Namespace, d time.Duration) { n.near.feed.pause = d }
+
 // NearReady reports whether the near cache is in use.
 func NearReady(n *Namespace) bool { return n.near.feed.ready.Load() }

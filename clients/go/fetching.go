@@ -123,9 +123,8 @@ func (f *fetch[T]) id(entry entryID) flightID {
 
 // settle is the result of a computation for all that wait for it.
 func settle[T any](result Result[T], err error) flightResult {
-	var panicked *PanicError
-	if errors.As(err, &panicked) {
-		return flightResult{panicked: panicked}
+	if panicked, ok := err.(loaderPanic); ok {
+		return flightResult{panicked: panicked.PanicError}
 	}
 	stored := result.Fill != nil && result.Fill.Stored
 	return flightResult{result: result, err: err, lasting: result.Degraded || stored}
@@ -324,10 +323,10 @@ func (f *fetch[T]) compute(
 	return loadedResult(value.Value, fill, value.options.tags, false, nil), nil
 }
 
-// staleOr is the stale value with an error of the loader, or the error alone.
+// staleOr is the stale value with an error of the loader, or the error alone. It is no substitute
+// after a panic.
 func (f *fetch[T]) staleOr(stale *Result[T], err error) (Result[T], error) {
-	var panicked *PanicError
-	if stale == nil || errors.As(err, &panicked) {
+	if _, panicked := err.(loaderPanic); stale == nil || panicked {
 		return Result[T]{}, err
 	}
 	result := *stale

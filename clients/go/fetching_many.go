@@ -2,7 +2,6 @@ package larder
 
 import (
 	"context"
-	"errors"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -58,9 +57,8 @@ func (c *Cache[T]) GetOrFetchManyLoaded(
 			if ctx.Err() != nil {
 				return nil, ended(ctx)
 			}
-			var panicked *PanicError
-			if errors.As(err, &panicked) {
-				panic(panicked)
+			if panicked, ok := err.(loaderPanic); ok {
+				panic(panicked.PanicError)
 			}
 			return nil, err
 		}
@@ -380,7 +378,7 @@ func (f *fetchMany[T]) uncomputed(
 		return err
 	}
 	f.c.count.loadErrors.Add(1)
-	if !allStale {
+	if _, panicked := err.(loaderPanic); panicked || !allStale {
 		return err
 	}
 	for _, each := range missing {

@@ -52,6 +52,21 @@ func TestAPanicOfALoaderReachesAllThatWait(t *testing.T) {
 	eventually(t, "the lease is abandoned", func() bool { return len(fake.Calls("Abandon")) == 1 })
 }
 
+func TestAnErrorOfALoaderMayHaveAPanicAsItsCause(t *testing.T) {
+	_, client := lardertest.Start(t, lardertest.Config{})
+	cache, ctx := newCache[string](t, client), context.Background()
+	failed := fmt.Errorf("a worker: %w", &larder.PanicError{Value: "boom"})
+	_, err := cache.GetOrFetch(ctx, "k", func(context.Context) (string, error) { return "", failed })
+	if err != failed {
+		t.Error(err)
+	}
+	_, err = cache.GetOrFetchMany(ctx, []string{"a", "b"},
+		func(context.Context, []string) (map[string]string, error) { return nil, failed })
+	if err != failed {
+		t.Error(err)
+	}
+}
+
 func TestALoaderThatEndsItsGoroutineIsAnError(t *testing.T) {
 	_, client := lardertest.Start(t, lardertest.Config{})
 	cache := newCache[string](t, client)

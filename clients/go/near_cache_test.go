@@ -3,12 +3,15 @@ package larder_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc/codes"
 
 	larder "larder.test/clients/go"
 	"larder.test/clients/go/lardertest"
@@ -94,6 +97,29 @@ func TestAResetEmptiesTheNearCache(t *testing.T) {
 		return result.Tier == larder.TierStore
 	})
 	near(t, cache, "k")
+}
+
+func TestAFeedThatTheServerHasRefusedIsOpenedAgain(t *testing.T) {
+	log := &lines{}
+	fake, client := lardertest.Start(t, lardertest.Config{},
+		larder.WithLogger(slog.New(slog.NewTextHandler(log, nil))))
+	cache, ctx := newCache[string](t, client, larder.NearCache{}), context.Background()
+	larder.PauseFeed(cache.Namespace, 20*time.Millisecond)
+	must[larder.Write](t)(cache.Set(ctx, "k", "v"))
+	for times := 1; times <= 2; times++ {
+		before := len(fake.Calls("Watch"))
+		fake.Fail(lardertest.Failure{Code: codes.PermissionDenied, Methods: []string{"Watch"}})
+		fake.BreakWatches()
+		eventually(t, "refused streams", func() bool {
+			must[larder.Result[string]](t)(cache.Get(ctx, "k"))
+			return len(fake.Calls("Watch")) >= before+3
+		})
+		if count := log.count("no near cache"); count != times {
+			t.Error(count, "lines of the log, not", times)
+		}
+		fake.Recover()
+		near(t, cache, "k")
+	}
 }
 
 func TestASilentFeedIsNotUsed(t *testing.T) {
