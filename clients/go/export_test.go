@@ -1,6 +1,9 @@
 package larder
 
-import "time"
+import (
+	"sync/atomic"
+	"time"
+)
 
 // WithCertificateRefresh is the time between two looks at the files of certificates.
 func WithCertificateRefresh(d time.Duration) Option {
@@ -48,3 +51,42 @@ func PauseFeed(n *Namespace, d time.Duration) { n.near.feed.pause = d }
 
 // NearReady reports whether the near cache is in use.
 func NearReady(n *Namespace) bool { return n.near.feed.ready.Load() }
+
+// FlipFeed begins and ends the use of the near cache over and over, without a stream. flips is how
+// often it has.
+func FlipFeed(n *Namespace) (flips func() int64, end func()) {
+	n.near.feed.started.Store(true)
+	stop, stopped := make(chan struct{}), make(chan struct{})
+	var count atomic.Int64
+	go func() {
+		defer close(stopped)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+				n.near.feed.ready.Store(count.Add(1)%2 == 0)
+			}
+		}
+	}()
+	return count.Load, func() {
+		close(stop)
+		<-stopped
+	}
+}
+
+// NearBegin begins and drops the reads of a batch, and returns their number.
+func NearBegin(n *Namespace, keys []string) (begun int) {
+	part := make([]wanted, len(keys))
+	for i, key := range keys {
+		part[i] = wanted{key, address{key: key}}
+	}
+	all := n.near.beginAll(part)
+	n.near.dropAll(all)
+	for _, read := range all {
+		if read != nil {
+			begun++
+		}
+	}
+	return begun
+}

@@ -320,7 +320,7 @@ func (f *fetch[T]) compute(
 		return f.staleOr(stale, err)
 	}
 	fill := f.store(ctx, held, value)
-	return loadedResult(value.Value, fill, value.options.tags, false, nil), nil
+	return loadedResult(value.Value, fill, f.c.tagsOf(f.o, value.options.tags), false, nil), nil
 }
 
 // staleOr is the stale value with an error of the loader, or the error alone. It is no substitute
@@ -372,5 +372,6 @@ func (f *fetch[T]) unstored(
 		}
 		return f.staleOr(stale, failure)
 	}
-	return loadedResult(value.Value, why, value.options.tags, why.Degraded, err), nil
+	tags := f.c.tagsOf(f.o, value.options.tags)
+	return loadedResult(value.Value, why, tags, why.Degraded, err), nil
 }

@@ -177,6 +177,28 @@ func (s *nearStore) drop(read *pendingRead) {
 	s.mu.Unlock()
 }
 
+// beginAll is begin for the keys of a batch: all of them or, if there is no feed, nil. The reads of
+// one call ask for the same consistency.
+func (s *nearStore) beginAll(part []wanted) []*pendingRead {
+	if s == nil {
+		return nil
+	}
+	all := make([]*pendingRead, len(part))
+	for i, each := range part {
+		if all[i] = s.begin(each.at.id()); all[i] == nil {
+			s.dropAll(all[:i])
+			return nil
+		}
+	}
+	return all
+}
+
+func (s *nearStore) dropAll(all []*pendingRead) {
+	for _, read := range all {
+		s.drop(read)
+	}
+}
+
 // keep ends a read, and keeps its entry if nothing has changed meanwhile.
 func (s *nearStore) keep(read *pendingRead, entry *nearEntry) {
 	live := s.feed.live(time.Now())

@@ -244,3 +244,23 @@ func TestAWriteOfAnotherClientArrives(t *testing.T) {
 		}
 	}
 }
+
+// TestAFeedThatBecomesReadyDuringABatch has no entries of reads that did not ask for consistency.
+func TestAFeedThatBecomesReadyDuringABatch(t *testing.T) {
+	_, client := lardertest.Start(t, lardertest.Config{})
+	cache := newCache[string](t, client, larder.NearCache{})
+	flips, end := larder.FlipFeed(cache.Namespace)
+	defer end()
+	keys := make([]string, 50)
+	for i := range keys {
+		keys[i] = fmt.Sprint(i)
+	}
+	for flips() < 1_000_000 {
+		if begun := larder.NearBegin(cache.Namespace, keys); begun != 0 && begun != len(keys) {
+			t.Fatal(begun, "of", len(keys), "reads")
+		}
+		if count := larder.NearPending(cache.Namespace); count != 0 {
+			t.Fatal(count, "reads under way")
+		}
+	}
+}

@@ -222,14 +222,7 @@ func (c *Cache[T]) GetMany(
 	missing := all
 	near := c.nearFor(&o)
 	if near != nil {
-		missing = nil
-		for _, each := range all {
-			if found, ok := nearGet(c, each.at.id()); ok {
-				results[each.key] = found
-			} else {
-				missing = append(missing, each)
-			}
-		}
+		missing = nearGetMany(c, all, results)
 	}
 	for len(missing) > 0 {
 		part := missing[:min(batchKeys, len(missing))]
@@ -245,18 +238,9 @@ func (c *Cache[T]) getPart(
 	ctx context.Context, part []wanted, o *callOptions, near *nearStore,
 	results map[string]Result[T],
 ) error {
-	pending := make([]*pendingRead, len(part))
-	if near != nil {
-		for i, each := range part {
-			pending[i] = near.begin(each.at.id())
-		}
-	}
-	defer func() {
-		for _, each := range pending {
-			near.drop(each)
-		}
-	}()
-	fields := o.readFields(pending[0] != nil)
+	pending := near.beginAll(part)
+	defer near.dropAll(pending)
+	fields := o.readFields(pending != nil)
 	request := &larderpb.BatchGetRequest{
 		Keys: c.keyRefs(part), MaxStale: fields.maxStale, Consistency: fields.consistency,
 		Touch: fields.touch,
@@ -287,7 +271,9 @@ func (c *Cache[T]) getPart(
 				read.Outcome, read.Value, read.Entry, away,
 			})
 			results[part[i].key] = result
-			nearPut(c, pending[i], result, encoded)
+			if pending != nil {
+				nearPut(c, pending[i], result, encoded)
+			}
 			i++
 		}
 	}
@@ -321,6 +307,18 @@ func nearGet[T any](c *Cache[T], id entryID) (result Result[T], ok bool) {
 	result.Tags = entry.tags
 	result.Tier = TierClient
 	return result, true
+}
+
+// nearGetMany takes the results that the near cache has, and returns the other keys.
+func nearGetMany[T any](c *Cache[T], all []wanted, results map[string]Result[T]) (rest []wanted) {
+	for _, each := range all {
+		if found, ok := nearGet(c, each.at.id()); ok {
+			results[each.key] = found
+		} else {
+			rest = append(rest, each)
+		}
+	}
+	return rest
 }
 
 // nearPut ends a read, and keeps its result if nothing has changed meanwhile.
