@@ -3,6 +3,8 @@ package larder
 import (
 	"sync/atomic"
 	"time"
+
+	"google.golang.org/grpc/resolver"
 )
 
 // WithCertificateRefresh is the time between two looks at the files of certificates.
@@ -89,4 +91,12 @@ func NearBegin(n *Namespace, keys []string) (begun int) {
 		}
 	}
 	return begun
+}
+
+// PublishAddresses is what a resolver of several addresses passes on for each of them.
+func PublishAddresses(cc resolver.ClientConn, addresses int) func(int, resolver.State) error {
+	list := &addressList{
+		cc: cc, found: make([]*resolver.State, addresses), failed: make([]error, addresses),
+	}
+	return func(i int, state resolver.State) error { return list.publish(i, &state, nil) }
 }

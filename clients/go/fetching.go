@@ -27,6 +27,9 @@ type fetch[T any] struct {
 // need the value at the same time, one runs its loader, and the others receive its result. Without
 // a loader (nil), the origin that the server has for the namespace is asked.
 //
+// Calls of this process that join another one have its value, not a copy of it, also if that was in
+// the cache: a value that can be changed, such as a slice or a map, must not be.
+//
 // An error of the loader is returned as it is. A cache that is away, slow or full is none: the
 // loader runs, and nothing is stored. The end of ctx ends the call, and the loader with it unless
 // other calls wait for it.
