@@ -39,13 +39,12 @@ func (c *Cache[T]) GetOrFetch(
 	return c.GetOrFetchLoaded(ctx, key, loader.plain(), options...)
 }
 
-// Fetch is [Cache.GetOrFetch] for programs that need the value alone. The error is [ErrNoValue] if
-// there is none.
-func Fetch[T any](
-	ctx context.Context, namespace *Namespace, key string, loader Loader[T],
-	options ...FetchOption,
+// Fetch is GetOrFetch for programs that need the value alone. The error is [ErrNoValue] if there is
+// none.
+func (c *Cache[T]) Fetch(
+	ctx context.Context, key string, loader Loader[T], options ...FetchOption,
 ) (T, error) {
-	result, err := Of[T](namespace).GetOrFetch(ctx, key, loader, options...)
+	result, err := c.GetOrFetch(ctx, key, loader, options...)
 	if err == nil && !result.Found() {
 		err = ErrNoValue
 		if result.Err != nil {
@@ -53,6 +52,14 @@ func Fetch[T any](
 		}
 	}
 	return result.Value, err
+}
+
+// Fetch is [Cache.Fetch] of a namespace with values of one type, in the format of [Auto].
+func Fetch[T any](
+	ctx context.Context, namespace *Namespace, key string, loader Loader[T],
+	options ...FetchOption,
+) (T, error) {
+	return Of[T](namespace).Fetch(ctx, key, loader, options...)
 }
 
 // GetOrFetchLoaded is GetOrFetch with a loader whose value decides how it is cached.

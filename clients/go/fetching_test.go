@@ -285,6 +285,45 @@ func TestFetchWithoutAValue(t *testing.T) {
 	}
 }
 
+func TestFetchWithACodec(t *testing.T) {
+	_, client := lardertest.Start(t, lardertest.Config{})
+	namespace := must[*larder.Namespace](t)(client.Namespace("test"))
+	cache, ctx := larder.With(namespace, larder.JSON[[]byte]()), context.Background()
+	for range 2 {
+		value, err := cache.Fetch(ctx, "k", func(context.Context) ([]byte, error) {
+			return []byte("v"), nil
+		})
+		if err != nil || string(value) != "v" {
+			t.Fatal(value, err)
+		}
+	}
+	raw := must[larder.Result[larder.Encoded]](t)(larder.With(namespace, larder.Raw()).Get(ctx, "k"))
+	if raw.Value.Kind != larder.KindJSON {
+		t.Error(raw)
+	}
+	_, err := cache.Fetch(ctx, "missing", nil)
+	if !errors.Is(err, larder.ErrNoValue) {
+		t.Error(err)
+	}
+}
+
+func TestTagsAreThoseOfTheTimeOfTheCall(t *testing.T) {
+	_, client := lardertest.Start(t, lardertest.Config{})
+	tags := larder.TagsOption{"old"}
+	cache, ctx := newCache[string](t, client, tags), context.Background()
+	loaded := larder.NewLoaded("v", tags)
+	tags[0] = "new"
+	must[larder.Write](t)(cache.Set(ctx, "a", "v"))
+	load := func(context.Context) (larder.Loaded[string], error) { return loaded, nil }
+	must[larder.Result[string]](t)(cache.GetOrFetchLoaded(ctx, "b", load))
+	for _, key := range []string{"a", "b"} {
+		found := must[larder.Result[string]](t)(cache.Get(ctx, key))
+		if len(found.Tags) != 1 || found.Tags[0] != "old" {
+			t.Error(key, found.Tags)
+		}
+	}
+}
+
 func TestConcurrentCallsOfManyKeys(t *testing.T) {
 	server := lardertest.RunServer(t, lardertest.ServerOptions{})
 	client := must[*larder.Client](t)(

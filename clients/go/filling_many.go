@@ -100,7 +100,7 @@ func (f *fetchMany[T]) fill(ctx context.Context, part []batchItem, all *fills) e
 // isOfOneItem reports whether an error may be that of one item of a batch.
 func isOfOneItem(err error) bool {
 	return errors.Is(err, ErrInvalidArgument) || errors.Is(err, ErrValueTooLarge) ||
-		errors.Is(err, errMessageTooLarge)
+		errors.Is(err, ErrMessageTooLarge)
 }
 
 // expire deletes the entries whose new values have no lifetime, which ends the leases, too. They are
