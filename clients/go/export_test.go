@@ -100,3 +100,6 @@ func PublishAddresses(cc resolver.ClientConn, addresses int) func(int, resolver.
 	}
 	return func(i int, state resolver.State) error { return list.publish(i, &state, nil) }
 }
+
+// Footprint is about how many bytes of memory a value takes.
+func Footprint(value any) int { return footprint(value) }

@@ -10,7 +10,8 @@ import (
 // and unused. It is an option of namespaces. Handles of a namespace with the same options share
 // one, which lives as long as the client.
 type NearCache struct {
-	// MaxBytes of values and keys: 64 MiB if it is 0.
+	// MaxBytes of values, keys and tags: 64 MiB if it is 0. A value that readers share counts as it
+	// is sent and as it is in memory.
 	MaxBytes int
 	// MaxEntries is 10,000 if it is 0.
 	MaxEntries int
@@ -22,8 +23,10 @@ type NearCache struct {
 const (
 	defaultNearBytes   = 64 << 20
 	defaultNearEntries = 10_000
-	// nearEntryBytes is what an entry takes besides its key and its value.
+	// nearEntryBytes is what an entry takes besides its key, its tags and its value.
 	nearEntryBytes = 256
+	// tagBytes is what a tag takes besides its text.
+	tagBytes = 16
 )
 
 func (n *NearCache) check() error {

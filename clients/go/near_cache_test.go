@@ -80,6 +80,58 @@ func TestTheNearCacheIsBoundedByBytes(t *testing.T) {
 	}
 }
 
+func TestAllThatAnEntryTakesCounts(t *testing.T) {
+	_, client := lardertest.Start(t, lardertest.Config{})
+	ctx := context.Background()
+	shared := must[*larder.Namespace](t)(client.Namespace("test", larder.NearCache{Shared: true}))
+	size := func(namespace *larder.Namespace) int {
+		_, bytes := larder.NearSize(namespace)
+		return bytes
+	}
+	maps := larder.Of[map[string]int](shared)
+	value := map[string]int{}
+	for i := range 1000 {
+		value[fmt.Sprintf("%03d", i)] = 1
+	}
+	must[larder.Write](t)(maps.Set(ctx, "maps", value))
+	near(t, maps, "maps")
+	// 8 bytes each as JSON; as a map, at least a header of text and a number in addition.
+	if bytes := size(shared); bytes < 1000*(8+16+8) {
+		t.Error(bytes, "bytes of maps")
+	}
+	must[larder.Invalidation](t)(shared.InvalidateNamespace(ctx))
+	texts := larder.Of[string](shared)
+	must[larder.Write](t)(texts.Set(ctx, "text", strings.Repeat("x", 10_000)))
+	near(t, texts, "text")
+	if bytes := size(shared); bytes < 10_000 || bytes > 11_000 {
+		t.Error(bytes, "bytes of text")
+	}
+	tags := make([]string, 30)
+	for i := range tags {
+		tags[i] = fmt.Sprint(i, strings.Repeat("x", 100))
+	}
+	must[larder.Write](t)(texts.Set(ctx, "text", "x", larder.Tags(tags...)))
+	near(t, texts, "text")
+	if bytes := size(shared); bytes < 3000 || bytes > 5000 {
+		t.Error(bytes, "bytes of tags")
+	}
+	// A value that leads to itself is no end of the process.
+	type node struct {
+		Next *node
+		name string
+	}
+	cycle := &node{name: strings.Repeat("x", 100)}
+	cycle.Next = cycle
+	if bytes := larder.Footprint(cycle); bytes < 100 || bytes > 200 {
+		t.Error(bytes, "bytes of a cycle")
+	}
+	list := make([]any, 2)
+	list[0], list[1] = list, strings.Repeat("x", 100)
+	if bytes := larder.Footprint(list); bytes < 100 || bytes > 300 {
+		t.Error(bytes, "bytes of a cycle")
+	}
+}
+
 func TestAResetEmptiesTheNearCache(t *testing.T) {
 	fake, client := lardertest.Start(t, lardertest.Config{})
 	cache, ctx := newCache[string](t, client, larder.NearCache{}), context.Background()

@@ -338,13 +338,20 @@ func nearPut[T any](c *Cache[T], pending *pendingRead, result Result[T], encoded
 		writtenAt: pending.startedAt.Add(-result.Age),
 		endsAt:    pending.startedAt.Add(min(result.TTLRemaining, maxNearLife)),
 	}
+	entry.bytes = nearEntryBytes + encoded.size() + len(pending.id.key) + len(pending.id.params)
+	for _, tag := range result.Tags {
+		entry.bytes += tagBytes + len(tag)
+	}
 	if c.shares {
 		value := result.Value
 		entry.decoded = &value
+		// Text is decoded in its place.
+		if text, isText := any(value).(string); !isText || text != encoded.Text {
+			entry.bytes += footprint(value)
+		}
 	}
 	// A program that changes the bytes that it has read must not change the entry.
 	entry.encoded = encoded.clone()
-	entry.bytes = nearEntryBytes + encoded.size() + len(pending.id.key) + len(pending.id.params)
 	c.near.keep(pending, entry)
 }
 
