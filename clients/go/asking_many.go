@@ -50,7 +50,7 @@ func (f *fetchMany[T]) round(
 		}
 		f.take(left, part, i, result, first)
 	}
-	// What changes while the loader runs is not that of these reads.
+	// Changes while the loader runs do not concern these reads.
 	near.dropAll(left.pending)
 	for _, each := range part[len(answers):] {
 		if err == nil {
@@ -123,9 +123,8 @@ func (f *fetchMany[T]) take(
 			f.undecodable = append(f.undecodable, each)
 		default:
 			// Another caller has stored it again in a form that this one cannot read.
-			left.missing = append(left.missing, missingKey[T]{
-				wanted: each, why: Write{Reason: NotStored, Degraded: answer.Degraded, Err: read.Err},
-			})
+			why := Write{Reason: NotStored, Degraded: answer.Degraded, Err: read.Err}
+			left.missing = append(left.missing, missingKey[T]{wanted: each, why: why})
 		}
 		return
 	}

@@ -140,8 +140,8 @@ const (
 	reasonNoToken         = "NO_TOKEN"
 )
 
-// ErrNoValue is the error of [Cache.Fetch] and [Fetch] if there is no value: a cached absence, or a miss without a
-// loader.
+// ErrNoValue is the error of [Cache.Fetch] and [Fetch] if there is no value: a cached absence, or a
+// miss without a loader.
 var ErrNoValue = errors.New("larder: there is no value")
 
 // ArgumentError is a wrong argument of a call or an option. Nothing was sent.

@@ -297,7 +297,8 @@ func TestFetchWithACodec(t *testing.T) {
 			t.Fatal(value, err)
 		}
 	}
-	raw := must[larder.Result[larder.Encoded]](t)(larder.With(namespace, larder.Raw()).Get(ctx, "k"))
+	encoded := larder.With(namespace, larder.Raw())
+	raw := must[larder.Result[larder.Encoded]](t)(encoded.Get(ctx, "k"))
 	if raw.Value.Kind != larder.KindJSON {
 		t.Error(raw)
 	}

@@ -103,8 +103,8 @@ func isOfOneItem(err error) bool {
 		errors.Is(err, ErrMessageTooLarge)
 }
 
-// expire deletes the entries whose new values have no lifetime, which ends the leases, too. They are
-// renewed until then, and passed on if they cannot be deleted.
+// expire deletes the entries whose new values have no lifetime, which ends the leases, too. Leases
+// are renewed until then, and passed on if that fails.
 func (f *fetchMany[T]) expire(ctx context.Context, expired []expiredKey) {
 	if len(expired) == 0 {
 		return

@@ -11,8 +11,8 @@ type visited struct {
 	kind    reflect.Type
 }
 
-// footprint is about how many bytes of memory a value takes. What is reachable in two ways counts
-// once if that is by equal pointers, maps or slices.
+// footprint is about how many bytes of memory a value takes. Memory that is reachable in two ways
+// counts once if that is by equal pointers, maps or slices.
 func footprint(value any) int {
 	if value == nil {
 		return 0

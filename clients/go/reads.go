@@ -135,8 +135,8 @@ func (c *Cache[T]) Get(
 }
 
 // Has reports whether Get would find a value. The value is not transferred. At an outage, and while
-// the store of the server is away, it is false, as Get is a miss: programs for which that is not the
-// same as the absence of a value look at Degraded of Get.
+// the store of the server is away, it is false, as Get is a miss. Programs for which that is not
+// the same as the absence of a value look at Degraded of Get.
 func (n *Namespace) Has(ctx context.Context, key string, options ...GetOption) (bool, error) {
 	var o callOptions
 	for _, option := range options {

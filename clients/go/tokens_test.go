@@ -110,7 +110,8 @@ func TestATokenThatNoHeaderCanHaveIsAnOutage(t *testing.T) {
 		provider := func(context.Context) (larder.Token, error) {
 			return larder.Token{Value: value}, nil
 		}
-		client := must[*larder.Client](t)(larder.New(g.serve(t), larder.WithTokenProvider(provider)))
+		client := must[*larder.Client](t)(
+			larder.New(g.serve(t), larder.WithTokenProvider(provider)))
 		cache, ctx := newCache[string](t, client), context.Background()
 		found := must[larder.Result[string]](t)(cache.GetOrFetch(ctx, "k", loads("v")))
 		if found.Value != "v" || !found.Degraded || !errors.Is(found.Err, larder.ErrUnavailable) {

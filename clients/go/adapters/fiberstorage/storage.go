@@ -41,9 +41,9 @@ func New(
 	return &Storage{larder.With(made, larder.Bytes()), client.Close}, nil
 }
 
-// stored is the key of a value. It is a copy: Fiber's strings are valid during a request only, and a
-// near cache keeps keys. A cookie can have bytes that no key has; the middleware for sessions panics
-// at an error of its storage.
+// stored is the key of a value. It is a copy: Fiber's strings are valid during a request only, and
+// a near cache keeps keys. A cookie can have bytes that no key has; the middleware for sessions
+// panics at an error of its storage.
 func stored(key string) string {
 	if !utf8.ValidString(key) {
 		return "not-utf-8:" + hex.EncodeToString([]byte(key))

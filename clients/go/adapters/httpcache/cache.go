@@ -83,7 +83,7 @@ const varied = "X-Varied-"
 func isPrivate(response []byte) bool {
 	parsed, err := http.ReadResponse(bufio.NewReader(bytes.NewReader(response)), nil)
 	if err != nil {
-		// What is no response at all has no identity; one that cannot be read may have.
+		// Bytes that are no response have no identity; a response that cannot be read may have.
 		return bytes.HasPrefix(response, []byte("HTTP/"))
 	}
 	defer func() { _ = parsed.Body.Close() }()
