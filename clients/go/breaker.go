@@ -43,7 +43,8 @@ func (b *breaker) success() {
 	b.mu.Unlock()
 }
 
-// failure is the end of a call with an outage.
+// failure is the end of a call with an outage. Those of calls that are always sent do not put the
+// next trial off.
 func (b *breaker) failure(trial bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -51,7 +52,7 @@ func (b *breaker) failure(trial bool) {
 	if trial {
 		b.trying = false
 	}
-	if b.failures >= breakerFailures {
+	if b.failures == breakerFailures || trial {
 		b.openUntil = time.Now().Add(breakerOpen + rand.N(breakerJitter))
 	}
 }

@@ -124,12 +124,12 @@ type TagsOption []string
 // Tags are stored with a value, in addition to those of the handle. Invalidate takes them.
 func Tags(names ...string) TagsOption { return slices.Clone(names) }
 
-func (t TagsOption) forSet(o *callOptions)            { o.tags = t }
-func (t TagsOption) forSetMany(o *callOptions)        { o.tags = t }
-func (t TagsOption) forFetch(o *callOptions)          { o.tags = t }
-func (t TagsOption) forFetchMany(o *callOptions)      { o.tags = t }
-func (t TagsOption) forLoaded(o *callOptions)         { o.tags = t }
-func (t TagsOption) forNamespace(o *namespaceOptions) { o.tags = t }
+func (t TagsOption) forSet(o *callOptions)            { o.tags = slices.Clone(t) }
+func (t TagsOption) forSetMany(o *callOptions)        { o.tags = slices.Clone(t) }
+func (t TagsOption) forFetch(o *callOptions)          { o.tags = slices.Clone(t) }
+func (t TagsOption) forFetchMany(o *callOptions)      { o.tags = slices.Clone(t) }
+func (t TagsOption) forLoaded(o *callOptions)         { o.tags = slices.Clone(t) }
+func (t TagsOption) forNamespace(o *namespaceOptions) { o.tags = slices.Clone(t) }
 
 // condition is an option of Set.
 type condition func(*callOptions)

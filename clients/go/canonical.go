@@ -65,6 +65,9 @@ func canonical(value reflect.Value, path string, depth int) ([]byte, error) {
 		return []byte("null"), nil
 	}
 	if value.CanInterface() && !isNil(value) {
+		if own := addressed(value); own != nil {
+			return canonical(reflect.ValueOf(own.LarderKey()), path, depth+1)
+		}
 		switch own := value.Interface().(type) {
 		case Keyer:
 			return canonical(reflect.ValueOf(own.LarderKey()), path, depth+1)
@@ -73,14 +76,7 @@ func canonical(value reflect.Value, path string, depth int) ([]byte, error) {
 		case *big.Int:
 			return []byte(own.String()), nil
 		case json.Number:
-			number, err := own.Float64()
-			if err != nil {
-				return nil, notCanonical(path, "%q is not a number", own.String())
-			}
-			if integer, err := own.Int64(); err == nil {
-				return strconv.AppendInt(nil, integer, 10), nil
-			}
-			return canonicalFloat(number, 64, path)
+			return canonicalNumber(own.String(), path)
 		case []byte:
 			return tagged("$bytes", base64.StdEncoding.EncodeToString(own)), nil
 		}
@@ -121,6 +117,32 @@ func canonical(value reflect.Value, path string, depth int) ([]byte, error) {
 		return strconv.AppendUint(nil, value.Uint(), 10), nil
 	}
 	return nil, notCanonical(path, "a %v cannot be part of a key", value.Type())
+}
+
+var keyer = reflect.TypeFor[Keyer]()
+
+// addressed is a copy of a value whose pointer has the method LarderKey; nil: it has not.
+func addressed(value reflect.Value) Keyer {
+	t := value.Type()
+	if t.Kind() == reflect.Pointer || t.Kind() == reflect.Interface || t.Implements(keyer) ||
+		!reflect.PointerTo(t).Implements(keyer) {
+		return nil
+	}
+	copied := reflect.New(t)
+	copied.Elem().Set(value)
+	return copied.Interface().(Keyer)
+}
+
+// canonicalNumber is that of a number as text. A whole one is exact, as other integers are.
+func canonicalNumber(text, path string) ([]byte, error) {
+	if integer, ok := new(big.Int).SetString(text, 10); ok {
+		return []byte(integer.String()), nil
+	}
+	number, err := strconv.ParseFloat(text, 64)
+	if err != nil {
+		return nil, notCanonical(path, "%q is not a number", text)
+	}
+	return canonicalFloat(number, 64, path)
 }
 
 func isNil(value reflect.Value) bool {
@@ -289,11 +311,14 @@ func appendText(form []byte, text string) []byte {
 }
 
 // dateText is an instant in UTC, as other languages write it: with microseconds, if it has a
-// fraction.
+// fraction. One with nanoseconds, which they do not have, has nine digits.
 func dateText(date time.Time) string {
 	date = date.UTC()
-	if date.Nanosecond()/1000 == 0 {
+	switch nanoseconds := date.Nanosecond(); {
+	case nanoseconds == 0:
 		return date.Format("2006-01-02T15:04:05+00:00")
+	case nanoseconds%1000 == 0:
+		return date.Format("2006-01-02T15:04:05.000000+00:00")
 	}
-	return date.Format("2006-01-02T15:04:05.000000+00:00")
+	return date.Format("2006-01-02T15:04:05.000000000+00:00")
 }

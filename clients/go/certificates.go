@@ -32,6 +32,10 @@ type certificates struct {
 	loaded    credentials.TransportCredentials
 	stamp     string
 	checkedAt time.Time
+	// looking: a goroutine looks at the files.
+	looking bool
+	// replaced: there are credentials that no connection has yet.
+	replaced bool
 	// refused is the stamp of files that could not be read, which is logged once.
 	refused string
 }
@@ -80,30 +84,39 @@ func (c *certificates) current() credentials.TransportCredentials {
 	return c.loaded.Clone()
 }
 
-// changed reports whether there are new credentials. Files that cannot be read, or do not fit
-// together yet, leave the old ones in use, and are looked at again later.
+// changed reports whether there are new credentials since it was asked last. It does not wait for
+// files, which may be on a volume that hangs: they are looked at aside, by one at a time.
 func (c *certificates) changed() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now()
-	if now.Sub(c.checkedAt) < c.every {
-		return false
+	if now := time.Now(); !c.looking && now.Sub(c.checkedAt) >= c.every {
+		c.looking, c.checkedAt = true, now
+		go c.look(c.stamp)
 	}
-	c.checkedAt = now
+	replaced := c.replaced
+	c.replaced = false
+	return replaced
+}
+
+// look reads files that have changed. Those that cannot be read, or do not fit together yet, leave
+// the old credentials in use, and are looked at again later.
+func (c *certificates) look(before string) {
+	var loaded credentials.TransportCredentials
+	var err error
 	stamp := c.stamps()
-	if stamp == c.stamp {
-		return false
+	if stamp != before {
+		loaded, err = c.read()
 	}
-	loaded, err := c.read()
-	if err != nil {
-		if c.refused != stamp {
-			c.refused = stamp
-			c.logger.Warn("larder: the old certificates stay in use", "error", err)
-		}
-		return false
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.looking = false
+	switch {
+	case loaded != nil:
+		c.loaded, c.stamp, c.refused, c.replaced = loaded, stamp, "", true
+	case err != nil && c.refused != stamp:
+		c.refused = stamp
+		c.logger.Warn("larder: the old certificates stay in use", "error", err)
 	}
-	c.loaded, c.stamp, c.refused = loaded, stamp, ""
-	return true
 }
 
 func (c *certificates) stamps() string {

@@ -25,7 +25,7 @@ type autoCodec[T any] struct{}
 
 // Auto is the codec of the contract, and the default: strings are text, []byte is bytes, and
 // everything else is JSON of [encoding/json] without the escapes for HTML. Numbers that are not
-// finite, and bytes within other values, are refused with the place.
+// finite, bytes within other values, and text that is not valid UTF-8 are refused with the place.
 //
 // For T = any, what is read is a string, []byte, or JSON: nil, bool, []any, map[string]any, int64
 // or *big.Int for whole numbers, and float64 for others.
@@ -95,12 +95,18 @@ func jsonOf(value any, strict bool) (Encoded, error) {
 	encoder := json.NewEncoder(&text)
 	encoder.SetEscapeHTML(false)
 	if err := encoder.Encode(value); err != nil {
-		if located := locate(value); located != nil {
+		if located := locate(value, strict); located != nil {
 			return Encoded{}, located
 		}
 		return Encoded{}, &EncodeError{Path: "value", Err: err}
 	}
-	return Encoded{Kind: KindJSON, Text: strings.TrimSuffix(text.String(), "\n")}, nil
+	encoded := Encoded{Kind: KindJSON, Text: strings.TrimSuffix(text.String(), "\n")}
+	if strict {
+		if err := checkText(value, encoded.Text); err != nil {
+			return Encoded{}, err
+		}
+	}
+	return encoded, nil
 }
 
 func decodeAny(encoded Encoded) (any, error) {

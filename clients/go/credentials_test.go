@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"time"
 
@@ -236,10 +237,12 @@ func TestCertificatesAreReadAgainWhenTheyChange(t *testing.T) {
 	}
 	// Files that do not fit together leave the old ones in use.
 	a.write(t, "client.key", "EC PRIVATE KEY", []byte("broken"))
-	time.Sleep(5 * time.Millisecond)
-	if got := last(); got != "first Bearer secret" {
-		t.Fatal(got)
-	}
+	eventually(t, "a look at the files", func() bool {
+		if got := last(); got != "first Bearer secret" {
+			t.Fatal(got)
+		}
+		return log.count("the old certificates stay in use") == 1
+	})
 	// So do connections that are replaced meanwhile.
 	larder.ReplaceConnection(client)
 	if got := last(); got != "first Bearer secret" {
@@ -250,6 +253,53 @@ func TestCertificatesAreReadAgainWhenTheyChange(t *testing.T) {
 	}
 	a.sign(t, "client", "second")
 	eventually(t, "the new certificate", func() bool { return last() == "second Bearer secret" })
+}
+
+// TestCertificatesOnAVolumeThatHangs has a pipe in place of a file: to open it waits for a writer.
+func TestCertificatesOnAVolumeThatHangs(t *testing.T) {
+	a := newAuthority(t)
+	a.sign(t, "server", "localhost")
+	pair := a.pair(t)
+	address := (&gateway{}).serve(t, grpc.Creds(credentials.NewServerTLSFromCert(&pair)))
+	client := must[*larder.Client](t)(larder.New(address, larder.WithCAFile(a.file("ca.pem")),
+		larder.WithServerName("cache.internal"), larder.WithCertificateRefresh(time.Millisecond),
+		larder.WithOnError(larder.Raise), larder.WithPreset(larder.PresetLocal)))
+	defer func() { _ = client.Close() }()
+	cache, ctx := newCache[string](t, client), context.Background()
+	must[larder.Result[string]](t)(cache.Get(ctx, "k"))
+	ca := must[[]byte](t)(os.ReadFile(a.file("ca.pem")))
+	if err := errors.Join(
+		os.Remove(a.file("ca.pem")), syscall.Mkfifo(a.file("ca.pem"), 0o600),
+	); err != nil {
+		t.Fatal(err)
+	}
+	answered := make(chan error, 1)
+	go func() {
+		var errs []error
+		for range 100 {
+			errs = append(errs, errOf(cache.Get(ctx, "k")))
+		}
+		answered <- errors.Join(errs...)
+	}()
+	select {
+	case err := <-answered:
+		if err != nil {
+			t.Error(err)
+		}
+	case <-time.After(deadline):
+		t.Error("calls wait for the file")
+	}
+	// It can be opened while a look waits for it.
+	var pipe *os.File
+	eventually(t, "a look at the file", func() (opened bool) {
+		var err error
+		pipe, err = os.OpenFile(a.file("ca.pem"), os.O_WRONLY|syscall.O_NONBLOCK, 0)
+		return err == nil
+	})
+	if _, err := pipe.Write(ca); err != nil {
+		t.Error(err)
+	}
+	_ = pipe.Close()
 }
 
 func TestCertificatesThatCannotBeReadAreNamed(t *testing.T) {

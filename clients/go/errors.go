@@ -6,8 +6,11 @@ import (
 	"fmt"
 	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // Error is an error of a call. Programs match Code and Reason, or use [errors.Is] with a sentinel
@@ -47,8 +50,26 @@ func (e *Error) Is(target error) bool {
 	return ok && sentinel.matches(e)
 }
 
-// GRPCStatus is the status, for programs that answer gRPC calls themselves.
-func (e *Error) GRPCStatus() *status.Status { return status.New(e.Code, e.Message) }
+// GRPCStatus is the status with its details, for programs that answer gRPC calls themselves.
+func (e *Error) GRPCStatus() *status.Status {
+	var details []protoadapt.MessageV1
+	if e.Reason != "" {
+		details = append(details, &errdetails.ErrorInfo{
+			Reason: e.Reason, Domain: errorDomain, Metadata: e.Metadata,
+		})
+	}
+	if e.RetryAfter > 0 {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)})
+	}
+	plain := status.New(e.Code, e.Message)
+	if detailed, err := plain.WithDetails(details...); err == nil {
+		return detailed
+	}
+	return plain
+}
+
+// errorDomain is that of the reasons.
+const errorDomain = "larder"
 
 type sentinelError struct {
 	name    string
@@ -74,8 +95,12 @@ var (
 	ErrInvalidArgument = ofCode("invalid argument", codes.InvalidArgument, codes.OutOfRange)
 	// ErrNotFound is a namespace that the operator has not named, with strict namespaces.
 	ErrNotFound = ofCode("not found", codes.NotFound)
-	// ErrFailedPrecondition is a call that does not apply to the entry.
-	ErrFailedPrecondition = ofCode("failed precondition", codes.FailedPrecondition)
+	// ErrFailedPrecondition is a call that does not apply to the entry. One after Close is none.
+	ErrFailedPrecondition error = &sentinelError{
+		name: "failed precondition", matches: func(e *Error) bool {
+			return e.Code == codes.FailedPrecondition && e.Reason != reasonClosed
+		},
+	}
 	// ErrUnauthenticated is a call with no or wrong credentials.
 	ErrUnauthenticated = ofCode("unauthenticated", codes.Unauthenticated)
 	// ErrPermissionDenied is a call that the credentials do not permit.
@@ -98,9 +123,12 @@ var (
 	ErrValueTooLarge error = &sentinelError{name: "value too large", matches: func(e *Error) bool {
 		return e.Reason == reasonTooLarge
 	}}
-	errMessageTooLarge = &sentinelError{name: "message too large", matches: func(e *Error) bool {
-		return e.Reason == reasonMessageTooLarge
-	}}
+	// ErrMessageTooLarge is a message over a limit of the server or of this client.
+	ErrMessageTooLarge error = &sentinelError{
+		name: "message too large", matches: func(e *Error) bool {
+			return e.Reason == reasonMessageTooLarge
+		},
+	}
 )
 
 const (
@@ -112,8 +140,8 @@ const (
 	reasonNoToken         = "NO_TOKEN"
 )
 
-// ErrNoValue is the error of [Fetch] if there is no value: a cached absence, or a miss without a
-// loader.
+// ErrNoValue is the error of [Cache.Fetch] and [Fetch] if there is no value: a cached absence, or a
+// miss without a loader.
 var ErrNoValue = errors.New("larder: there is no value")
 
 // ArgumentError is a wrong argument of a call or an option. Nothing was sent.

@@ -18,6 +18,9 @@ type effect struct {
 	all   bool
 }
 
+// feedPause is the time until a stream that the server has refused is opened again.
+const feedPause = time.Minute
+
 // feed is the changes of a namespace for its near caches, from Watch and from writes of this
 // client.
 type feed struct {
@@ -26,6 +29,11 @@ type feed struct {
 
 	started atomic.Bool
 	ready   atomic.Bool
+	// startAt is when the stream may be opened, in nanoseconds since base, and pause the time until
+	// then after the server has refused it. That is logged once: refused.
+	startAt atomic.Int64
+	pause   time.Duration
+	refused atomic.Bool
 	// epoch changes whenever the stream does.
 	epoch atomic.Uint64
 	// The last message: by the steady clock since base, and by the wall clock. In nanoseconds.
@@ -129,7 +137,8 @@ func (f *feed) goOn() {
 
 // start opens the stream at the first read: to make a handle does not connect.
 func (f *feed) start() {
-	if f.started.Load() || !f.started.CompareAndSwap(false, true) {
+	if f.started.Load() || int64(time.Since(f.base)) < f.startAt.Load() ||
+		!f.started.CompareAndSwap(false, true) {
 		return
 	}
 	ctx, end, err := f.scope.core.running.begin(context.Background())
@@ -138,12 +147,17 @@ func (f *feed) start() {
 	}
 	go func() {
 		defer end()
-		defer f.lose()
 		err := f.scope.follow(ctx, true, f.take)
-		if err != nil && ctx.Err() == nil {
-			f.scope.core.logger.Warn("larder: no near cache any more",
+		f.lose()
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if !f.refused.Swap(true) {
+			f.scope.core.logger.Warn("larder: no near cache until the server permits its stream",
 				"namespace", f.scope.namespace, "error", err)
 		}
+		f.startAt.Store(int64(time.Since(f.base) + f.pause))
+		f.started.Store(false)
 	}()
 }
 
@@ -162,6 +176,7 @@ func (f *feed) take(signal watchSignal) bool {
 			f.each((*nearStore).clear)
 		}
 		f.silence.Store(int64(signal.silence))
+		f.refused.Store(false)
 		f.resume()
 	case signalBroken:
 		// The entries are valid again if the stream can be continued.
@@ -223,7 +238,7 @@ func (f *feeds) open(s *scope) *feed {
 	defer f.mu.Unlock()
 	found := f.feeds[s.namespace]
 	if found == nil {
-		found = &feed{scope: s, base: time.Now()}
+		found = &feed{scope: s, base: time.Now(), pause: feedPause}
 		if f.feeds == nil {
 			f.feeds = map[string]*feed{}
 		}

@@ -27,6 +27,9 @@ type fetch[T any] struct {
 // need the value at the same time, one runs its loader, and the others receive its result. Without
 // a loader (nil), the origin that the server has for the namespace is asked.
 //
+// Calls of this process that join another one have its value, not a copy of it, also if that was in
+// the cache: a value that can be changed, such as a slice or a map, must not be.
+//
 // An error of the loader is returned as it is. A cache that is away, slow or full is none: the
 // loader runs, and nothing is stored. The end of ctx ends the call, and the loader with it unless
 // other calls wait for it.
@@ -36,13 +39,12 @@ func (c *Cache[T]) GetOrFetch(
 	return c.GetOrFetchLoaded(ctx, key, loader.plain(), options...)
 }
 
-// Fetch is [Cache.GetOrFetch] for programs that need the value alone. The error is [ErrNoValue] if
-// there is none.
-func Fetch[T any](
-	ctx context.Context, namespace *Namespace, key string, loader Loader[T],
-	options ...FetchOption,
+// Fetch is GetOrFetch for programs that need the value alone. The error is [ErrNoValue] if there is
+// none.
+func (c *Cache[T]) Fetch(
+	ctx context.Context, key string, loader Loader[T], options ...FetchOption,
 ) (T, error) {
-	result, err := Of[T](namespace).GetOrFetch(ctx, key, loader, options...)
+	result, err := c.GetOrFetch(ctx, key, loader, options...)
 	if err == nil && !result.Found() {
 		err = ErrNoValue
 		if result.Err != nil {
@@ -50,6 +52,14 @@ func Fetch[T any](
 		}
 	}
 	return result.Value, err
+}
+
+// Fetch is [Cache.Fetch] of a namespace with values of one type, in the format of [Auto].
+func Fetch[T any](
+	ctx context.Context, namespace *Namespace, key string, loader Loader[T],
+	options ...FetchOption,
+) (T, error) {
+	return Of[T](namespace).Fetch(ctx, key, loader, options...)
 }
 
 // GetOrFetchLoaded is GetOrFetch with a loader whose value decides how it is cached.
@@ -123,9 +133,8 @@ func (f *fetch[T]) id(entry entryID) flightID {
 
 // settle is the result of a computation for all that wait for it.
 func settle[T any](result Result[T], err error) flightResult {
-	var panicked *PanicError
-	if errors.As(err, &panicked) {
-		return flightResult{panicked: panicked}
+	if panicked, ok := err.(loaderPanic); ok {
+		return flightResult{panicked: panicked.PanicError}
 	}
 	stored := result.Fill != nil && result.Fill.Stored
 	return flightResult{result: result, err: err, lasting: result.Degraded || stored}
@@ -321,13 +330,13 @@ func (f *fetch[T]) compute(
 		return f.staleOr(stale, err)
 	}
 	fill := f.store(ctx, held, value)
-	return loadedResult(value.Value, fill, value.options.tags, false, nil), nil
+	return loadedResult(value.Value, fill, f.c.tagsOf(f.o, value.options.tags), false, nil), nil
 }
 
-// staleOr is the stale value with an error of the loader, or the error alone.
+// staleOr is the stale value with an error of the loader, or the error alone. It is no substitute
+// after a panic.
 func (f *fetch[T]) staleOr(stale *Result[T], err error) (Result[T], error) {
-	var panicked *PanicError
-	if stale == nil || errors.As(err, &panicked) {
+	if _, panicked := err.(loaderPanic); stale == nil || panicked {
 		return Result[T]{}, err
 	}
 	result := *stale
@@ -373,5 +382,6 @@ func (f *fetch[T]) unstored(
 		}
 		return f.staleOr(stale, failure)
 	}
-	return loadedResult(value.Value, why, value.options.tags, why.Degraded, err), nil
+	tags := f.c.tagsOf(f.o, value.options.tags)
+	return loadedResult(value.Value, why, tags, why.Degraded, err), nil
 }

@@ -52,6 +52,21 @@ func TestAPanicOfALoaderReachesAllThatWait(t *testing.T) {
 	eventually(t, "the lease is abandoned", func() bool { return len(fake.Calls("Abandon")) == 1 })
 }
 
+func TestAnErrorOfALoaderMayHaveAPanicAsItsCause(t *testing.T) {
+	_, client := lardertest.Start(t, lardertest.Config{})
+	cache, ctx := newCache[string](t, client), context.Background()
+	failed := fmt.Errorf("a worker: %w", &larder.PanicError{Value: "boom"})
+	_, err := cache.GetOrFetch(ctx, "k", func(context.Context) (string, error) { return "", failed })
+	if err != failed {
+		t.Error(err)
+	}
+	_, err = cache.GetOrFetchMany(ctx, []string{"a", "b"},
+		func(context.Context, []string) (map[string]string, error) { return nil, failed })
+	if err != failed {
+		t.Error(err)
+	}
+}
+
 func TestALoaderThatEndsItsGoroutineIsAnError(t *testing.T) {
 	_, client := lardertest.Start(t, lardertest.Config{})
 	cache := newCache[string](t, client)
@@ -267,6 +282,46 @@ func TestFetchWithoutAValue(t *testing.T) {
 	result := must[larder.Result[string]](t)(view.Get(context.Background(), "k"))
 	if result.Outcome != larder.Negative {
 		t.Fatal(result)
+	}
+}
+
+func TestFetchWithACodec(t *testing.T) {
+	_, client := lardertest.Start(t, lardertest.Config{})
+	namespace := must[*larder.Namespace](t)(client.Namespace("test"))
+	cache, ctx := larder.With(namespace, larder.JSON[[]byte]()), context.Background()
+	for range 2 {
+		value, err := cache.Fetch(ctx, "k", func(context.Context) ([]byte, error) {
+			return []byte("v"), nil
+		})
+		if err != nil || string(value) != "v" {
+			t.Fatal(value, err)
+		}
+	}
+	encoded := larder.With(namespace, larder.Raw())
+	raw := must[larder.Result[larder.Encoded]](t)(encoded.Get(ctx, "k"))
+	if raw.Value.Kind != larder.KindJSON {
+		t.Error(raw)
+	}
+	_, err := cache.Fetch(ctx, "missing", nil)
+	if !errors.Is(err, larder.ErrNoValue) {
+		t.Error(err)
+	}
+}
+
+func TestTagsAreThoseOfTheTimeOfTheCall(t *testing.T) {
+	_, client := lardertest.Start(t, lardertest.Config{})
+	tags := larder.TagsOption{"old"}
+	cache, ctx := newCache[string](t, client, tags), context.Background()
+	loaded := larder.NewLoaded("v", tags)
+	tags[0] = "new"
+	must[larder.Write](t)(cache.Set(ctx, "a", "v"))
+	load := func(context.Context) (larder.Loaded[string], error) { return loaded, nil }
+	must[larder.Result[string]](t)(cache.GetOrFetchLoaded(ctx, "b", load))
+	for _, key := range []string{"a", "b"} {
+		found := must[larder.Result[string]](t)(cache.Get(ctx, key))
+		if len(found.Tags) != 1 || found.Tags[0] != "old" {
+			t.Error(key, found.Tags)
+		}
 	}
 }
 

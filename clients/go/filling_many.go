@@ -12,7 +12,13 @@ type fills struct {
 	items   []batchItem
 	leases  map[*larderpb.SetRequest]*heldLease
 	stored  map[string]Write
-	expired []wanted
+	expired []expiredKey
+}
+
+// expiredKey is a key whose new value has no lifetime, with the lease for it.
+type expiredKey struct {
+	wanted
+	lease *heldLease
 }
 
 // store fills the leases of the values that were computed, in as few calls as possible. They are
@@ -37,8 +43,8 @@ func (f *fetchMany[T]) store(
 		if request == nil {
 			all.stored[each.key] = done
 			if then == thenDelete {
-				all.expired = append(all.expired, each.wanted)
-				then = thenNothing
+				all.expired = append(all.expired, expiredKey{each.wanted, each.lease})
+				continue
 			}
 			each.lease.after(then)
 			continue
@@ -94,18 +100,32 @@ func (f *fetchMany[T]) fill(ctx context.Context, part []batchItem, all *fills) e
 // isOfOneItem reports whether an error may be that of one item of a batch.
 func isOfOneItem(err error) bool {
 	return errors.Is(err, ErrInvalidArgument) || errors.Is(err, ErrValueTooLarge) ||
-		errors.Is(err, errMessageTooLarge)
+		errors.Is(err, ErrMessageTooLarge)
 }
 
-// expire deletes the entries whose new values have no lifetime. The leases end with that.
-func (f *fetchMany[T]) expire(ctx context.Context, expired []wanted) {
+// expire deletes the entries whose new values have no lifetime, which ends the leases, too. Leases
+// are renewed until then, and passed on if that fails.
+func (f *fetchMany[T]) expire(ctx context.Context, expired []expiredKey) {
 	if len(expired) == 0 {
 		return
 	}
 	c := f.c
-	defer c.changingMany(expired)()
+	keys := make([]wanted, len(expired))
+	for i, each := range expired {
+		keys[i] = each.wanted
+	}
+	c.count.fillsRefused.Add(uint64(len(keys)))
+	defer c.changingMany(keys)()
 	spec := c.spec("BatchDelete", nil, true, false)
+	spec.parting = true
 	// Without this call the entries end by themselves. Its error is counted.
-	_, _ = unary(ctx, c.core.caller, spec, larderpb.CacheServiceClient.BatchDelete,
-		&larderpb.BatchDeleteRequest{Keys: c.keyRefs(expired)})
+	_, err := unary(ctx, c.core.caller, spec, larderpb.CacheServiceClient.BatchDelete,
+		&larderpb.BatchDeleteRequest{Keys: c.keyRefs(keys)})
+	for _, each := range expired {
+		if err != nil {
+			each.lease.passOn()
+		} else {
+			each.lease.settle()
+		}
+	}
 }

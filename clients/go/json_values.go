@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"unicode/utf8"
 )
 
 // maxDepth is the server's limit of arrays and objects within each other.
@@ -66,22 +67,32 @@ func checkJSON(value any) error {
 	if t == nil || !holdsBytes(t) {
 		return nil
 	}
-	return walk(reflect.ValueOf(value), []string{"value"})
+	return walk(reflect.ValueOf(value), []string{"value"}, true)
+}
+
+// checkText refuses text that encoding/json has changed: it replaces what is not valid UTF-8.
+func checkText(value any, encoded string) error {
+	if !strings.Contains(encoded, `\ufffd`) && !strings.ContainsRune(encoded, utf8.RuneError) {
+		return nil
+	}
+	return locate(value, true)
 }
 
 // locate names the place that JSON cannot represent; nil if there is no such place.
-func locate(value any) error {
+func locate(value any, strict bool) error {
 	if value == nil {
 		return nil
 	}
-	return walk(reflect.ValueOf(value), []string{"value"})
+	return walk(reflect.ValueOf(value), []string{"value"}, strict)
 }
 
 func refuse(path []string, format string, values ...any) error {
 	return &EncodeError{Path: strings.Join(path, ""), Err: fmt.Errorf(format, values...)}
 }
 
-func walk(value reflect.Value, path []string) error {
+// walk finds the first place that JSON cannot represent. strict: also one that encoding/json
+// represents in another form.
+func walk(value reflect.Value, path []string, strict bool) error {
 	if len(path) > maxDepth {
 		err := errors.New("more than 128 levels, or a cycle")
 		return &EncodeError{Path: strings.Join(path[:4], ""), Err: err}
@@ -94,36 +105,47 @@ func walk(value reflect.Value, path []string) error {
 		if number := value.Float(); math.IsNaN(number) || math.IsInf(number, 0) {
 			return refuse(path, "%v is not a number of JSON", number)
 		}
+	case reflect.String:
+		if strict && !utf8.ValidString(value.String()) {
+			return refuse(path, "text that is not valid UTF-8")
+		}
 	case reflect.Complex64, reflect.Complex128, reflect.Chan, reflect.Func, reflect.UnsafePointer:
 		return refuse(path, "a %v cannot be JSON", value.Type())
 	case reflect.Interface:
-		return walk(value.Elem(), path)
+		return walk(value.Elem(), path, strict)
 	case reflect.Pointer:
 		// A pointer can lead to itself.
-		return walk(value.Elem(), append(path, ""))
+		return walk(value.Elem(), append(path, ""), strict)
 	case reflect.Slice, reflect.Array:
-		if value.Kind() == reflect.Slice && value.Type().Elem() == byteSlice && !value.IsNil() {
+		isBytes := value.Kind() == reflect.Slice && value.Type().Elem() == byteSlice
+		if strict && isBytes && !value.IsNil() {
 			return refuse(path, "bytes within another value: use text, or another codec")
 		}
 		for i := range value.Len() {
-			if err := walk(value.Index(i), append(path, fmt.Sprintf("[%d]", i))); err != nil {
+			step := append(path, fmt.Sprintf("[%d]", i))
+			if err := walk(value.Index(i), step, strict); err != nil {
 				return err
 			}
 		}
 	case reflect.Map:
 		for each := value.MapRange(); each.Next(); {
-			step := append(path, fmt.Sprintf(".%v", each.Key()))
-			if err := walk(each.Value(), step); err != nil {
+			key := each.Key()
+			if strict && key.Kind() == reflect.String && !utf8.ValidString(key.String()) &&
+				!marshalsItself(key.Type()) {
+				return refuse(path, "the name %q is not valid UTF-8", key.String())
+			}
+			step := append(path, fmt.Sprintf(".%v", key))
+			if err := walk(each.Value(), step, strict); err != nil {
 				return err
 			}
 		}
 	case reflect.Struct:
-		return walkStruct(value, path)
+		return walkStruct(value, path, strict)
 	}
 	return nil
 }
 
-func walkStruct(value reflect.Value, path []string) error {
+func walkStruct(value reflect.Value, path []string, strict bool) error {
 	for i := range value.NumField() {
 		field := value.Type().Field(i)
 		name, _, _ := strings.Cut(field.Tag.Get("json"), ",")
@@ -133,7 +155,7 @@ func walkStruct(value reflect.Value, path []string) error {
 		if name == "" {
 			name = field.Name
 		}
-		if err := walk(value.Field(i), append(path, "."+name)); err != nil {
+		if err := walk(value.Field(i), append(path, "."+name), strict); err != nil {
 			return err
 		}
 	}

@@ -140,7 +140,7 @@ func fillOf[T any](
 	return &larderpb.SetRequest{
 		Namespace: l.scope.namespace, Key: l.at.key, Params: l.at.params, Value: message,
 		Ttl:  wireTTL(ttl),
-		Tags: joinTags(joinTags(l.scope.tags, o.tags), value.options.tags), LeaseToken: l.token,
+		Tags: l.scope.tagsOf(o, value.options.tags), LeaseToken: l.token,
 	}, Write{}, thenNothing
 }
 
@@ -183,18 +183,20 @@ func (l *heldLease) giveUp(reason string, passOn bool) {
 	})
 }
 
-// delete removes the entry, which also ends the lease.
+// delete removes the entry, which also ends the lease. It is passed on if that fails.
 func (l *heldLease) delete() {
-	if !l.settle() {
-		return
-	}
 	request := &larderpb.DeleteRequest{
 		Namespace: l.scope.namespace, Key: l.at.key, Params: l.at.params,
 	}
 	defer l.scope.changing(l.at.key)()
 	// Without this call the entry ends by itself. Its error is counted.
-	_, _ = unary(l.parent, l.scope.core.caller, l.parting("Delete"),
+	_, err := unary(l.parent, l.scope.core.caller, l.parting("Delete"),
 		larderpb.CacheServiceClient.Delete, request)
+	if err != nil {
+		l.passOn()
+		return
+	}
+	l.settle()
 }
 
 // parting calls are made although the client closes.

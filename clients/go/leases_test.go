@@ -318,3 +318,18 @@ func TestAValueWithoutALifetimeDeletesTheOldOne(t *testing.T) {
 		t.Error(written, len(fake.Calls("BatchDelete")))
 	}
 }
+
+func TestParamsAreThoseOfTheTimeOfTheCall(t *testing.T) {
+	fake, client := lardertest.Start(t, lardertest.Config{})
+	cache, ctx := newCache[string](t, client), context.Background()
+	params := larder.Params{"lang": "de"}
+	load := func(context.Context) (string, error) {
+		params["lang"] = "en"
+		return "v", nil
+	}
+	result := must[larder.Result[string]](t)(cache.GetOrFetch(ctx, "k", load, params))
+	sent := fake.Calls("Set")[0].Request.(*larderpb.SetRequest).Params
+	if !result.Fill.Stored || sent["lang"] != "de" {
+		t.Error(result, sent)
+	}
+}

@@ -61,6 +61,12 @@ func (l ManyLoader[T]) plain() ManyLoaderOf[T] {
 	}
 }
 
+// loaderPanic is the panic of a loader, which its callers repeat. A [PanicError] that is a cause of
+// another error is none: a loader can return one, and a token provider can panic.
+type loaderPanic struct{ *PanicError }
+
+func (p loaderPanic) Unwrap() error { return p.PanicError }
+
 var errGoexit = errors.New("larder: the loader, or a codec, has ended its goroutine")
 
 // newPanicError is for a deferred function.
@@ -69,7 +75,7 @@ func newPanicError(panicked any) *PanicError {
 }
 
 // untilEnded runs a loader until it returns or the context ends, whichever is first. A panic is a
-// PanicError.
+// loaderPanic.
 func untilEnded[R any](ctx context.Context, load func(context.Context) (R, error)) (R, error) {
 	type answer struct {
 		value R
@@ -80,7 +86,7 @@ func untilEnded[R any](ctx context.Context, load func(context.Context) (R, error
 		result := answer{err: errGoexit}
 		defer func() {
 			if panicked := recover(); panicked != nil {
-				result = answer{err: newPanicError(panicked)}
+				result = answer{err: loaderPanic{newPanicError(panicked)}}
 			}
 			done <- result
 		}()
@@ -98,6 +104,9 @@ func untilEnded[R any](ctx context.Context, load func(context.Context) (R, error
 
 // errorName is the name of an error's type: the reason of an abandoned lease.
 func errorName(err error) string {
+	if panicked, ok := err.(loaderPanic); ok {
+		err = panicked.PanicError
+	}
 	for {
 		name := fmt.Sprintf("%T", err)
 		inner := errors.Unwrap(err)

@@ -10,7 +10,8 @@ import (
 // and unused. It is an option of namespaces. Handles of a namespace with the same options share
 // one, which lives as long as the client.
 type NearCache struct {
-	// MaxBytes of values and keys: 64 MiB if it is 0.
+	// MaxBytes of values, keys and tags: 64 MiB if it is 0. A value that readers share counts as it
+	// is sent and as it is in memory.
 	MaxBytes int
 	// MaxEntries is 10,000 if it is 0.
 	MaxEntries int
@@ -22,8 +23,10 @@ type NearCache struct {
 const (
 	defaultNearBytes   = 64 << 20
 	defaultNearEntries = 10_000
-	// nearEntryBytes is what an entry takes besides its key and its value.
+	// nearEntryBytes is what an entry takes besides its key, its tags and its value.
 	nearEntryBytes = 256
+	// tagBytes is what a tag takes besides its text.
+	tagBytes = 16
 )
 
 func (n *NearCache) check() error {
@@ -175,6 +178,28 @@ func (s *nearStore) drop(read *pendingRead) {
 	s.mu.Lock()
 	s.end(read)
 	s.mu.Unlock()
+}
+
+// beginAll is begin for the keys of a batch: all of them or, if there is no feed, nil. The reads of
+// one call ask for the same consistency.
+func (s *nearStore) beginAll(part []wanted) []*pendingRead {
+	if s == nil {
+		return nil
+	}
+	all := make([]*pendingRead, len(part))
+	for i, each := range part {
+		if all[i] = s.begin(each.at.id()); all[i] == nil {
+			s.dropAll(all[:i])
+			return nil
+		}
+	}
+	return all
+}
+
+func (s *nearStore) dropAll(all []*pendingRead) {
+	for _, read := range all {
+		s.drop(read)
+	}
 }
 
 // keep ends a read, and keeps its entry if nothing has changed meanwhile.

@@ -3,12 +3,15 @@ package larder_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
+
+	"google.golang.org/grpc/codes"
 
 	larder "larder.test/clients/go"
 	"larder.test/clients/go/lardertest"
@@ -77,6 +80,58 @@ func TestTheNearCacheIsBoundedByBytes(t *testing.T) {
 	}
 }
 
+func TestAllThatAnEntryTakesCounts(t *testing.T) {
+	_, client := lardertest.Start(t, lardertest.Config{})
+	ctx := context.Background()
+	shared := must[*larder.Namespace](t)(client.Namespace("test", larder.NearCache{Shared: true}))
+	size := func(namespace *larder.Namespace) int {
+		_, bytes := larder.NearSize(namespace)
+		return bytes
+	}
+	maps := larder.Of[map[string]int](shared)
+	value := map[string]int{}
+	for i := range 1000 {
+		value[fmt.Sprintf("%03d", i)] = 1
+	}
+	must[larder.Write](t)(maps.Set(ctx, "maps", value))
+	near(t, maps, "maps")
+	// 8 bytes each as JSON; as a map, at least a header of text and a number in addition.
+	if bytes := size(shared); bytes < 1000*(8+16+8) {
+		t.Error(bytes, "bytes of maps")
+	}
+	must[larder.Invalidation](t)(shared.InvalidateNamespace(ctx))
+	texts := larder.Of[string](shared)
+	must[larder.Write](t)(texts.Set(ctx, "text", strings.Repeat("x", 10_000)))
+	near(t, texts, "text")
+	if bytes := size(shared); bytes < 10_000 || bytes > 11_000 {
+		t.Error(bytes, "bytes of text")
+	}
+	tags := make([]string, 30)
+	for i := range tags {
+		tags[i] = fmt.Sprint(i, strings.Repeat("x", 100))
+	}
+	must[larder.Write](t)(texts.Set(ctx, "text", "x", larder.Tags(tags...)))
+	near(t, texts, "text")
+	if bytes := size(shared); bytes < 3000 || bytes > 5000 {
+		t.Error(bytes, "bytes of tags")
+	}
+	// A value that leads to itself is no end of the process.
+	type node struct {
+		Next *node
+		name string
+	}
+	cycle := &node{name: strings.Repeat("x", 100)}
+	cycle.Next = cycle
+	if bytes := larder.Footprint(cycle); bytes < 100 || bytes > 200 {
+		t.Error(bytes, "bytes of a cycle")
+	}
+	list := make([]any, 2)
+	list[0], list[1] = list, strings.Repeat("x", 100)
+	if bytes := larder.Footprint(list); bytes < 100 || bytes > 300 {
+		t.Error(bytes, "bytes of a cycle")
+	}
+}
+
 func TestAResetEmptiesTheNearCache(t *testing.T) {
 	fake, client := lardertest.Start(t, lardertest.Config{})
 	cache, ctx := newCache[string](t, client, larder.NearCache{}), context.Background()
@@ -94,6 +149,29 @@ func TestAResetEmptiesTheNearCache(t *testing.T) {
 		return result.Tier == larder.TierStore
 	})
 	near(t, cache, "k")
+}
+
+func TestAFeedThatTheServerHasRefusedIsOpenedAgain(t *testing.T) {
+	log := &lines{}
+	fake, client := lardertest.Start(t, lardertest.Config{},
+		larder.WithLogger(slog.New(slog.NewTextHandler(log, nil))))
+	cache, ctx := newCache[string](t, client, larder.NearCache{}), context.Background()
+	larder.PauseFeed(cache.Namespace, 20*time.Millisecond)
+	must[larder.Write](t)(cache.Set(ctx, "k", "v"))
+	for times := 1; times <= 2; times++ {
+		before := len(fake.Calls("Watch"))
+		fake.Fail(lardertest.Failure{Code: codes.PermissionDenied, Methods: []string{"Watch"}})
+		fake.BreakWatches()
+		eventually(t, "refused streams", func() bool {
+			must[larder.Result[string]](t)(cache.Get(ctx, "k"))
+			return len(fake.Calls("Watch")) >= before+3
+		})
+		if count := log.count("no near cache"); count != times {
+			t.Error(count, "lines of the log, not", times)
+		}
+		fake.Recover()
+		near(t, cache, "k")
+	}
 }
 
 func TestASilentFeedIsNotUsed(t *testing.T) {
@@ -215,6 +293,26 @@ func TestAWriteOfAnotherClientArrives(t *testing.T) {
 		})
 		if took := time.Since(acknowledged); took > 2*time.Second {
 			t.Fatal("stale for", took)
+		}
+	}
+}
+
+// TestAFeedThatBecomesReadyDuringABatch has no entries of reads that did not ask for consistency.
+func TestAFeedThatBecomesReadyDuringABatch(t *testing.T) {
+	_, client := lardertest.Start(t, lardertest.Config{})
+	cache := newCache[string](t, client, larder.NearCache{})
+	flips, end := larder.FlipFeed(cache.Namespace)
+	defer end()
+	keys := make([]string, 50)
+	for i := range keys {
+		keys[i] = fmt.Sprint(i)
+	}
+	for flips() < 1_000_000 {
+		if begun := larder.NearBegin(cache.Namespace, keys); begun != 0 && begun != len(keys) {
+			t.Fatal(begun, "of", len(keys), "reads")
+		}
+		if count := larder.NearPending(cache.Namespace); count != 0 {
+			t.Fatal(count, "reads under way")
 		}
 	}
 }

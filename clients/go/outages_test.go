@@ -3,6 +3,7 @@ package larder_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"log/slog"
 	"strings"
 	"sync"
@@ -55,6 +56,29 @@ func TestAnOutageAndItsEndAreLoggedOnce(t *testing.T) {
 	if away, back := log.count("is away"), log.count("answers again"); away != 2 || back != 2 {
 		t.Error(away, back, log.text.String())
 	}
+}
+
+func TestCallsThatFailDoNotKeepTheBreakerOpen(t *testing.T) {
+	fake, client := lardertest.Start(t, lardertest.Config{})
+	cache, ctx := newCache[string](t, client), context.Background()
+	must[larder.Write](t)(cache.Set(ctx, "k", "v"))
+	fake.Fail(lardertest.Failure{Methods: []string{"Delete"}})
+	removes := func() {
+		t.Helper()
+		if _, err := cache.Delete(ctx, "other"); !errors.Is(err, larder.ErrUnavailable) {
+			t.Fatal(err)
+		}
+	}
+	for range 5 {
+		removes()
+	}
+	if result := must[larder.Result[string]](t)(cache.Get(ctx, "k")); !result.Degraded {
+		t.Fatal(result)
+	}
+	eventually(t, "a read tries the server", func() bool {
+		removes()
+		return must[larder.Result[string]](t)(cache.Get(ctx, "k")).Value == "v"
+	})
 }
 
 func TestAFailureInTheBackgroundIsLogged(t *testing.T) {

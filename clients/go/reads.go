@@ -134,7 +134,9 @@ func (c *Cache[T]) Get(
 	return result, nil
 }
 
-// Has reports whether Get would find a value. The value is not transferred.
+// Has reports whether Get would find a value. The value is not transferred. At an outage, and while
+// the store of the server is away, it is false, as Get is a miss. Programs for which that is not
+// the same as the absence of a value look at Degraded of Get.
 func (n *Namespace) Has(ctx context.Context, key string, options ...GetOption) (bool, error) {
 	var o callOptions
 	for _, option := range options {
@@ -222,14 +224,7 @@ func (c *Cache[T]) GetMany(
 	missing := all
 	near := c.nearFor(&o)
 	if near != nil {
-		missing = nil
-		for _, each := range all {
-			if found, ok := nearGet(c, each.at.id()); ok {
-				results[each.key] = found
-			} else {
-				missing = append(missing, each)
-			}
-		}
+		missing = nearGetMany(c, all, results)
 	}
 	for len(missing) > 0 {
 		part := missing[:min(batchKeys, len(missing))]
@@ -245,18 +240,9 @@ func (c *Cache[T]) getPart(
 	ctx context.Context, part []wanted, o *callOptions, near *nearStore,
 	results map[string]Result[T],
 ) error {
-	pending := make([]*pendingRead, len(part))
-	if near != nil {
-		for i, each := range part {
-			pending[i] = near.begin(each.at.id())
-		}
-	}
-	defer func() {
-		for _, each := range pending {
-			near.drop(each)
-		}
-	}()
-	fields := o.readFields(pending[0] != nil)
+	pending := near.beginAll(part)
+	defer near.dropAll(pending)
+	fields := o.readFields(pending != nil)
 	request := &larderpb.BatchGetRequest{
 		Keys: c.keyRefs(part), MaxStale: fields.maxStale, Consistency: fields.consistency,
 		Touch: fields.touch,
@@ -287,7 +273,9 @@ func (c *Cache[T]) getPart(
 				read.Outcome, read.Value, read.Entry, away,
 			})
 			results[part[i].key] = result
-			nearPut(c, pending[i], result, encoded)
+			if pending != nil {
+				nearPut(c, pending[i], result, encoded)
+			}
 			i++
 		}
 	}
@@ -323,6 +311,18 @@ func nearGet[T any](c *Cache[T], id entryID) (result Result[T], ok bool) {
 	return result, true
 }
 
+// nearGetMany takes the results that the near cache has, and returns the other keys.
+func nearGetMany[T any](c *Cache[T], all []wanted, results map[string]Result[T]) (rest []wanted) {
+	for _, each := range all {
+		if found, ok := nearGet(c, each.at.id()); ok {
+			results[each.key] = found
+		} else {
+			rest = append(rest, each)
+		}
+	}
+	return rest
+}
+
 // nearPut ends a read, and keeps its result if nothing has changed meanwhile.
 func nearPut[T any](c *Cache[T], pending *pendingRead, result Result[T], encoded Encoded) {
 	if pending == nil {
@@ -338,13 +338,20 @@ func nearPut[T any](c *Cache[T], pending *pendingRead, result Result[T], encoded
 		writtenAt: pending.startedAt.Add(-result.Age),
 		endsAt:    pending.startedAt.Add(min(result.TTLRemaining, maxNearLife)),
 	}
+	entry.bytes = nearEntryBytes + encoded.size() + len(pending.id.key) + len(pending.id.params)
+	for _, tag := range result.Tags {
+		entry.bytes += tagBytes + len(tag)
+	}
 	if c.shares {
 		value := result.Value
 		entry.decoded = &value
+		// Text is decoded in its place.
+		if text, isText := any(value).(string); !isText || text != encoded.Text {
+			entry.bytes += footprint(value)
+		}
 	}
 	// A program that changes the bytes that it has read must not change the entry.
 	entry.encoded = encoded.clone()
-	entry.bytes = nearEntryBytes + encoded.size() + len(pending.id.key) + len(pending.id.params)
 	c.near.keep(pending, entry)
 }
 

@@ -88,9 +88,40 @@ func TestAMessageOverTheLimitIsAMistake(t *testing.T) {
 		server.serve(t), larder.WithPreset(larder.PresetLocal)))
 	defer func() { _ = client.Close() }()
 	_, err := newCache[string](t, client).Get(context.Background(), "k")
-	var failure *larder.Error
-	if !errors.As(err, &failure) || failure.Reason != "MESSAGE_TOO_LARGE" {
+	if !errors.Is(err, larder.ErrMessageTooLarge) || errors.Is(err, larder.ErrValueTooLarge) {
 		t.Fatal(err)
+	}
+}
+
+func TestTheStatusOfAnErrorHasItsDetails(t *testing.T) {
+	failure := &larder.Error{
+		Code: codes.ResourceExhausted, Reason: "QUOTA_EXCEEDED", Message: "too much",
+		RetryAfter: time.Second, Metadata: map[string]string{"limit": "7"},
+	}
+	found := status.Convert(fmt.Errorf("a call: %w", failure))
+	details := map[string]any{}
+	for _, each := range found.Details() {
+		details[fmt.Sprintf("%T", each)] = each
+	}
+	info, _ := details["*errdetails.ErrorInfo"].(*errdetails.ErrorInfo)
+	retry, _ := details["*errdetails.RetryInfo"].(*errdetails.RetryInfo)
+	if found.Code() != failure.Code || info.GetReason() != failure.Reason ||
+		info.GetDomain() != "larder" || info.GetMetadata()["limit"] != "7" ||
+		retry.GetRetryDelay().AsDuration() != time.Second {
+		t.Error(found, details)
+	}
+	if plain := (&larder.Error{Code: codes.Aborted}).GRPCStatus(); len(plain.Details()) != 0 {
+		t.Error(plain)
+	}
+}
+
+func TestACallAfterCloseIsNoFailedPrecondition(t *testing.T) {
+	_, client := lardertest.Start(t, lardertest.Config{})
+	cache := newCache[string](t, client)
+	_ = client.Close()
+	_, err := cache.Get(context.Background(), "k")
+	if !errors.Is(err, larder.ErrClosed) || errors.Is(err, larder.ErrFailedPrecondition) {
+		t.Error(err)
 	}
 }
 

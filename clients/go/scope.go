@@ -2,6 +2,7 @@ package larder
 
 import (
 	"log/slog"
+	"slices"
 	"time"
 )
 
@@ -100,6 +101,12 @@ func (s *scope) ttlOf(options *callOptions) *time.Duration {
 		return options.ttl
 	}
 	return s.ttl
+}
+
+// tagsOf are the tags of a computed value, sorted: those of the handle, of the call and its own.
+func (s *scope) tagsOf(options *callOptions, own []string) []string {
+	all := joinTags(joinTags(s.tags, options.tags), own)
+	return slices.Sorted(slices.Values(all))
 }
 
 // batchKeys is the most keys of a batch that the server takes.

@@ -76,6 +76,7 @@ type listResolver struct{}
 
 func (listResolver) Scheme() string { return listScheme }
 
+// OverrideAuthority is the name in the certificates of all addresses: that of the first.
 func (listResolver) OverrideAuthority(target resolver.Target) string {
 	first, _, _ := strings.Cut(target.Endpoint(), ",")
 	return first
@@ -107,15 +108,19 @@ func (listResolver) Build(
 
 // addressList merges what the addresses resolve to.
 type addressList struct {
-	cc       resolver.ClientConn
-	mu       sync.Mutex
-	children []resolver.Resolver
-	found    []*resolver.State
-	failed   []error
+	cc resolver.ClientConn
+	// publishing keeps what is passed on in its order.
+	publishing sync.Mutex
+	mu         sync.Mutex
+	children   []resolver.Resolver
+	found      []*resolver.State
+	failed     []error
 }
 
 // publish passes on what there is, once each address was tried.
 func (l *addressList) publish(index int, state *resolver.State, failure error) error {
+	l.publishing.Lock()
+	defer l.publishing.Unlock()
 	l.mu.Lock()
 	if state != nil {
 		l.found[index] = state

@@ -18,7 +18,8 @@ type Token struct {
 
 // TokenProvider returns a token. It is asked again before that expires, and when the server refuses
 // it, by one call at a time. The context has the values of the call that needs the token, and ends
-// after 10 s. Calls do not wait for it beyond their own time limits.
+// after 10 s. Calls do not wait for it beyond their own time limits. An error is an outage, and so
+// is a token that no header can have.
 type TokenProvider func(ctx context.Context) (Token, error)
 
 const (
@@ -139,7 +140,9 @@ func (a *authorization) answered(asking *askedToken, token Token, err error) {
 	asking.header, asking.err = "", err
 	switch {
 	case err == nil:
-		asking.header, asking.err = bearer(token.Value)
+		if asking.header, err = bearer(token.Value); err != nil {
+			asking.err = noToken(codes.Unavailable, "the token provider returned no token", err)
+		}
 	case !isOutage(err):
 		// Without the stack of a panic, which the cause has.
 		why, _, _ := strings.Cut(err.Error(), "\n")

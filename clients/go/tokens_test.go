@@ -86,10 +86,46 @@ func TestATokenProviderThatPanicsIsAnOutage(t *testing.T) {
 	client := must[*larder.Client](t)(larder.New(g.serve(t), larder.WithTokenProvider(provider)))
 	defer func() { _ = client.Close() }()
 	cache := newCache[string](t, client)
-	result := must[larder.Result[string]](t)(cache.Get(context.Background(), "k"))
+	ctx := context.Background()
+	result := must[larder.Result[string]](t)(cache.Get(ctx, "k"))
 	var panicked *larder.PanicError
 	if !result.Degraded || !errors.As(result.Err, &panicked) {
 		t.Fatal(result)
+	}
+	// It is not the panic of the loader, which calls that compute repeat.
+	raises := newCache[string](t, client, larder.Raise)
+	for _, err := range []error{
+		errOf(raises.GetOrFetch(ctx, "k", loads("v"))),
+		errOf(raises.GetOrFetchMany(ctx, []string{"a", "b"}, loadsMany)),
+	} {
+		if !errors.Is(err, larder.ErrUnavailable) || !errors.As(err, &panicked) {
+			t.Error(err)
+		}
+	}
+}
+
+func TestATokenThatNoHeaderCanHaveIsAnOutage(t *testing.T) {
+	for _, value := range []string{"", "two words", "a\nb"} {
+		g := &gateway{}
+		provider := func(context.Context) (larder.Token, error) {
+			return larder.Token{Value: value}, nil
+		}
+		client := must[*larder.Client](t)(
+			larder.New(g.serve(t), larder.WithTokenProvider(provider)))
+		cache, ctx := newCache[string](t, client), context.Background()
+		found := must[larder.Result[string]](t)(cache.GetOrFetch(ctx, "k", loads("v")))
+		if found.Value != "v" || !found.Degraded || !errors.Is(found.Err, larder.ErrUnavailable) {
+			t.Error(value, found)
+		}
+		var wrong *larder.ArgumentError
+		_, err := cache.Delete(ctx, "k")
+		if !errors.Is(err, larder.ErrUnavailable) || !errors.As(err, &wrong) {
+			t.Error(value, err)
+		}
+		if count := client.Counters()["test"].Errors; count != 2 {
+			t.Error(value, count, "errors")
+		}
+		_ = client.Close()
 	}
 }
 

@@ -61,6 +61,22 @@ func TestWhatEachValueIsSentAs(t *testing.T) {
 	checkPlace(t, err, "value")
 	_, err = larder.Auto[func()]().Encode(nil)
 	checkPlace(t, err, "value")
+	_, err = larder.Auto[nested]().Encode(nested{Name: "a\xffb"})
+	checkPlace(t, err, "value.name")
+	_, err = larder.Auto[any]().Encode(map[string]any{"a": []any{"ok", "\xff"}})
+	checkPlace(t, err, "value.a[1]")
+	_, err = larder.Auto[map[string]int]().Encode(map[string]int{"\xff": 1})
+	checkPlace(t, err, "value")
+	for _, text := range []string{"\ufffd", `\ufffd`} {
+		encoded, err = larder.Auto[[]string]().Encode([]string{text})
+		want, _ := json.Marshal([]string{text})
+		check("text with the replacement character", encoded, err, "JSON "+string(want))
+	}
+	// The places are those that the codec refuses.
+	_, err = larder.JSON[nested]().Encode(nested{
+		Photo: []byte{1}, Name: "\xff", Sums: map[string]float64{"x": math.Inf(1)},
+	})
+	checkPlace(t, err, "value.sums.x")
 	cycle := map[string]any{}
 	cycle["self"] = cycle
 	_, err = larder.Auto[any]().Encode(cycle)
@@ -135,6 +151,14 @@ type UUID [16]byte
 
 func (u UUID) String() string { return fmt.Sprintf("%02x", u[15]) }
 
+// owned has its method by its pointer.
+type owned struct {
+	id     int
+	secret string
+}
+
+func (o *owned) LarderKey() any { return o.id }
+
 type paging struct{ Page int }
 
 type filter struct {
@@ -159,6 +183,14 @@ func TestCallKeys(t *testing.T) {
 		{[]any{filter{paging{2}, "a"}, "a"}, `{u}:{"Name":"a","Page":2}:a ` +
 			`map[x:{"Name":"a","Page":2}]`},
 		{[]any{UUID{15: 7}, "a"}, `{u}:07:a map[x:{"$uuid":"07"}]`},
+		{[]any{owned{7, "a"}, &owned{8, "b"}}, `{u}:7:8 map[]`},
+		{[]any{[]owned{{7, "a"}}, "a"}, `{u}:[7]:a map[]`},
+		{[]any{json.Number("12345678901234567891"), json.Number("1.50")},
+			`{u}:12345678901234567891:1.5 map[]`},
+		{[]any{time.Unix(0, 1_000), time.Unix(0, 1_001)}, `{u}:1970-01-01T00:00:00.000001+00:00:` +
+			`1970-01-01T00:00:00.000001001+00:00 ` +
+			`map[x:{"$datetime":"1970-01-01T00:00:00.000001+00:00"} ` +
+			`y:{"$datetime":"1970-01-01T00:00:00.000001001+00:00"}]`},
 	} {
 		key := must[larder.CallKey](t)(keys.Key(each.args...))
 		if got := key.Key + " " + fmt.Sprint(map[string]string(key.Params)); got != each.want {
@@ -166,7 +198,8 @@ func TestCallKeys(t *testing.T) {
 		}
 	}
 	for _, args := range [][]any{
-		{"a"}, {"a", 1, 2}, {make(chan int), 1}, {math.NaN(), 1},
+		{"a"}, {"a", 1, 2}, {make(chan int), 1}, {math.NaN(), 1}, {json.Number("1e400"), 1},
+		{json.Number("one"), 1}, {json.Number("NaN"), 1},
 		{struct {
 			Name   string
 			tenant string

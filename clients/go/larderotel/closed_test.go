@@ -73,7 +73,23 @@ func TestTheStatusOfACallThatItsCallerHasLeft(t *testing.T) {
 	end(errors.Join(ctx.Err(), context.Cause(ctx)))
 	_, end = observer.Call(ctx, "Get", "users")
 	end(context.DeadlineExceeded)
-	for i, want := range []string{"CANCELLED", "DEADLINE_EXCEEDED"} {
+	// That of a token provider that is out of time is no end of the caller.
+	for _, cause := range []error{&larder.ArgumentError{}, context.Canceled} {
+		_, client := lardertest.Start(t, lardertest.Config{}, larder.WithObserver(observer),
+			larder.WithTokenProvider(func(context.Context) (larder.Token, error) {
+				return larder.Token{}, cause
+			}))
+		cache, err := larder.For[string](client, "users")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := cache.Get(context.Background(), "k"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i, want := range []string{
+		"CANCELLED", "DEADLINE_EXCEEDED", "UNAVAILABLE", "UNAVAILABLE",
+	} {
 		found := attribute.NewSet(spans.Ended()[i].Attributes()...)
 		if code, _ := found.Value("rpc.response.status_code"); code.AsString() != want {
 			t.Error(code.AsString(), "is not", want)

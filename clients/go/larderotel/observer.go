@@ -213,17 +213,19 @@ func codeOf(err error) string {
 	if err == nil {
 		return "OK"
 	}
-	var failure *larder.Error
+	// Not errors.As for this one: the cause of a context that has ended may be an error of another
+	// call, and that of an error any other.
+	failure, ok := err.(*larder.Error)
 	var wrong *larder.ArgumentError
 	switch {
+	case ok:
 	case errors.Is(err, context.Canceled):
-		// Its cause may be an error of another call.
 		return "CANCELLED"
 	case errors.Is(err, context.DeadlineExceeded):
 		return "DEADLINE_EXCEEDED"
 	case errors.As(err, &wrong):
 		return "INVALID_ARGUMENT"
-	case !errors.As(err, &failure):
+	default:
 		return "UNKNOWN"
 	}
 	code := failure.Code.String()

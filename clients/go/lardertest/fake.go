@@ -114,12 +114,16 @@ func NewFake(config Config) *Fake {
 // Close ends the fake, and the calls that run.
 func (f *Fake) Close() { f.server.Stop() }
 
-// New makes a client of the fake.
+// New makes a client of the fake. Certificates and tokens of the environment are not for it.
 func (f *Fake) New(options ...larder.Option) (*larder.Client, error) {
-	dial := larder.WithDialer(func(ctx context.Context, _ string) (net.Conn, error) {
+	all := []larder.Option{
+		larder.WithCAFile(""), larder.WithCertificate("", ""), larder.WithToken(""),
+	}
+	all = append(all, options...)
+	all = append(all, larder.WithDialer(func(ctx context.Context, _ string) (net.Conn, error) {
 		return f.listener.DialContext(ctx)
-	})
-	return larder.New("localhost:1", append(options, dial)...)
+	}))
+	return larder.New("localhost:1", all...)
 }
 
 // Listen also serves on a free port of this machine, for programs that make their own clients. It

@@ -10,6 +10,7 @@ package autocertcache
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"golang.org/x/crypto/acme/autocert"
 
@@ -27,7 +28,7 @@ var errDegraded = errors.New("autocertcache: the store of the cache is away")
 func New(
 	client *larder.Client, namespace string, options ...larder.NamespaceOption,
 ) (*Cache, error) {
-	options = append(options, larder.Raise)
+	options = append(slices.Clip(options), larder.Raise)
 	made, err := client.Namespace(namespace, options...)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"testing"
+	"time"
 
 	"golang.org/x/crypto/acme/autocert"
 
@@ -62,5 +63,16 @@ func TestAnOutageIsNoMiss(t *testing.T) {
 	}
 	if err := cache.Put(context.Background(), "example.com", nil); err == nil {
 		t.Fatal("no error")
+	}
+}
+
+func TestOptionsOfTheCallerAreNotChanged(t *testing.T) {
+	_, client := lardertest.Start(t, lardertest.Config{})
+	all := []larder.NamespaceOption{larder.TTL(time.Hour), nil}
+	if _, err := autocertcache.New(client, "options", all[:1]...); err != nil {
+		t.Fatal(err)
+	}
+	if all[1] != nil {
+		t.Error("the next option is another one")
 	}
 }

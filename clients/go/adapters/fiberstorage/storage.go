@@ -6,6 +6,7 @@ import (
 	"context"
 	"encoding/hex"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 	"unicode/utf8"
@@ -16,7 +17,8 @@ import (
 )
 
 // Storage is for the configuration of middlewares. A cache that is away is an error, which the
-// middlewares handle in their own ways.
+// middlewares handle in their own ways. That for sessions panics, which ends the process unless
+// Fiber's middleware recover comes before it.
 type Storage struct {
 	cache *larder.Cache[[]byte]
 	close func() error
@@ -31,7 +33,7 @@ var errDegraded = errors.New("fiberstorage: the store of the cache is away")
 func New(
 	client *larder.Client, namespace string, options ...larder.NamespaceOption,
 ) (*Storage, error) {
-	options = append(options, larder.Raise)
+	options = append(slices.Clip(options), larder.Raise)
 	made, err := client.Namespace(namespace, options...)
 	if err != nil {
 		return nil, err
@@ -39,9 +41,9 @@ func New(
 	return &Storage{larder.With(made, larder.Bytes()), client.Close}, nil
 }
 
-// stored is the key of a value. It is a copy: Fiber's strings are valid during a request only, and a
-// near cache keeps keys. A cookie can have bytes that no key has; the middleware for sessions panics
-// at an error of its storage.
+// stored is the key of a value. It is a copy: Fiber's strings are valid during a request only, and
+// a near cache keeps keys. A cookie can have bytes that no key has; the middleware for sessions
+// panics at an error of its storage.
 func stored(key string) string {
 	if !utf8.ValidString(key) {
 		return "not-utf-8:" + hex.EncodeToString([]byte(key))

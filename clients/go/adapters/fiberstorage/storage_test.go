@@ -177,3 +177,14 @@ func TestTheLimiterMiddleware(t *testing.T) {
 		}
 	}
 }
+
+func TestOptionsOfTheCallerAreNotChanged(t *testing.T) {
+	_, client := lardertest.Start(t, lardertest.Config{})
+	all := []larder.NamespaceOption{larder.TTL(time.Hour), nil}
+	if _, err := fiberstorage.New(client, "options", all[:1]...); err != nil {
+		t.Fatal(err)
+	}
+	if all[1] != nil {
+		t.Error("the next option is another one")
+	}
+}

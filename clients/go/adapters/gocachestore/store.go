@@ -8,6 +8,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"reflect"
+	"slices"
 	"time"
 
 	"github.com/eko/gocache/lib/v4/store"
@@ -35,7 +37,7 @@ var errDegraded = errors.New("gocachestore: the store of the cache is away")
 func New[T any](
 	client *larder.Client, namespace string, options ...larder.NamespaceOption,
 ) (*Store[T], error) {
-	made, err := larder.For[T](client, namespace, append(options, larder.Raise)...)
+	made, err := larder.For[T](client, namespace, append(slices.Clip(options), larder.Raise)...)
 	if err != nil {
 		return nil, err
 	}
@@ -79,6 +81,15 @@ func (s *Store[T]) GetWithTTL(ctx context.Context, key any) (any, time.Duration,
 	return nil, 0, store.NotFoundWithCause(found.Err)
 }
 
+// hasNil reports whether nil is a value of a type, rather than the lack of one.
+func hasNil(t reflect.Type) bool {
+	switch t.Kind() {
+	case reflect.Interface, reflect.Pointer, reflect.Map, reflect.Slice:
+		return true
+	}
+	return false
+}
+
 // Set stores a value of the type T. One whose expiration is negative is deleted.
 func (s *Store[T]) Set(
 	ctx context.Context, key any, value any, options ...store.Option,
@@ -88,8 +99,8 @@ func (s *Store[T]) Set(
 		return err
 	}
 	typed, ok := value.(T)
-	if !ok && value != nil {
-		return fmt.Errorf("gocachestore: the value is a %T, not a %T", value, typed)
+	if !ok && (value != nil || !hasNil(reflect.TypeFor[T]())) {
+		return fmt.Errorf("gocachestore: the value is a %T, not a %v", value, reflect.TypeFor[T]())
 	}
 	all := store.ApplyOptionsWithDefault(store.ApplyOptions(s.options...), options...)
 	set := []larder.SetOption{larder.Tags(all.Tags...)}

@@ -102,6 +102,15 @@ func TestKindsOfValues(t *testing.T) {
 	if err := stored.Set(ctx, "k", 7); err == nil {
 		t.Error("a number is text")
 	}
+	if err := stored.Set(ctx, "k", nil); err == nil {
+		t.Error("nil is text")
+	}
+	if err := newStore[user](t, "users").Set(ctx, "k", nil); err == nil {
+		t.Error("nil is a struct")
+	}
+	if err := newStore[*user](t, "users").Set(ctx, "k", nil); err != nil {
+		t.Error(err)
+	}
 	if err := stored.Set(ctx, 7, "v"); err == nil {
 		t.Error("the key is a number")
 	}
@@ -158,4 +167,15 @@ func namespaceOf(t *testing.T, client *larder.Client) *larder.Namespace {
 	namespace, err := client.Namespace("values")
 	check(t, err)
 	return namespace
+}
+
+func TestOptionsOfTheCallerAreNotChanged(t *testing.T) {
+	_, client := lardertest.Start(t, lardertest.Config{})
+	all := []larder.NamespaceOption{larder.TTL(time.Hour), nil}
+	if _, err := gocachestore.New[string](client, "options", all[:1]...); err != nil {
+		t.Fatal(err)
+	}
+	if all[1] != nil {
+		t.Error("the next option is another one")
+	}
 }

@@ -7,7 +7,9 @@ package scsstore
 import (
 	"context"
 	"errors"
+	"slices"
 	"time"
+	"unicode/utf8"
 
 	"github.com/alexedwards/scs/v2"
 
@@ -26,7 +28,7 @@ var errDegraded = errors.New("scsstore: the store of the cache is away")
 func New(
 	client *larder.Client, namespace string, options ...larder.NamespaceOption,
 ) (*Store, error) {
-	options = append(options, larder.Raise)
+	options = append(slices.Clip(options), larder.Raise)
 	made, err := client.Namespace(namespace, options...)
 	if err != nil {
 		return nil, err
@@ -34,8 +36,11 @@ func New(
 	return &Store{larder.With(made, larder.Bytes())}, nil
 }
 
-// FindCtx reads a session.
+// FindCtx reads a session. A cookie can have bytes that no token has: there is no such session.
 func (s *Store) FindCtx(ctx context.Context, token string) ([]byte, bool, error) {
+	if token == "" || !utf8.ValidString(token) {
+		return nil, false, nil
+	}
 	result, err := s.cache.Get(ctx, token, larder.MaxStale(0))
 	if err == nil && result.Degraded && !result.Found() {
 		err = errDegraded

@@ -108,3 +108,23 @@ func TestAnOutageIsAnErrorAndNotTheEndOfASession(t *testing.T) {
 		fake.Recover()
 	}
 }
+
+func TestATokenThatNoSessionHas(t *testing.T) {
+	_, store := newStore(t)
+	for _, token := range []string{"", "\xff\xfe"} {
+		if b, found, err := store.Find(token); b != nil || found || err != nil {
+			t.Error(b, found, err)
+		}
+	}
+}
+
+func TestOptionsOfTheCallerAreNotChanged(t *testing.T) {
+	_, client := lardertest.Start(t, lardertest.Config{})
+	all := []larder.NamespaceOption{larder.TTL(time.Hour), nil}
+	if _, err := scsstore.New(client, "options", all[:1]...); err != nil {
+		t.Fatal(err)
+	}
+	if all[1] != nil {
+		t.Error("the next option is another one")
+	}
+}
