@@ -8,6 +8,7 @@ import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
 import com.google.protobuf.Message;
+import dev.larder.client.Change;
 import dev.larder.client.Codecs;
 import dev.larder.client.FailedPreconditionException;
 import dev.larder.client.FetchOptions;
@@ -19,6 +20,7 @@ import dev.larder.client.OnError;
 import dev.larder.client.Result;
 import dev.larder.client.Targets;
 import dev.larder.client.TypeOf;
+import dev.larder.client.Watch;
 import dev.larder.testing.FakeFailure;
 import dev.larder.testing.FakeLarder;
 import java.nio.charset.StandardCharsets;
@@ -29,6 +31,7 @@ import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.CountDownLatch;
 import java.util.concurrent.ExecutionException;
+import java.util.concurrent.ForkJoinPool;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicInteger;
 import java.util.function.Function;
@@ -117,21 +120,36 @@ class HandlesTest {
   }
 
   @Test
-  void callsOfTheCommonPoolGetTheirAnswers() {
-    try (LarderClient client = client()) {
-      Namespace<Integer> numbers = client.namespace("numbers", Integer.class);
-      long stored =
-          IntStream.range(0, 50)
-              .parallel()
-              .filter(
-                  number ->
-                      numbers
-                          .getOrFetch("k" + number, load -> number)
-                          .stored()
-                          .orElseThrow()
-                          .stored())
-              .count();
-      assertEquals(50, stored);
+  void theFakeAnswersWhileTheCommonPoolIsBusy() throws Exception {
+    CountDownLatch done = new CountDownLatch(1);
+    try (LarderClient client = client();
+        Watch watch = client.namespace("names", String.class).watch(false)) {
+      for (int thread = 0; thread <= ForkJoinPool.commonPool().getParallelism(); thread++) {
+        ForkJoinPool.commonPool().execute(() -> await(done));
+      }
+      Namespace<String> names = client.namespace("names", String.class);
+      assertTrue(names.set("k", "v").stored());
+      names.invalidateNamespace();
+      CompletableFuture<Boolean> invalidated =
+          CompletableFuture.supplyAsync(
+              () -> {
+                while (!(watch.next() instanceof Change.NamespaceInvalidated)) {
+                  assertTrue(watch.hasNext());
+                }
+                return true;
+              },
+              action -> new Thread(action, "reader").start());
+      assertTrue(invalidated.get(20, TimeUnit.SECONDS));
+    } finally {
+      done.countDown();
+    }
+  }
+
+  private static void await(CountDownLatch latch) {
+    try {
+      latch.await();
+    } catch (InterruptedException error) {
+      Thread.currentThread().interrupt();
     }
   }
 

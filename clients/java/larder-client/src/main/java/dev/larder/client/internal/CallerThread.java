@@ -3,7 +3,6 @@ package dev.larder.client.internal;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executor;
-import java.util.concurrent.ForkJoinPool;
 import java.util.concurrent.LinkedBlockingQueue;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.locks.ReentrantLock;
@@ -24,34 +23,6 @@ public final class CallerThread implements Executor {
   interface Refusable extends Runnable {
     /** Ends the work without a thread. */
     void refuse(RejectedExecutionException full);
-  }
-
-  /** Waits for actions. A pool of Fork/Join that is blocked by that gets another thread. */
-  private final class Waiting implements ForkJoinPool.ManagedBlocker {
-    private Runnable next;
-
-    Runnable take() throws InterruptedException {
-      next = null;
-      ForkJoinPool.managedBlock(this);
-      return next;
-    }
-
-    @Override
-    public boolean block() throws InterruptedException {
-      if (next == null) {
-        next = actions.take();
-      }
-      return true;
-    }
-
-    @Override
-    public boolean isReleasable() {
-      // An interrupt comes before what is there to be run.
-      if (next == null && !Thread.currentThread().isInterrupted()) {
-        next = actions.poll();
-      }
-      return next != null;
-    }
   }
 
   /** A queue for the calling thread. */
@@ -76,10 +47,9 @@ public final class CallerThread implements Executor {
   /** Waits for a result, and runs what is to be run meanwhile. Throws its error as it is. */
   public <R> R await(CompletableFuture<R> result) throws InterruptedException {
     result.whenComplete((value, error) -> actions.add(DONE));
-    Waiting waiting = new Waiting();
     try {
       while (true) {
-        Runnable next = waiting.take();
+        Runnable next = actions.take();
         if (next == DONE) {
           return now(result);
         }
