@@ -36,13 +36,6 @@ final class FetchMany<K, V> {
         List<K> keys, LoadContext context, Executor executor);
   }
 
-  /**
-   * A key that is missing: its lease, or why its value is not stored. The stale value is a
-   * substitute if the loader fails, or, with {@code meanwhile}, the answer.
-   */
-  record Missing<K, V>(
-      K key, HeldLease<V> lease, NotStored why, Result<V> stale, boolean meanwhile) {}
-
   private record Wanted<K>(K key, Address address, KeyRef ref) {}
 
   private final Scope<V> scope;

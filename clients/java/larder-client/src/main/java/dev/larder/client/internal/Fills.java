@@ -5,7 +5,6 @@ import dev.larder.client.LarderException;
 import dev.larder.client.LarderException.Code;
 import dev.larder.client.LoadContext;
 import dev.larder.client.WriteResult;
-import dev.larder.client.internal.FetchMany.Missing;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
