@@ -11,7 +11,7 @@ import java.util.concurrent.CompletableFuture;
 /**
  * The calls of a {@link Namespace} with futures. To cancel a future cancels its call. Futures are
  * completed in threads of the client, which must not be blocked. Arguments that are wrong are
- * thrown at once.
+ * thrown at once. After the client is closed, the futures have the error.
  */
 public final class AsyncNamespace<V> {
   private final String name;
@@ -159,7 +159,8 @@ public final class AsyncNamespace<V> {
 
   /**
    * Reads a value; one that is missing is computed. Of all calls in all processes that need the
-   * value at the same time, one runs its loader, and the others receive its result. An error of the
+   * value at the same time, one runs its loader, and the others receive its result: those of this
+   * process the same object, which a program copies before it changes it. An error of the
    * loader is that of the future. A cache that is away is none: the loader runs, and nothing is
    * stored.
    */
@@ -239,7 +240,8 @@ public final class AsyncNamespace<V> {
 
   /** Statistics of the namespace in the whole fleet; empty if there are none yet. */
   public CompletableFuture<Optional<Stats.OfNamespace>> stats() {
-    return Views.async(operations.call(null), operations::stats).thenApply(this::own);
+    return Views.async(
+        operations.call(null), call -> operations.stats(call).thenApply(this::own));
   }
 
   private Optional<Stats.OfNamespace> own(Stats stats) {

@@ -3,7 +3,10 @@ package dev.larder.client;
 import java.util.Map;
 import java.util.function.Supplier;
 
-/** Observes calls, for tracing and metrics. Implementations are used by several threads. */
+/**
+ * Observes calls, for tracing and metrics. Implementations are used by several threads. One that
+ * throws does not change the calls: its first error is logged.
+ */
 public interface CallObserver {
   /** The context of the caller, such as its span. It is passed to {@link #start}. */
   default Object current() {

@@ -19,6 +19,11 @@ public record FetchOptions(
   public static final FetchOptions DEFAULTS =
       new FetchOptions(null, List.of(), null, false, ReadOptions.DEFAULTS);
 
+  /** Copies the tags. */
+  public FetchOptions {
+    tags = List.copyOf(tags);
+  }
+
   /** With a TTL. */
   public static FetchOptions withTtl(Duration ttl) {
     return DEFAULTS.ttl(ttl);

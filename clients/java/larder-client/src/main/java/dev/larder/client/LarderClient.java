@@ -21,8 +21,9 @@ public final class LarderClient implements AutoCloseable {
   static {
     Access.set(
         (builder, transport) -> {
-          builder.settings.transport = transport;
-          return builder.build();
+          Settings settings = builder.settings.copy();
+          settings.transport = transport;
+          return new LarderClient(settings);
         },
         client -> client.session);
   }
@@ -121,7 +122,8 @@ public final class LarderClient implements AutoCloseable {
 
     /**
      * {@code host:port}, {@code dns:///host:port}, {@code unix:path}, or several addresses
-     * separated by commas. {@code LARDER_ENDPOINT}, else {@code 127.0.0.1:50051}.
+     * separated by commas. {@code LARDER_ENDPOINT}, else {@code 127.0.0.1:50051}. The certificate
+     * of each of several addresses has the name of the first, or {@link #serverName}.
      */
     public Builder target(String target) {
       settings.target = target;
@@ -273,7 +275,7 @@ public final class LarderClient implements AutoCloseable {
      *     plain text to another machine
      */
     public LarderClient build() {
-      return new LarderClient(settings);
+      return new LarderClient(settings.copy());
     }
   }
 }

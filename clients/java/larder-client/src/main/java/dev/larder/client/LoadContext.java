@@ -11,7 +11,12 @@ public final class LoadContext {
   private volatile List<String> tags = List.of();
   private volatile boolean store = true;
 
-  /** For the library and for tests of loaders. */
+  /** For tests of loaders: it is never cancelled. */
+  public LoadContext() {
+    this(new Cancellation());
+  }
+
+  /** For the library. */
   public LoadContext(Cancellation cancellation) {
     this.cancellation = cancellation;
   }

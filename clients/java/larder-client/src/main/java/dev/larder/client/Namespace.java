@@ -190,6 +190,9 @@ public final class Namespace<V> {
    * value at the same time, one runs its loader, in its own thread, and the others receive its
    * result.
    *
+   * <p>Calls of this process that join receive the object that the loader has returned, not copies
+   * of it. A program that changes such a value copies it first.
+   *
    * <p>A loader must not ask for the key that it computes: it would wait for itself. The refresh of
    * a stale value runs it in a thread of the client.
    *

@@ -11,6 +11,12 @@ import java.time.Duration;
 public record Token(String text, Duration expiresIn) {
   private static final Duration DEFAULT_LIFETIME = Duration.ofMinutes(1);
 
+  /** Without the text, which is a secret. */
+  @Override
+  public String toString() {
+    return "Token[expiresIn=" + expiresIn + "]";
+  }
+
   /** A token that is asked for again after a minute. */
   public static Token of(String text) {
     return new Token(text, DEFAULT_LIFETIME);

@@ -29,6 +29,11 @@ public record WriteOptions(
     VERSION
   }
 
+  /** Copies the tags. */
+  public WriteOptions {
+    tags = List.copyOf(tags);
+  }
+
   /** With a TTL. */
   public static WriteOptions withTtl(Duration ttl) {
     return DEFAULTS.ttl(ttl);

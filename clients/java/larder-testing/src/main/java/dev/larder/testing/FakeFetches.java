@@ -93,9 +93,15 @@ final class FakeFetches {
       if (answer != null) {
         return CompletableFuture.completedFuture(answer);
       }
-      return fake.leases
-          .waiting(place, waitUntil - Times.now(), FakeTimer.SHARED)
-          .thenCompose(ignored -> fake.locked(() -> look(true)));
+      CompletableFuture<Void> waiting =
+          fake.leases.waiting(place, waitUntil - Times.now(), FakeTimer.SHARED);
+      return waiting.thenCompose(
+          ignored ->
+              fake.locked(
+                  () -> {
+                    fake.leases.forget(place, waiting);
+                    return look(true);
+                  }));
     }
 
     /** Null: the call waits for the lease of another. */

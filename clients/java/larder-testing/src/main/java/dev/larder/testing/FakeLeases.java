@@ -186,13 +186,21 @@ final class FakeLeases {
   private void wake(Place place) {
     Set<CompletableFuture<Void>> waiting = waiters.remove(place);
     if (waiting != null) {
-      waiting.forEach(each -> each.completeAsync(() -> null));
+      waiting.forEach(each -> each.completeAsync(() -> null, FakeThreads.SHARED));
     }
   }
 
   /** All callers look again: something has changed. */
   void wakeAll() {
     List.copyOf(waiters.keySet()).forEach(this::wake);
+  }
+
+  /** A caller waits no more, as its time is over. */
+  void forget(Place place, CompletableFuture<Void> waited) {
+    Set<CompletableFuture<Void>> waiting = waiters.get(place);
+    if (waiting != null && waiting.remove(waited) && waiting.isEmpty()) {
+      waiters.remove(place);
+    }
   }
 
   /** Ends when something changes for the entry, the lease expires, or {@code ms} are over. */

@@ -9,13 +9,7 @@ final class FakeTimer {
   static final FakeTimer SHARED = new FakeTimer();
 
   private final ScheduledThreadPoolExecutor executor =
-      new ScheduledThreadPoolExecutor(
-          1,
-          action -> {
-            Thread thread = new Thread(action, "larder-fake");
-            thread.setDaemon(true);
-            return thread;
-          });
+      new ScheduledThreadPoolExecutor(1, FakeThreads::daemon);
 
   private FakeTimer() {
     executor.setRemoveOnCancelPolicy(true);

@@ -102,7 +102,8 @@ final class FakeTransport implements Transport {
               } else {
                 result.completeExceptionally(Errors.unwrap(error));
               }
-            });
+            },
+            FakeThreads.SHARED);
     return result;
   }
 

@@ -13,8 +13,6 @@ import java.util.Deque;
 import java.util.HashSet;
 import java.util.List;
 import java.util.Set;
-import java.util.concurrent.Executor;
-import java.util.concurrent.ForkJoinPool;
 import java.util.concurrent.ScheduledFuture;
 import java.util.concurrent.locks.ReentrantLock;
 import larder.v1.CacheServiceOuterClass.Heartbeat;
@@ -103,7 +101,6 @@ final class FakeWatches {
     final Set<String> namespaces;
     final boolean keys;
     private final ReentrantLock own = new ReentrantLock();
-    private final Executor executor = ForkJoinPool.commonPool();
     private final Deque<WatchResponse> events = new ArrayDeque<>();
     private final Transport.Sink<WatchResponse> sink;
     private int wanted = 1;
@@ -119,17 +116,21 @@ final class FakeWatches {
     }
 
     void beat() {
-      heart =
-          FakeTimer.SHARED.after(
-              HEARTBEAT_MS,
-              () -> {
-                send(
-                    WatchResponse.newBuilder()
-                        .setHeartbeat(
-                            Heartbeat.newBuilder().setResumeToken(ByteString.EMPTY))
-                        .build());
-                beat();
-              });
+      own.lock();
+      try {
+        // One that runs while the stream ends is the last.
+        if (!ended) {
+          heart = FakeTimer.SHARED.after(HEARTBEAT_MS, this::heartbeat);
+        }
+      } finally {
+        own.unlock();
+      }
+    }
+
+    private void heartbeat() {
+      Heartbeat alive = Heartbeat.newBuilder().setResumeToken(ByteString.EMPTY).build();
+      send(WatchResponse.newBuilder().setHeartbeat(alive).build());
+      beat();
     }
 
     void send(WatchResponse event) {
@@ -196,7 +197,7 @@ final class FakeWatches {
       } finally {
         own.unlock();
       }
-      executor.execute(this::run);
+      FakeThreads.SHARED.execute(this::run);
     }
 
     private void run() {

@@ -119,6 +119,13 @@ class CallsTest {
             EncodeException.class,
             () -> any.set("k", Map.of("a", List.of(1, Double.NaN))));
     assertEquals("value.a[1]", error.path());
+    for (Object array :
+        new Object[] {new double[] {1, Double.NaN}, new float[] {1, Float.POSITIVE_INFINITY}}) {
+      error = assertThrows(EncodeException.class, () -> any.set("k", Map.of("a", array)));
+      assertEquals("value.a[1]", error.path());
+    }
+    any.set("arrays", List.of(new double[] {1.5}, new float[] {2.5f}, new double[0]));
+    assertEquals(List.of(List.of(1.5), List.of(2.5), List.of()), any.get("arrays").value());
     assertThrows(EncodeException.class, () -> any.set("k", Map.of("photo", new byte[1])));
     List<Object> cycle = new ArrayList<>();
     cycle.add(cycle);

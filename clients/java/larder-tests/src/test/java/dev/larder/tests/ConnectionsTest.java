@@ -262,6 +262,22 @@ class ConnectionsTest {
   }
 
   @Test
+  void anIpv6AddressIsATarget() throws Exception {
+    try (LarderServer six =
+        LarderServer.builder().environment("LARDER_LISTEN", "[::1]:0").start()) {
+      String address = six.target();
+      assertTrue(address.startsWith("[::1]:"), address);
+      for (String target :
+          new String[] {address, "dns:///" + address, address + "," + address}) {
+        try (LarderClient client =
+            LarderClient.builder().target(target).preset(Preset.LOCAL).logger(null).build()) {
+          assertTrue(client.namespace("six", String.class).set("k", "v").stored(), target);
+        }
+      }
+    }
+  }
+
+  @Test
   void theChannelIsReachable() {
     try (LarderClient client = to(server).build()) {
       client.namespace("raw", String.class).set("k", "v");

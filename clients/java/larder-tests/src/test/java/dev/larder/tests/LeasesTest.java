@@ -6,6 +6,7 @@ import static org.junit.jupiter.api.Assertions.assertInstanceOf;
 import static org.junit.jupiter.api.Assertions.assertThrows;
 import static org.junit.jupiter.api.Assertions.assertTrue;
 
+import dev.larder.client.AsyncLoader;
 import dev.larder.client.Codec;
 import dev.larder.client.Codecs;
 import dev.larder.client.Encoded;
@@ -262,6 +263,30 @@ class LeasesTest {
     LarderException cause = assertInstanceOf(LarderException.class, thrown.getCause());
     assertEquals("CLIENT_CLOSED", cause.reason());
     await(() -> made("Abandon") == 1);
+  }
+
+  @Test
+  void anActionOfACancellationThatFailsLeavesTheOthers() throws Exception {
+    CountDownLatch loading = new CountDownLatch(2);
+    LarderClient client = client();
+    Namespace<String> names = client.namespace("names", String.class);
+    AsyncLoader<String> loader =
+        load -> {
+          load.onCancel(
+              () -> {
+                throw new IllegalStateException("broken");
+              });
+          loading.countDown();
+          return new CompletableFuture<>();
+        };
+    CompletableFuture<Result<String>> left = names.async().getOrFetch("left", loader);
+    CompletableFuture<Result<String>> closed = names.async().getOrFetch("closed", loader);
+    assertTrue(loading.await(20, TimeUnit.SECONDS));
+    assertTrue(left.cancel(true));
+    await(() -> made("Abandon") == 1);
+    client.close();
+    assertThrows(Exception.class, () -> closed.get(20, TimeUnit.SECONDS));
+    await(() -> made("Abandon") == 2);
   }
 
   @Test

@@ -87,7 +87,10 @@ class ReadmeTest {
   private static List<String> run(String name) throws IOException, InterruptedException {
     String java = Path.of(System.getProperty("java.home"), "bin", "java").toString();
     String path = directory + ":" + System.getProperty("java.class.path");
-    ProcessBuilder program = new ProcessBuilder(java, "-XX:TieredStopAtLevel=1", "-cp", path, name);
+    // A provider of JCache has its limits from properties.
+    ProcessBuilder program =
+        new ProcessBuilder(
+            java, "-XX:TieredStopAtLevel=1", "-Dlarder.preset=local", "-cp", path, name);
     try (LarderServer server = LarderServer.start()) {
       program.environment().put("LARDER_ENDPOINT", server.target());
       // The log of an outage is no output.

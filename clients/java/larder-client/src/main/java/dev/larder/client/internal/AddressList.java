@@ -26,7 +26,7 @@ final class AddressList extends NameResolverProvider {
   private AddressList() {}
 
   static String uri(List<String> addresses) {
-    return SCHEME + ":///" + String.join(",", addresses);
+    return SCHEME + ":///" + Target.escape(String.join(",", addresses));
   }
 
   @Override
@@ -60,7 +60,7 @@ final class AddressList extends NameResolverProvider {
       each.add(
           NameResolverRegistry.getDefaultRegistry()
               .asFactory()
-              .newNameResolver(URI.create("dns:///" + address), args));
+              .newNameResolver(URI.create(Target.dns(address)), args));
     }
     return new All(addresses.get(0), each);
   }

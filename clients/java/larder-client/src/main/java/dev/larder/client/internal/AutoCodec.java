@@ -9,6 +9,7 @@ import dev.larder.client.Encoded;
 import java.io.IOException;
 import java.lang.reflect.Type;
 import java.nio.ByteBuffer;
+import java.util.Objects;
 
 /** Text as text, bytes as bytes, everything else as JSON. */
 public final class AutoCodec<V> implements Codec<V> {
@@ -70,5 +71,17 @@ public final class AutoCodec<V> implements Codec<V> {
       throw new DecodeException("not a value of the type " + type.toCanonical(), error);
     }
     throw new DecodeException("expected " + type.toCanonical() + ", got bytes", null);
+  }
+
+  @Override
+  public boolean equals(Object other) {
+    return other instanceof AutoCodec<?> codec
+        && type.equals(codec.type)
+        && mapper == codec.mapper;
+  }
+
+  @Override
+  public int hashCode() {
+    return Objects.hash(type, System.identityHashCode(mapper));
   }
 }

@@ -4,6 +4,7 @@ import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ExecutionException;
 import java.util.concurrent.Executor;
 import java.util.concurrent.LinkedBlockingQueue;
+import java.util.concurrent.RejectedExecutionException;
 import java.util.concurrent.locks.ReentrantLock;
 
 /**
@@ -17,6 +18,12 @@ public final class CallerThread implements Executor {
   private final LinkedBlockingQueue<Runnable> actions = new LinkedBlockingQueue<>();
   private final Executor fallback;
   private boolean left;
+
+  /** Work that has an answer if no thread can take it. */
+  interface Refusable extends Runnable {
+    /** Ends the work without a thread. */
+    void refuse(RejectedExecutionException full);
+  }
 
   /** A queue for the calling thread. */
   public CallerThread(Executor fallback) {
@@ -62,7 +69,19 @@ public final class CallerThread implements Executor {
     }
     for (Runnable action = actions.poll(); action != null; action = actions.poll()) {
       if (action != DONE) {
-        fallback.execute(action);
+        handOver(action);
+      }
+    }
+  }
+
+  private void handOver(Runnable action) {
+    try {
+      fallback.execute(action);
+    } catch (RejectedExecutionException full) {
+      if (action instanceof Refusable work) {
+        work.refuse(full);
+      } else {
+        action.run();
       }
     }
   }

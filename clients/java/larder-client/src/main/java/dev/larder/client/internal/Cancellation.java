@@ -6,6 +6,8 @@ import java.util.concurrent.locks.ReentrantLock;
 
 /** The end of work that is not wanted any more. The first reason counts. */
 public final class Cancellation {
+  private static final System.Logger LOGGER = System.getLogger("dev.larder.client");
+
   private final ReentrantLock lock = new ReentrantLock();
 
   /** Null: none. Most calls have one or two. */
@@ -23,7 +25,7 @@ public final class Cancellation {
     return reason;
   }
 
-  /** Cancels, and runs the actions in this thread. */
+  /** Cancels, and runs the actions in this thread. Their errors are logged. */
   public void cancel(Throwable why) {
     List<Runnable> due;
     lock.lock();
@@ -38,7 +40,7 @@ public final class Cancellation {
       lock.unlock();
     }
     if (due != null) {
-      due.forEach(Runnable::run);
+      due.forEach(Cancellation::run);
     }
   }
 
@@ -56,8 +58,17 @@ public final class Cancellation {
     } finally {
       lock.unlock();
     }
-    action.run();
+    run(action);
     return () -> {};
+  }
+
+  /** An action of the program that throws must not leave the others undone. */
+  private static void run(Runnable action) {
+    try {
+      action.run();
+    } catch (Throwable error) {
+      LOGGER.log(System.Logger.Level.WARNING, "an action of a cancellation failed", error);
+    }
   }
 
   private void forget(Runnable action) {

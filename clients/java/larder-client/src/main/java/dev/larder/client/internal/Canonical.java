@@ -35,12 +35,16 @@ public final class Canonical {
   private static final int MAX_DEPTH = 64;
 
   private static final int DIGITS = 17;
+  private static final List<String> TEXT_TAGS =
+      List.of("$datetime", "$date", "$time", "$uuid", "$decimal");
   private static final Set<String> TAGS =
       Set.of("$bytes", "$datetime", "$date", "$time", "$uuid", "$decimal", "$set");
-  private static final DateTimeFormatter SECONDS =
-      DateTimeFormatter.ofPattern("uuuu-MM-dd'T'HH:mm:ss");
-  private static final DateTimeFormatter MICROS =
-      DateTimeFormatter.ofPattern("uuuu-MM-dd'T'HH:mm:ss.SSSSSS");
+  private static final DateTimeFormatter DATE = DateTimeFormatter.ofPattern("uuuu-MM-dd'T'");
+  private static final DateTimeFormatter SECONDS = DateTimeFormatter.ofPattern("HH:mm:ss");
+  private static final DateTimeFormatter MICROS = DateTimeFormatter.ofPattern("HH:mm:ss.SSSSSS");
+  private static final DateTimeFormatter NANOS =
+      DateTimeFormatter.ofPattern("HH:mm:ss.SSSSSSSSS");
+  private static final int NANOS_PER_MICRO = 1000;
 
   private Canonical() {}
 
@@ -85,12 +89,12 @@ public final class Canonical {
     if (value instanceof byte[] bytes) {
       return tagged("$bytes", Base64.getEncoder().encodeToString(bytes));
     }
-    String simple = simple(value);
+    String simple = simple(value, path);
     return simple != null ? simple : composite(value, path, depth);
   }
 
   /** Times, identifiers and decimals; null for another value. */
-  private static String simple(Object value) {
+  private static String simple(Object value, String path) {
     if (value instanceof OffsetDateTime time) {
       return tagged("$datetime", time(time));
     }
@@ -101,18 +105,16 @@ public final class Canonical {
       return tagged("$datetime", time(instant.atOffset(ZoneOffset.UTC)));
     }
     if (value instanceof Date date) {
-      return tagged("$datetime", time(date.toInstant().atOffset(ZoneOffset.UTC)));
+      return tagged("$datetime", time(instant(date, path).atOffset(ZoneOffset.UTC)));
     }
     if (value instanceof LocalDateTime local) {
-      return tagged("$datetime", local(local));
+      return tagged("$datetime", local.format(DATE) + clock(local.toLocalTime()));
     }
     if (value instanceof LocalDate date) {
       return tagged("$date", date.toString());
     }
     if (value instanceof LocalTime time) {
-      DateTimeFormatter format =
-          DateTimeFormatter.ofPattern(time.getNano() == 0 ? "HH:mm:ss" : "HH:mm:ss.SSSSSS");
-      return tagged("$time", time.format(format));
+      return tagged("$time", clock(time));
     }
     if (value instanceof UUID id) {
       return tagged("$uuid", id.toString());
@@ -123,14 +125,31 @@ public final class Canonical {
     return null;
   }
 
-  private static String local(LocalDateTime local) {
-    return local.format(local.getNano() == 0 ? SECONDS : MICROS);
+  private static Instant instant(Date date, String path) {
+    try {
+      return date.toInstant();
+    } catch (UnsupportedOperationException partial) {
+      // A java.sql.Date has no time, and a java.sql.Time no date.
+      throw refuse(
+          "a " + date.getClass().getName() + " is no instant: use a LocalDate or a LocalTime",
+          path);
+    }
   }
 
-  /** A time as other languages write it: with microseconds, if it has a fraction. */
-  static String time(OffsetDateTime time) {
+  /**
+   * A time of a day as other languages write it: with microseconds, if it has a fraction. They
+   * have no nanoseconds, which are written if there are some: no other call shares the key.
+   */
+  private static String clock(LocalTime time) {
+    if (time.getNano() == 0) {
+      return time.format(SECONDS);
+    }
+    return time.format(time.getNano() % NANOS_PER_MICRO == 0 ? MICROS : NANOS);
+  }
+
+  private static String time(OffsetDateTime time) {
     String offset = time.getOffset().getTotalSeconds() == 0 ? "+00:00" : time.getOffset().getId();
-    return local(time.toLocalDateTime()) + offset;
+    return time.format(DATE) + clock(time.toLocalTime()) + offset;
   }
 
   private static String composite(Object value, String path, int depth) {
@@ -234,6 +253,17 @@ public final class Canonical {
       }
     }
     return quoted.append('"').toString();
+  }
+
+  /** The text within the form of a date, a time, a UUID or a decimal; null: it is another form. */
+  static String tagless(String form) {
+    for (String tag : TEXT_TAGS) {
+      String before = "{\"" + tag + "\":";
+      if (form.startsWith(before)) {
+        return untext(form.substring(before.length(), form.length() - 1));
+      }
+    }
+    return null;
   }
 
   /** The text of a canonical form of text. */

@@ -17,6 +17,7 @@ import larder.v1.CacheServiceOuterClass.BatchDeleteRequest;
 import larder.v1.CacheServiceOuterClass.DeleteRequest;
 import larder.v1.CacheServiceOuterClass.Durability;
 import larder.v1.CacheServiceOuterClass.IncrementRequest;
+import larder.v1.CacheServiceOuterClass.KeyRef;
 import larder.v1.CacheServiceOuterClass.Outcome;
 import larder.v1.CacheServiceOuterClass.PatchRequest;
 import larder.v1.CacheServiceOuterClass.PatchResult;
@@ -67,7 +68,7 @@ final class Changes {
             });
   }
 
-  private record Wanted<K>(K key, Address address) {}
+  private record Wanted<K>(K key, KeyRef ref) {}
 
   static <K, V> CompletableFuture<Map<K, Deleted<V>>> deleteMany(
       Scope<V> scope, Call call, Iterable<K> keys, DeleteOptions options) {
@@ -79,11 +80,12 @@ final class Changes {
     CallSpec spec = scope.spec(call, options.timeout(), true, false);
     Map<K, Deleted<V>> results = new LinkedHashMap<>();
     List<Wanted<K>> wanted = new ArrayList<>();
-    keys.forEach(key -> wanted.add(new Wanted<>(key, Address.ofAny(key))));
+    keys.forEach(
+        key -> wanted.add(new Wanted<>(key, Reads.keyRef(scope, Address.ofAny(key)))));
     CompletableFuture<Void> done = CompletableFuture.completedFuture(null);
-    for (List<Wanted<K>> part : Scope.chunks(wanted, Scope.BATCH_KEYS)) {
+    for (List<Wanted<K>> part : Scope.batches(wanted, Wanted::ref)) {
       BatchDeleteRequest.Builder request = BatchDeleteRequest.newBuilder();
-      part.forEach(one -> request.addKeys(Reads.keyRef(scope, one.address())));
+      part.forEach(one -> request.addKeys(one.ref()));
       if (options.holdOff() != null) {
         request.setHoldOff(Times.toWire(Times.span(options.holdOff(), "holdOff")));
       }

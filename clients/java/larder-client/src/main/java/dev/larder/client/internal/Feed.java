@@ -17,6 +17,7 @@ final class Feed implements Follow.Listener {
 
   private final AtomicBoolean started = new AtomicBoolean();
   private final Scope<?> scope;
+  private final Predicate<Feed> unused;
   private volatile boolean ready;
 
   /** It was silent for too long, but its stream is not broken: the next message ends that. */
@@ -27,13 +28,21 @@ final class Feed implements Follow.Listener {
   private volatile long heardWall;
   private Cancellation ending;
 
-  Feed(Scope<?> scope) {
+  /** {@code unused} is whether no near cache uses it any more, after which none will. */
+  Feed(Scope<?> scope, Predicate<Feed> unused) {
     this.scope = scope;
+    this.unused = unused;
   }
 
   void listen(NearCache<?> listener) {
     listeners.removeIf(each -> each.get() == null);
     listeners.add(new WeakReference<>(listener));
+  }
+
+  /** Whether a near cache uses it. */
+  boolean isUsed() {
+    listeners.removeIf(each -> each.get() == null);
+    return !listeners.isEmpty();
   }
 
   private void forEach(Consumer<NearCache<?>> action) {
@@ -72,6 +81,10 @@ final class Feed implements Follow.Listener {
 
   @Override
   public void signal(Follow.Signal signal, Runnable next) {
+    if (unused.test(this)) {
+      ending.cancel(Errors.cancelled("no near cache is left", null));
+      return;
+    }
     // A stream that was silent for too long has been given up before.
     if (ready) {
       isLive(Times.now());

@@ -1,8 +1,10 @@
 package dev.larder.client.internal;
 
+import dev.larder.client.NearCacheOptions;
 import java.util.Map;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.ConcurrentHashMap;
+import java.util.concurrent.locks.ReentrantLock;
 import java.util.function.Consumer;
 import java.util.function.Predicate;
 import java.util.function.Supplier;
@@ -15,9 +17,33 @@ import java.util.function.Supplier;
 final class Feeds {
   private final Map<String, Feed> feeds = new ConcurrentHashMap<>();
 
-  /** The feed of a namespace, which is opened at the first read. */
-  Feed open(Scope<?> scope) {
-    return feeds.computeIfAbsent(scope.namespace, name -> new Feed(scope));
+  private final ReentrantLock lock = new ReentrantLock();
+
+  /** A near cache of the feed of a namespace, which is opened at the first read. */
+  <V> NearCache<V> open(Scope<V> scope, NearCacheOptions options) {
+    lock.lock();
+    try {
+      Feed feed =
+          feeds.computeIfAbsent(
+              scope.namespace, name -> new Feed(scope, one -> closeUnused(name, one)));
+      return new NearCache<>(feed, scope.codec, options);
+    } finally {
+      lock.unlock();
+    }
+  }
+
+  /** Forgets a feed whose handles the program has dropped. False: it is in use. */
+  private boolean closeUnused(String namespace, Feed feed) {
+    lock.lock();
+    try {
+      if (feed.isUsed()) {
+        return false;
+      }
+      feeds.remove(namespace, feed);
+      return true;
+    } finally {
+      lock.unlock();
+    }
   }
 
   /** Makes a call that changes entries. */

@@ -360,7 +360,9 @@ final class Fetch<V> {
                 Results.loaded(
                     loaded.value(), why, loaded.context().tags(), why.degraded(), error));
           }
-          if (stale == null || call.cancellation().isCancelled()) {
+          boolean left =
+              call.cancellation().isCancelled() || failure instanceof LoaderInterrupted;
+          if (stale == null || left) {
             return Futures.failed(failure);
           }
           return CompletableFuture.completedFuture(Results.withError(stale, failure));

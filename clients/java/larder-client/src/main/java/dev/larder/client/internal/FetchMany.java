@@ -24,6 +24,7 @@ import larder.v1.CacheServiceOuterClass.BatchGetOrFetchResponse;
 import larder.v1.CacheServiceOuterClass.BatchGetOrFetchResult;
 import larder.v1.CacheServiceOuterClass.FetchError;
 import larder.v1.CacheServiceOuterClass.GetOrFetchResponse;
+import larder.v1.CacheServiceOuterClass.KeyRef;
 import larder.v1.CacheServiceOuterClass.Lease;
 
 /** One call of getOrFetchMany. */
@@ -35,14 +36,7 @@ final class FetchMany<K, V> {
         List<K> keys, LoadContext context, Executor executor);
   }
 
-  /**
-   * A key that is missing: its lease, or why its value is not stored. The stale value is a
-   * substitute if the loader fails, or, with {@code meanwhile}, the answer.
-   */
-  record Missing<K, V>(
-      K key, HeldLease<V> lease, NotStored why, Result<V> stale, boolean meanwhile) {}
-
-  private record Wanted<K>(K key, Address address) {}
+  private record Wanted<K>(K key, Address address, KeyRef ref) {}
 
   private final Scope<V> scope;
   private final Call call;
@@ -50,6 +44,11 @@ final class FetchMany<K, V> {
   private final FetchOptions options;
   private final double deadline;
   private final Map<K, Result<V>> results = new HashMap<>();
+
+  /** Keys whose values cannot be decoded: asked for again, so that they have leases. */
+  private final List<Wanted<K>> undecodable = new ArrayList<>();
+
+  private boolean refresh;
 
   FetchMany(Scope<V> scope, Call call, LoadMany<K, V> loader, FetchOptions options) {
     this.scope = scope;
@@ -61,6 +60,7 @@ final class FetchMany<K, V> {
             ? scope.core.limits.waiting()
             : Times.span(options.timeout(), "timeout");
     this.deadline = Times.now() + budget;
+    this.refresh = options.refresh();
   }
 
   /** Reads values; those that are missing are computed together. */
@@ -76,18 +76,15 @@ final class FetchMany<K, V> {
     List<Wanted<K>> wanted = new ArrayList<>();
     for (K key : keys) {
       if (distinct.add(key)) {
-        wanted.add(new Wanted<>(key, Address.ofAny(key)));
+        Address address = Address.ofAny(key);
+        wanted.add(new Wanted<>(key, address, Reads.keyRef(scope, address)));
       }
     }
     Cancellation ending = scope.core.running.open(call.cancellation());
     FetchMany<K, V> fetch =
         new FetchMany<>(scope, call.with(ending), loader, options);
-    CompletableFuture<Void> done = CompletableFuture.completedFuture(null);
-    for (List<Wanted<K>> part : Scope.chunks(wanted, Scope.BATCH_KEYS)) {
-      done = done.thenCompose(ignored -> fetch.part(part, true));
-    }
     CompletableFuture<Map<K, Result<V>>> answer =
-        done.thenApply(
+        fetch.parts(wanted, true).thenCompose(ignored -> fetch.replace()).thenApply(
             ignored -> {
               // The map has the order of the keys, not that of the answers.
               Map<K, Result<V>> ordered = new LinkedHashMap<>();
@@ -98,6 +95,23 @@ final class FetchMany<K, V> {
     answer.whenComplete((value, error) -> scope.core.running.end(ending));
     scope.core.background.track(answer);
     return answer;
+  }
+
+  private CompletableFuture<Void> parts(List<Wanted<K>> wanted, boolean first) {
+    CompletableFuture<Void> done = CompletableFuture.completedFuture(null);
+    for (List<Wanted<K>> part : Scope.batches(wanted, Wanted::ref)) {
+      done = done.thenCompose(ignored -> part(part, first));
+    }
+    return done;
+  }
+
+  /** Values that cannot be decoded are replaced by those of the loader, together. */
+  private CompletableFuture<Void> replace() {
+    if (undecodable.isEmpty()) {
+      return CompletableFuture.completedFuture(null);
+    }
+    refresh = true;
+    return parts(undecodable, false);
   }
 
   /** The answers of the server to a part, sorted. */
@@ -143,9 +157,9 @@ final class FetchMany<K, V> {
     BatchGetOrFetchRequest.Builder request =
         BatchGetOrFetchRequest.newBuilder()
             .setWait(Times.toWire(wait))
-            .setNoCache(options.refresh())
+            .setNoCache(refresh)
             .setConsistency(Reads.consistency(options.read(), false));
-    part.forEach(one -> request.addKeys(Reads.keyRef(scope, one.address())));
+    part.forEach(one -> request.addKeys(one.ref()));
     Reads.maxStale(options.read()).ifPresent(request::setMaxStale);
     Reads.touch(options.read()).ifPresent(request::setTouch);
     CallSpec spec =
@@ -226,7 +240,11 @@ final class FetchMany<K, V> {
     if (answer.hasFound()) {
       Result<V> read = Results.read(scope, answer.getFound(), answer.getDegraded());
       if (read instanceof Result.Miss<V> && loader != null) {
-        // A value that cannot be decoded is computed; another call replaces the one in the cache.
+        if (!refresh) {
+          undecodable.add(one);
+          return;
+        }
+        // Another caller has stored such a value again, as an older release may do.
         NotStored why =
             Results.notStored(Reason.NOT_STORED, false, read.facts().error());
         answers.missing.add(new Missing<>(one.key(), null, why, null, false));

@@ -5,7 +5,6 @@ import dev.larder.client.LarderException;
 import dev.larder.client.LarderException.Code;
 import dev.larder.client.LoadContext;
 import dev.larder.client.WriteResult;
-import dev.larder.client.internal.FetchMany.Missing;
 import java.time.Duration;
 import java.util.ArrayList;
 import java.util.HashMap;
@@ -43,30 +42,16 @@ final class Fills<K, V> {
   }
 
   CompletableFuture<Map<K, WriteResult>> store() {
-    List<List<Item<K, V>>> parts = new ArrayList<>();
-    List<Item<K, V>> part = new ArrayList<>();
-    int bytes = 0;
+    List<Item<K, V>> items = new ArrayList<>();
     for (Missing<K, V> one : missing) {
       Item<K, V> item = item(one);
-      if (item == null) {
-        continue;
+      if (item != null) {
+        items.add(item);
       }
-      int size = Values.size(item.fill().request().getValue()) + Writes.ITEM_BYTES;
-      boolean full = part.size() == Scope.BATCH_KEYS || bytes + size > Writes.BATCH_BYTES;
-      if (full && !part.isEmpty()) {
-        parts.add(part);
-        part = new ArrayList<>();
-        bytes = 0;
-      }
-      part.add(item);
-      bytes += size;
-    }
-    if (!part.isEmpty()) {
-      parts.add(part);
     }
     CompletableFuture<Void> done = CompletableFuture.completedFuture(null);
-    for (List<Item<K, V>> items : parts) {
-      done = done.thenCompose(ignored -> fill(items));
+    for (List<Item<K, V>> part : Scope.batches(items, item -> item.fill().request())) {
+      done = done.thenCompose(ignored -> fill(part));
     }
     return done.<Map<K, WriteResult>>thenApply(ignored -> stored)
         .whenComplete(

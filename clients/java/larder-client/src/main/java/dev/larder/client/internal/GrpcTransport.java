@@ -6,6 +6,7 @@ import io.grpc.CallOptions;
 import io.grpc.Channel;
 import io.grpc.ClientCall;
 import io.grpc.ConnectivityState;
+import io.grpc.Context;
 import io.grpc.ManagedChannel;
 import io.grpc.Metadata;
 import io.grpc.MethodDescriptor;
@@ -225,13 +226,32 @@ final class GrpcTransport implements Transport {
                 running.link = on;
                 running.authorization = found.get(CallHeaders.AUTHORIZATION);
                 double left = attempt.timeoutMs() - (Times.now() - asked);
-                ClientCall<Q, R> call = on.channel.newCall(method, callOptions(on, left, attempt));
-                running.begin(call, request, found, messages);
+                begin(running, method, request, callOptions(on, left, attempt), found, messages);
               } catch (RuntimeException failure) {
                 sink.end(failure);
               }
             });
     return running;
+  }
+
+  /**
+   * Begins a call outside of the context of this thread: the RPC that a server handles here must
+   * not end it, as others may have joined it. The attempt has its own deadline and cancellation.
+   */
+  private static <Q, R> void begin(
+      Running<R> running,
+      MethodDescriptor<Q, R> method,
+      Q request,
+      CallOptions options,
+      Metadata headers,
+      int messages) {
+    Context before = Context.ROOT.attach();
+    try {
+      ClientCall<Q, R> call = running.link.channel.newCall(method, options);
+      running.begin(call, request, headers, messages);
+    } finally {
+      Context.ROOT.detach(before);
+    }
   }
 
   private static Throwable wrap(Throwable reason) {

@@ -24,7 +24,7 @@ final class Invalidations {
 
   private Invalidations() {}
 
-  /** Makes entries unreachable. More than 1,000 targets are several calls. */
+  /** Makes entries unreachable. Many targets are several calls. */
   static CompletableFuture<Invalidated> invalidate(
       Scope<?> scope, CallSpec spec, Targets targets, java.time.Duration holdOff) {
     scope.core.caller.checkOpen();
@@ -49,7 +49,7 @@ final class Invalidations {
     Duration held = holdOff == null ? null : Times.toWire(Times.span(holdOff, "holdOff"));
     List<InvalidateResponse> answers = new ArrayList<>();
     CompletableFuture<Void> done = CompletableFuture.completedFuture(null);
-    for (List<Target> part : Scope.chunks(all, Scope.BATCH_KEYS)) {
+    for (List<Target> part : Scope.batches(all, target -> target)) {
       InvalidateRequest.Builder request = InvalidateRequest.newBuilder().addAllTargets(part);
       if (held != null) {
         request.setHoldOff(held);

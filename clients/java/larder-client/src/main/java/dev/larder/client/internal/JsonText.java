@@ -47,6 +47,8 @@ public final class JsonText {
     refusals.addSerializer(Double.TYPE, new Finite<>(Double.TYPE));
     refusals.addSerializer(Float.class, new Finite<>(Float.class));
     refusals.addSerializer(Float.TYPE, new Finite<>(Float.TYPE));
+    refusals.addSerializer(double[].class, new FiniteArrays.OfDouble());
+    refusals.addSerializer(float[].class, new FiniteArrays.OfFloat());
     refusals.addSerializer(byte[].class, new NoBytes<>(byte[].class));
     refusals.addSerializer(ByteBuffer.class, new NoBytes<>(ByteBuffer.class));
     return JsonMapper.builder(factory)
@@ -100,6 +102,10 @@ public final class JsonText {
     return mapper.readValue(text, type);
   }
 
+  static JsonMappingException notFinite(JsonGenerator out, Number value) {
+    return JsonMappingException.from(out, value + " is not a number of JSON");
+  }
+
   private static final class Finite<N extends Number> extends StdSerializer<N> {
     Finite(Class<N> type) {
       super(type);
@@ -109,7 +115,7 @@ public final class JsonText {
     public void serialize(N value, JsonGenerator out, SerializerProvider provider)
         throws IOException {
       if (!Double.isFinite(value.doubleValue())) {
-        throw JsonMappingException.from(out, value + " is not a number of JSON");
+        throw notFinite(out, value);
       }
       if (value instanceof Float) {
         out.writeNumber(value.floatValue());

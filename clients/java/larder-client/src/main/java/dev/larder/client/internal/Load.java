@@ -26,18 +26,33 @@ public interface Load<V> {
   static <V> Load<V> blocking(Blocking<V> loader) {
     Thread owner = Thread.currentThread();
     return (context, executor) -> {
-      CompletableFuture<V> done = new CompletableFuture<>();
+      Work<V> work = new Work<>(loader, context, owner, new CompletableFuture<>());
       try {
-        executor.execute(() -> run(loader, context, owner, done));
+        executor.execute(work);
       } catch (RejectedExecutionException full) {
-        done.completeExceptionally(
-            Errors.of(
-                Code.RESOURCE_EXHAUSTED,
-                "no thread for the loader",
-                ErrorFacts.of("NO_THREAD").withCause(full)));
+        work.refuse(full);
       }
-      return done;
+      return work.done();
     };
+  }
+
+  /** A loader that runs in a thread. */
+  record Work<V>(
+      Blocking<V> loader, LoadContext context, Thread owner, CompletableFuture<V> done)
+      implements CallerThread.Refusable {
+    @Override
+    public void run() {
+      Load.run(loader, context, owner, done);
+    }
+
+    @Override
+    public void refuse(RejectedExecutionException full) {
+      done.completeExceptionally(
+          Errors.of(
+              Code.RESOURCE_EXHAUSTED,
+              "no thread for the loader",
+              ErrorFacts.of("NO_THREAD").withCause(full)));
+    }
   }
 
   private static <V> void run(

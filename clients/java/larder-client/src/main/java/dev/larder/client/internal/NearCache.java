@@ -26,6 +26,9 @@ final class NearCache<V> {
   /** Bytes that an entry takes besides its key and its value. */
   private static final int ENTRY_BYTES = 256;
 
+  /** Bytes that a tag, or a text of a param, takes besides its characters. */
+  private static final int TEXT_BYTES = 48;
+
   private final ReentrantLock lock = new ReentrantLock();
   private final LinkedHashMap<Address, Entry<V>> entries = new LinkedHashMap<>(16, 0.75f, true);
 
@@ -129,6 +132,23 @@ final class NearCache<V> {
     return begun;
   }
 
+  /**
+   * Begins reads that one request makes. Empty: there is no feed for all of them, so that none is
+   * kept.
+   */
+  List<Pending> beginAll(List<Address> addresses) {
+    List<Pending> begun = new ArrayList<>();
+    for (Address address : addresses) {
+      Pending one = begin(address);
+      if (one == null) {
+        begun.forEach(each -> end(each, null, null));
+        return List.of();
+      }
+      begun.add(one);
+    }
+    return begun;
+  }
+
   /** Ends a read, and keeps its result if nothing has changed meanwhile. */
   void end(Pending begun, Result<V> result, Value value) {
     boolean keep =
@@ -166,7 +186,10 @@ final class NearCache<V> {
     Facts facts = result.facts();
     double age = facts.age() == null ? 0 : Times.ms(facts.age());
     double remaining = facts.ttlRemaining() == null ? 0 : Times.ms(facts.ttlRemaining());
-    long size = ENTRY_BYTES + Values.size(value) + 2L * begun.address.key().length();
+    long size = ENTRY_BYTES + Values.size(value) + size(begun.address);
+    for (String tag : facts.tags()) {
+      size += TEXT_BYTES + 2L * tag.length();
+    }
     // The lifetimes are those of the answer, which is later than the begin of the read.
     return new Entry<>(
         shared,
@@ -177,6 +200,14 @@ final class NearCache<V> {
         begun.startedAt - age,
         begun.startedAt + remaining,
         size);
+  }
+
+  private static long size(Address address) {
+    long size = 2L * address.key().length();
+    for (Map.Entry<String, String> param : address.params().entrySet()) {
+      size += 2 * TEXT_BYTES + 2L * (param.getKey().length() + param.getValue().length());
+    }
+    return size;
   }
 
   private void drop(Address address) {

@@ -71,13 +71,13 @@ final class Reads {
   }
 
   private static GetRequest.Builder request(
-      Scope<?> scope, Address address, ReadOptions options, boolean consistent) {
+      Scope<?> scope, Address address, ReadOptions options) {
     GetRequest.Builder request =
         GetRequest.newBuilder()
             .setNamespace(scope.namespace)
             .setKey(address.key())
             .putAllParams(address.params())
-            .setConsistency(consistency(options, consistent));
+            .setConsistency(consistency(options, false));
     maxStale(options).ifPresent(request::setMaxStale);
     touch(options).ifPresent(request::setTouch);
     return request;
@@ -92,10 +92,14 @@ final class Reads {
       return CompletableFuture.completedFuture(nearHit(scope, held));
     }
     CallSpec spec = scope.spec(call, options.timeout(), true, true);
+    // An option that is wrong throws here, before the near cache counts on the answer.
+    GetRequest.Builder request = request(scope, address, options);
     NearCache.Pending pending = near == null ? null : near.begin(address);
-    GetRequest request = request(scope, address, options, pending != null).build();
+    if (pending != null) {
+      request.setConsistency(Consistency.CONSISTENCY_STORE);
+    }
     return Futures.then(
-        scope.core.caller.unary(Rpcs.GET, request, spec),
+        scope.core.caller.unary(Rpcs.GET, request.build(), spec),
         (answer, error) -> {
           if (error != null) {
             if (pending != null) {
@@ -130,7 +134,7 @@ final class Reads {
   static CompletableFuture<Boolean> has(
       Scope<?> scope, Call call, Address address, ReadOptions options) {
     CallSpec spec = scope.spec(call, options.timeout(), true, true);
-    GetRequest request = request(scope, address, options, false).setOmitValue(true).build();
+    GetRequest request = request(scope, address, options).setOmitValue(true).build();
     return Futures.then(
         scope.core.caller.unary(Rpcs.GET, request, spec),
         (answer, error) -> {
@@ -145,7 +149,7 @@ final class Reads {
         });
   }
 
-  private record Wanted<K>(K key, Address address) {}
+  private record Wanted<K>(K key, Address address, KeyRef ref) {}
 
   static <K, V> CompletableFuture<Map<K, Result<V>>> getMany(
       Scope<V> scope, Call call, Iterable<K> keys, ReadOptions options) {
@@ -163,11 +167,11 @@ final class Reads {
       Result<V> held = near == null ? null : near.get(address);
       results.put(key, held == null ? null : nearHit(scope, held));
       if (held == null) {
-        wanted.add(new Wanted<>(key, address));
+        wanted.add(new Wanted<>(key, address, keyRef(scope, address)));
       }
     }
     CompletableFuture<Void> done = CompletableFuture.completedFuture(null);
-    for (List<Wanted<K>> part : Scope.chunks(wanted, Scope.BATCH_KEYS)) {
+    for (List<Wanted<K>> part : Scope.batches(wanted, Wanted::ref)) {
       done = done.thenCompose(ignored -> getPart(scope, spec, part, options, results));
     }
     return done.thenApply(ignored -> results);
@@ -180,18 +184,13 @@ final class Reads {
       ReadOptions options,
       Map<K, Result<V>> results) {
     NearCache<V> near = nearOf(scope, options);
-    List<NearCache.Pending> pending = new ArrayList<>();
-    boolean kept = near != null;
-    for (Wanted<K> wanted : part) {
-      NearCache.Pending begun = near == null ? null : near.begin(wanted.address());
-      pending.add(begun);
-      kept &= begun != null;
-    }
-    BatchGetRequest.Builder request =
-        BatchGetRequest.newBuilder().setConsistency(consistency(options, kept));
-    part.forEach(wanted -> request.addKeys(keyRef(scope, wanted.address())));
+    BatchGetRequest.Builder request = BatchGetRequest.newBuilder();
+    part.forEach(wanted -> request.addKeys(wanted.ref()));
     maxStale(options).ifPresent(request::setMaxStale);
     touch(options).ifPresent(request::setTouch);
+    List<NearCache.Pending> pending =
+        near == null ? List.of() : near.beginAll(part.stream().map(Wanted::address).toList());
+    request.setConsistency(consistency(options, !pending.isEmpty()));
     return Futures.then(
         scope.core.caller.collect(Rpcs.BATCH_GET, request.build(), spec),
         (messages, error) -> {
@@ -209,12 +208,7 @@ final class Reads {
             }
             return CompletableFuture.completedFuture(null);
           } finally {
-            pending.forEach(
-                begun -> {
-                  if (begun != null) {
-                    near.end(begun, null, null);
-                  }
-                });
+            pending.forEach(begun -> near.end(begun, null, null));
           }
         });
   }
@@ -236,7 +230,7 @@ final class Reads {
         Result<V> result =
             Results.read(scope, read.getOutcome(), read.getValue(), read.getEntry(), away);
         results.put(part.get(index).key(), result);
-        if (pending.get(index) != null) {
+        if (!pending.isEmpty()) {
           scope.near.end(pending.get(index), result, read.getValue());
         }
         index++;

@@ -1,5 +1,6 @@
 package dev.larder.client.internal;
 
+import com.google.protobuf.MessageLite;
 import dev.larder.client.Codec;
 import dev.larder.client.internal.Counters.Counts;
 import dev.larder.client.internal.Counters.Name;
@@ -8,11 +9,18 @@ import java.util.ArrayList;
 import java.util.LinkedHashSet;
 import java.util.List;
 import java.util.Set;
+import java.util.function.Function;
 
 /** A handle's own settings, with what it needs to make calls. */
 final class Scope<V> {
   /** The most keys of a batch that the server takes. */
-  static final int BATCH_KEYS = 1000;
+  private static final int BATCH_KEYS = 1000;
+
+  /** Bytes of a batch; a message to the server has at most 4 MiB. */
+  private static final int BATCH_BYTES = 3 * 1024 * 1024;
+
+  /** Bytes of the tag and the length of an item in a message, at most. */
+  private static final int ITEM_BYTES = 8;
 
   final Core core;
 
@@ -89,6 +97,27 @@ final class Scope<V> {
     Set<String> all = new LinkedHashSet<>(tags);
     all.addAll(own);
     return List.copyOf(all);
+  }
+
+  /** Parts that fit into a message each. An item that is too large by itself is a part. */
+  static <T> List<List<T>> batches(List<T> items, Function<T, MessageLite> message) {
+    List<List<T>> batches = new ArrayList<>();
+    int start = 0;
+    int bytes = 0;
+    for (int at = 0; at < items.size(); at++) {
+      int size = message.apply(items.get(at)).getSerializedSize() + ITEM_BYTES;
+      boolean full = at - start == BATCH_KEYS || bytes + size > BATCH_BYTES;
+      if (full && at > start) {
+        batches.add(items.subList(start, at));
+        start = at;
+        bytes = 0;
+      }
+      bytes += size;
+    }
+    if (start < items.size()) {
+      batches.add(items.subList(start, items.size()));
+    }
+    return batches;
   }
 
   /** Parts of at most {@code size} items. */

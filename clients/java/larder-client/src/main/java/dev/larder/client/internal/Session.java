@@ -53,10 +53,12 @@ public final class Session {
           settings.transport != null
               ? settings.transport
               : new GrpcTransport(grpcOptions(limits), timer);
-      CallObserver observer =
+      CallObserver given =
           settings.observer == null && settings.telemetry
               ? Telemetry.find()
               : settings.observer;
+      CallObserver observer =
+          given == null ? null : new GuardedObserver(given, settings.logger);
       transport.schemaVersion(settings.schemaVersion);
       if (observer != null) {
         observer.counters(counters::snapshot);
@@ -163,8 +165,8 @@ public final class Session {
     Names.checkTagCount(tags);
     NearCache<V> near = null;
     if (options.nearCache() != null) {
-      Feed feed = core.feeds.open(new Scope<>(core, namespace, codec, ttl, tags, raise, null));
-      near = new NearCache<>(feed, codec, options.nearCache());
+      Scope<V> plain = new Scope<>(core, namespace, codec, ttl, tags, raise, null);
+      near = core.feeds.open(plain, options.nearCache());
     }
     return new Operations<>(new Scope<>(core, namespace, codec, ttl, tags, raise, near));
   }
@@ -225,10 +227,23 @@ public final class Session {
     }
     LIVE.decrementAndGet();
     core.caller.closing();
+    try {
+      part();
+    } finally {
+      try {
+        core.caller.close();
+      } finally {
+        core.timer.close();
+        workers.shutdownNow();
+      }
+    }
+  }
+
+  /** Cancels what runs, and waits until its leases are given up, for other processes. */
+  private void part() {
     Throwable reason = Errors.closed();
     core.running.close(reason);
     core.background.cancel(reason);
-    // The leases of what was running are given up, so that other processes need not wait for them.
     CompletableFuture<Void> parted =
         core.flights.close(reason).thenCompose(ignored -> core.background.parted());
     try {
@@ -238,8 +253,5 @@ public final class Session {
     } catch (ExecutionException | TimeoutException late) {
       core.warn("leases are not given up within " + PARTING_MS + " ms: they end by themselves");
     }
-    core.caller.close();
-    core.timer.close();
-    workers.shutdownNow();
   }
 }

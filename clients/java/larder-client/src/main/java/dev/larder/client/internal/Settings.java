@@ -8,7 +8,7 @@ import java.nio.file.Path;
 import java.time.Duration;
 
 /** The options that the builder of a client collects. Null: the default. */
-public final class Settings {
+public final class Settings implements Cloneable {
   /** Put before the names of all namespaces. */
   public String namespacePrefix = "";
 
@@ -83,4 +83,13 @@ public final class Settings {
 
   /** Carries the calls in place of gRPC. */
   public Transport transport;
+
+  /** The settings of now, for a client: its builder may go on to another one. */
+  public Settings copy() {
+    try {
+      return (Settings) clone();
+    } catch (CloneNotSupportedException never) {
+      throw new IllegalStateException("settings can be cloned", never);
+    }
+  }
 }

@@ -14,6 +14,7 @@ import java.io.Serializable;
 import java.security.GeneralSecurityException;
 import java.security.MessageDigest;
 import java.util.Arrays;
+import java.util.Objects;
 import javax.crypto.Mac;
 import javax.crypto.spec.SecretKeySpec;
 
@@ -74,6 +75,18 @@ public final class SignedCodec<V extends Serializable> implements Codec<V> {
     } catch (IOException | ClassNotFoundException | ClassCastException error) {
       throw new DecodeException("cannot be deserialized", error);
     }
+  }
+
+  @Override
+  public boolean equals(Object other) {
+    return other instanceof SignedCodec<?> codec
+        && type.equals(codec.type)
+        && secret.equals(codec.secret);
+  }
+
+  @Override
+  public int hashCode() {
+    return Objects.hash(type, secret);
   }
 
   /** Finds classes with the loader of the type, as in application servers. */

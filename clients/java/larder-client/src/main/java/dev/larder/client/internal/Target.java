@@ -51,9 +51,23 @@ record Target(String uri, boolean unix, boolean loopback) {
       loopback &= isLoopback(address.group(1));
     }
     if (addresses.size() == 1) {
-      return new Target(qualified ? target : "dns:///" + addresses.get(0), false, loopback);
+      String uri =
+          qualified
+              ? target.substring(0, scheme.start(2)) + escape(addresses.get(0))
+              : dns(addresses.get(0));
+      return new Target(uri, false, loopback);
     }
     return new Target(AddressList.uri(addresses), false, loopback);
+  }
+
+  /** The name of one address for gRPC. */
+  static String dns(String address) {
+    return "dns:///" + escape(address);
+  }
+
+  /** In the path of a URI, the brackets of an IPv6 address must not stand. */
+  static String escape(String address) {
+    return address.replace("%", "%25").replace("[", "%5B").replace("]", "%5D");
   }
 
   private static boolean isLoopback(String host) {

@@ -1,7 +1,5 @@
 package dev.larder.client.internal;
 
-import java.time.OffsetDateTime;
-import java.time.temporal.Temporal;
 import java.util.ArrayList;
 import java.util.HashSet;
 import java.util.List;
@@ -82,8 +80,9 @@ public final class Template {
       String form = Canonical.text(value, field);
       String shown = form;
       boolean clear = true;
-      if (value instanceof Temporal) {
-        shown = value instanceof OffsetDateTime time ? Canonical.time(time) : value.toString();
+      String tagless = Canonical.tagless(form);
+      if (tagless != null) {
+        shown = tagless;
         clear = false;
       } else if (form.startsWith("\"")) {
         shown = Canonical.untext(form);

@@ -1,5 +1,6 @@
 package dev.larder.client.internal;
 
+import dev.larder.client.FailedPreconditionException;
 import java.util.concurrent.CompletableFuture;
 import java.util.concurrent.RejectedExecutionException;
 import java.util.function.Function;
@@ -35,7 +36,12 @@ public final class Views {
   public static <R> CompletableFuture<R> async(
       Call call, Function<Call, CompletableFuture<R>> operation) {
     Cancellable<R> result = new Cancellable<>(call.cancellation());
-    Futures.link(operation.apply(call), result);
+    try {
+      Futures.link(operation.apply(call), result);
+    } catch (FailedPreconditionException closed) {
+      // The only such error without a call: that the client is closed.
+      result.completeExceptionally(closed);
+    }
     return result;
   }
 

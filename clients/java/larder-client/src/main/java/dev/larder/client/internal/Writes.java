@@ -20,12 +20,6 @@ import larder.v1.CacheServiceOuterClass.TouchRequest;
 
 /** Writes of entries. */
 final class Writes {
-  /** Bytes of a batch; a message to the server has at most 4 MiB. */
-  static final int BATCH_BYTES = 3 * 1024 * 1024;
-
-  /** Bytes that an item of a batch takes besides its value. */
-  static final int ITEM_BYTES = 256;
-
   private Writes() {}
 
   static <V> CompletableFuture<WriteResult> set(
@@ -110,7 +104,7 @@ final class Writes {
             .thenApply(answer -> Results.notStored(Reason.EXPIRED, false, null)));
   }
 
-  private record Item<K>(K key, SetRequest request, int bytes) {}
+  private record Item<K>(K key, SetRequest request) {}
 
   static <K, V> CompletableFuture<Map<K, WriteResult>> setMany(
       Scope<V> scope, Call call, Map<K, ? extends V> values, WriteOptions options) {
@@ -138,32 +132,12 @@ final class Writes {
         (key, value) -> {
           SetRequest request =
               request(scope, Address.ofAny(key), scope.codec.encode(value), ttl, options);
-          items.add(new Item<>(key, request, Values.size(request.getValue()) + ITEM_BYTES));
+          items.add(new Item<>(key, request));
         });
-    for (List<Item<K>> part : parts(items)) {
+    for (List<Item<K>> part : Scope.batches(items, Item::request)) {
       done = done.thenCompose(ignored -> setPart(scope, spec, part, results));
     }
     return done.thenApply(ignored -> results);
-  }
-
-  private static <K> List<List<Item<K>>> parts(List<Item<K>> items) {
-    List<List<Item<K>>> parts = new ArrayList<>();
-    List<Item<K>> part = new ArrayList<>();
-    int bytes = 0;
-    for (Item<K> item : items) {
-      boolean full = part.size() == Scope.BATCH_KEYS || bytes + item.bytes() > BATCH_BYTES;
-      if (full && !part.isEmpty()) {
-        parts.add(part);
-        part = new ArrayList<>();
-        bytes = 0;
-      }
-      part.add(item);
-      bytes += item.bytes();
-    }
-    if (!part.isEmpty()) {
-      parts.add(part);
-    }
-    return parts;
   }
 
   private static <K> CompletableFuture<Void> setPart(

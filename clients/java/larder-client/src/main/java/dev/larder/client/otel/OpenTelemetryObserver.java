@@ -15,6 +15,7 @@ import io.opentelemetry.api.trace.StatusCode;
 import io.opentelemetry.context.Context;
 import java.util.HashMap;
 import java.util.List;
+import java.util.Locale;
 import java.util.Map;
 import java.util.Set;
 import java.util.concurrent.CopyOnWriteArrayList;
@@ -96,7 +97,9 @@ public final class OpenTelemetryObserver implements CallObserver {
     api.getPropagators()
         .getTextMapPropagator()
         .inject(
-            inner, headers, (carrier, name, value) -> carrier.put(name.toLowerCase(), value));
+            inner,
+            headers,
+            (carrier, name, value) -> carrier.put(name.toLowerCase(Locale.ROOT), value));
     return new Call(rpc, span, inner, headers);
   }
 

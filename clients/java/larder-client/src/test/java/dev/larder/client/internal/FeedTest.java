@@ -10,7 +10,7 @@ import org.junit.jupiter.api.Test;
 class FeedTest {
   private static final double SILENCE_MS = 60_000;
 
-  private final Feed feed = new Feed(null);
+  private final Feed feed = new Feed(null, unused -> false);
 
   private void receive(Follow.Kind kind, Change change) {
     feed.signal(new Follow.Signal(kind, change, SILENCE_MS), () -> {});
