@@ -15,6 +15,7 @@ use crate::{
         target::Target,
         wire::{Local, Route, Shared},
     },
+    ttl::FOREVER,
 };
 
 const WAIT: Duration = Duration::from_secs(5);
@@ -231,7 +232,7 @@ impl ClientBuilder {
         Ok(Limits {
             call: set("call_timeout", self.call_timeout, call)?,
             connect: set("connect_timeout", self.connect_timeout, connect)?,
-            wait: self.wait.unwrap_or(WAIT),
+            wait: self.wait.unwrap_or(WAIT).min(FOREVER),
             wait_margin: set("wait_margin", self.wait_margin, margin)?,
             background: self.background.unwrap_or(BACKGROUND),
         })

@@ -1,6 +1,9 @@
 //! Values as they are sent, and how types become them.
 
-use std::any::Any;
+use std::{
+    any::{Any, TypeId},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -63,6 +66,22 @@ pub trait Codec<V>: Send + Sync + 'static {
     ///
     /// It cannot be read, which makes it a miss.
     fn decode(&self, encoded: Encoded) -> Result<V, DecodeError>;
+}
+
+/// Equal for codecs that are the same: by type if it has no state, or else by address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum CodecId {
+    Type(TypeId),
+    Address(usize),
+}
+
+impl CodecId {
+    pub(crate) fn of<C: 'static>(codec: &Arc<C>) -> Self {
+        if size_of::<C>() == 0 {
+            return Self::Type(TypeId::of::<C>());
+        }
+        Self::Address(Arc::as_ptr(codec).cast::<()>() as usize)
+    }
 }
 
 /// Text as text, bytes (`Bytes`, `Vec<u8>` and what serde calls bytes) as bytes, everything else as

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Error, Ttl};
+use crate::{Error, Ttl, ttl::FOREVER};
 
 macro_rules! setters {
     ($($(#[$doc:meta])* $name:ident: $kind:ty,)*) => {
@@ -275,10 +275,10 @@ pub(crate) fn version(version: Option<String>) -> Result<Option<String>, Error> 
     Ok(version)
 }
 
-/// A duration that must be positive.
+/// A duration that must be positive. One without end, such as `Duration::MAX`, is 100 years.
 pub(crate) fn positive(name: &str, value: Option<Duration>) -> Result<Option<Duration>, Error> {
     if value == Some(Duration::ZERO) {
         return Err(Error::argument(name, "must be positive"));
     }
-    Ok(value)
+    Ok(value.map(|value| value.min(FOREVER)))
 }

@@ -11,7 +11,7 @@ use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 use tonic::Status;
 
 use super::{
-    connect::{Connector, Running},
+    connect::{Connector, Resolved, Running},
     link::{Link, Sender},
     target::Place,
 };
@@ -49,7 +49,7 @@ struct Inner {
     next: usize,
     resolving: bool,
     resolved_at: Option<Instant>,
-    /// A connection has ended or failed since names were resolved.
+    /// A connection has ended or failed since names were resolved, or a name was not resolved.
     outdated: bool,
     error: String,
     last_call: Option<(Instant, SystemTime)>,
@@ -360,7 +360,7 @@ impl Drop for Attempt<'_> {
 /// A resolution of the names of the target.
 struct Resolving<'a> {
     pool: &'a Pool,
-    found: Option<(Vec<Place>, Vec<std::io::Error>)>,
+    found: Option<Resolved>,
 }
 
 impl Drop for Resolving<'_> {
@@ -368,17 +368,22 @@ impl Drop for Resolving<'_> {
         let mut guard = self.pool.inner.lock();
         let inner = &mut *guard;
         inner.resolving = false;
-        if let Some((places, errors)) = self.found.take() {
+        if let Some(Resolved { places, errors }) = self.found.take() {
             inner.resolved_at = Some(Instant::now());
-            inner.outdated = false;
-            if let Some(error) = errors.first() {
-                inner.error = error.to_string();
+            inner.outdated = !errors.is_empty();
+            if let Some((host, error)) = errors.first() {
+                inner.error = format!("{host}: {error}");
             }
-            // The addresses of before are kept while none can be resolved.
-            if !places.is_empty() && !inner.closed {
+            // The addresses of before are kept while their name cannot be resolved.
+            let is_unresolved = |place: &Place| match place {
+                Place::Tcp { host, .. } => errors.iter().any(|(name, _)| name == host),
+                Place::Unix(_) => false,
+            };
+            if !inner.closed {
                 let old = std::mem::take(&mut inner.slots);
-                let (kept, gone): (Vec<_>, Vec<_>) =
-                    old.into_iter().partition(|slot| places.contains(&slot.place));
+                let (kept, gone): (Vec<_>, Vec<_>) = old
+                    .into_iter()
+                    .partition(|slot| places.contains(&slot.place) || is_unresolved(&slot.place));
                 inner.slots = kept;
                 for place in places {
                     if !inner.slots.iter().any(|slot| slot.place == place) {
@@ -395,5 +400,50 @@ impl Drop for Resolving<'_> {
         }
         drop(guard);
         self.pool.changed.notify_waiters();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::io;
+
+    use super::*;
+    use crate::transport::target::Target;
+
+    fn place(host: &str, port: u16) -> Place {
+        Place::Tcp { address: ([127, 0, 0, 1], port).into(), host: host.to_owned() }
+    }
+
+    fn pool() -> Pool {
+        let connector = Connector {
+            target: Target::parse("a:1,b:2").unwrap_or_else(|error| unreachable!("{error}")),
+            timeout: Duration::from_secs(1),
+            keepalive: None,
+            keepalive_timeout: Duration::from_secs(1),
+            #[cfg(feature = "tls")]
+            tls: None,
+        };
+        Pool::new(connector, None)
+    }
+
+    fn resolved(pool: &Pool, places: Vec<Place>, unresolved: &[&str]) -> Vec<Place> {
+        let error = |name: &&str| ((*name).to_owned(), io::Error::other("no address"));
+        let errors = unresolved.iter().map(error).collect();
+        drop(Resolving { pool, found: Some(Resolved { places, errors }) });
+        pool.inner.lock().slots.iter().map(|slot| slot.place.clone()).collect()
+    }
+
+    #[test]
+    fn addresses_of_a_name_that_cannot_be_resolved_stay() {
+        let pool = pool();
+        let both = vec![place("a", 1), place("b", 2)];
+        assert_eq!(resolved(&pool, both.clone(), &[]), both);
+        assert!(!pool.inner.lock().outdated);
+        assert_eq!(resolved(&pool, vec![place("a", 1)], &["b"]), both);
+        assert!(pool.inner.lock().outdated, "the name is asked for again");
+        assert_eq!(resolved(&pool, Vec::new(), &["a", "b"]), both);
+        let moved = vec![place("a", 1), place("b", 3)];
+        assert_eq!(resolved(&pool, moved.clone(), &[]), moved);
+        assert!(!pool.inner.lock().outdated);
     }
 }
