@@ -41,8 +41,9 @@ run_tests() {
 }
 
 check_unit() {
-    run_tests unit-output --lib --test behaviour --test fetching --test connections \
-        --test http_layer --test http_manager --test matrix
+    run_tests unit-output --lib --test behaviour --test connections --test fetching \
+        --test http_failures --test http_layer --test http_manager --test lifetimes \
+        --test limits --test matrix
     run_tests doc-output --doc
     cat "$work/unit-output" "$work/doc-output" | totals
 }
