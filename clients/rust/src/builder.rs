@@ -26,6 +26,7 @@ const BACKGROUND: usize = 16;
 
 /// A set of limits. Each can be set by itself, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Preset {
     /// For services near the server: 500 ms for a call. The default.
     #[default]
@@ -58,6 +59,7 @@ impl FromStr for Preset {
 
 /// Whether calls fail at an outage: while the cache is away, slow or full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnError {
     /// Reads and writes go on without the cache. The default.
     #[default]

@@ -27,7 +27,8 @@ pub struct Client {
     owner: Arc<Owner>,
 }
 
-/// Held by clients, handles, streams and generated clients: the end of the last one closes the client.
+/// Held by clients, handles, streams and generated clients: the end of the last one closes the
+/// client.
 pub(crate) struct Owner(pub(crate) Arc<Core>);
 
 impl Drop for Owner {

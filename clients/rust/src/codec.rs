@@ -12,8 +12,30 @@ use crate::{
     DecodeError, EncodeError, json_writer::to_json, pb, plain_value::PlainValue, top_value,
 };
 
-/// A value as it is sent.
+/// A value as it is sent. A codec refuses the forms that it does not have:
+///
+/// ```
+/// use larder_client::{DecodeError, Encoded};
+///
+/// fn text(encoded: Encoded) -> Result<String, DecodeError> {
+///     match encoded {
+///         Encoded::Text(text) => Ok(text),
+///         _ => Err(DecodeError("expected text".to_owned())),
+///     }
+/// }
+/// ```
+///
+/// ```compile_fail,E0004
+/// # use larder_client::Encoded;
+/// fn len(encoded: Encoded) -> usize {
+///     match encoded {
+///         Encoded::Text(text) | Encoded::Json(text) => text.len(),
+///         Encoded::Data(data) => data.len(),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Encoded {
     /// Text.
     Text(String),

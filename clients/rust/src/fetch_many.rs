@@ -69,7 +69,7 @@ struct FetchMany<V, E> {
     started: Instant,
     budget: Duration,
     results: Results<V>,
-    /// Keys whose values cannot be decoded.
+    /// Keys with values that cannot be decoded.
     undecodable: Wanted,
 }
 

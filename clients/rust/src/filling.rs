@@ -116,7 +116,7 @@ async fn fill_part(scope: &Scope, requests: Vec<pb::SetRequest>, leases: Vec<Lea
     }
 }
 
-/// Deletes the entries of values whose TTL is zero.
+/// Deletes the entries of values with a TTL of zero.
 async fn delete_part(scope: &Scope, leases: Vec<Lease>) -> Vec<Write> {
     let keys: Vec<_> = leases.iter().map(Lease::key_ref).collect();
     let sent = async {

@@ -276,7 +276,7 @@ pub(crate) fn filled(scope: &Scope, answer: pb::SetResponse) -> Write {
     write
 }
 
-/// The result of a fill whose entry was deleted.
+/// The result of a fill that has deleted its entry.
 pub(crate) fn expired(scope: &Scope) -> Write {
     scope.count.fills_refused.add();
     Write::refused(Reason::Expired)

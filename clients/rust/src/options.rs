@@ -68,6 +68,7 @@ impl ReadOptions {
 
 /// When a value is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Condition {
     /// Only if there is no fresh entry.
     IfAbsent,

@@ -160,7 +160,7 @@ async fn values_of_a_batch_that_cannot_be_decoded_are_replaced() -> Result {
 }
 
 #[tokio::test]
-async fn a_value_whose_lease_was_lost_does_not_end_a_newer_one() -> Result {
+async fn a_value_does_not_end_a_newer_one_after_the_loss_of_its_lease() -> Result {
     let fake = FakeLarder::new();
     let lease_ttl = Duration::from_millis(30);
     fake.configure("n", FakeNamespace { lease_ttl, ..FakeNamespace::default() });

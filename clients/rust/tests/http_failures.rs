@@ -34,7 +34,7 @@ fn client(fake: &FakeLarder) -> Client {
     fake.client().connect_lazy().unwrap()
 }
 
-/// A layer around a service whose answers are the number of its call, from `make`.
+/// A layer around a service. Its answers are the number of the call, from `make`.
 #[derive(Clone)]
 struct App {
     layer: HttpCacheLayer,

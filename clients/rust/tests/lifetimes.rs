@@ -140,7 +140,7 @@ async fn handles_with_equal_codecs_join() -> Result {
 }
 
 #[tokio::test]
-async fn a_watch_whose_calls_are_dropped_goes_on_with_its_attempts() -> Result {
+async fn a_watch_goes_on_with_its_attempts_after_calls_that_were_dropped() -> Result {
     let fake = FakeLarder::new();
     fake.fail(watches_fail());
     let mut watch = fake.client().connect_lazy()?.namespace::<u32>("n").watch(false)?;

@@ -1,6 +1,6 @@
 //! Lets the service make an answer, and decides whether it is cached.
 
-use super::*;
+use super::{reading::Waiting, *};
 use crate::checks;
 
 /// A request whose answer the service makes.
