@@ -13,11 +13,14 @@ const JITTER: Duration = Duration::from_millis(250);
 struct State {
     failures: u32,
     open_until: Option<Instant>,
-    trying: bool,
+    /// Number of the call that tries; zero: none.
+    trial: u64,
+    trials: u64,
 }
 
-/// After 5 outages in a row, calls that fail open are not sent for 500 to 750 ms. Then one at a
-/// time tries, until one succeeds.
+/// After 5 outages in a row, calls that fail open are not sent for 500 to 750 ms. Then one tries,
+/// and after each that fails the same time passes, until one succeeds. A call that tries can wait
+/// for a computation of another process: after the same time another call tries, too.
 #[derive(Debug, Default)]
 pub(crate) struct Breaker(Mutex<State>);
 
@@ -25,19 +28,28 @@ impl Breaker {
     /// A permit for a call; `None` if it is not to be sent.
     pub(crate) fn allow(self: &Arc<Self>) -> Option<Permit> {
         let mut state = self.0.lock();
-        if state.failures >= FAILURES {
-            if state.trying || state.open_until.is_some_and(|until| Instant::now() < until) {
-                return None;
-            }
-            state.trying = true;
-            return Some(Permit { breaker: Arc::clone(self), trial: true });
+        if state.failures < FAILURES {
+            return Some(self.always());
         }
-        Some(self.always())
+        if state.open_until.is_some_and(|until| Instant::now() < until) {
+            return None;
+        }
+        state.trials += 1;
+        state.trial = state.trials;
+        state.open();
+        Some(Permit { breaker: Arc::clone(self), trial: state.trial })
     }
 
     /// A permit for a call that is always sent.
     pub(crate) fn always(self: &Arc<Self>) -> Permit {
-        Permit { breaker: Arc::clone(self), trial: false }
+        Permit { breaker: Arc::clone(self), trial: 0 }
+    }
+}
+
+impl State {
+    fn open(&mut self) {
+        let jitter = JITTER.mul_f64(rand::random::<f64>());
+        self.open_until = Some(Instant::now() + OPEN + jitter);
     }
 }
 
@@ -45,31 +57,42 @@ impl Breaker {
 #[derive(Debug)]
 pub(crate) struct Permit {
     breaker: Arc<Breaker>,
-    trial: bool,
+    /// Zero for a call that does not try.
+    trial: u64,
 }
 
 impl Permit {
     /// The server has answered.
     pub(crate) fn success(mut self) {
-        *self.breaker.0.lock() = State::default();
-        self.trial = false;
+        let mut state = self.breaker.0.lock();
+        *state = State { trials: state.trials, ..State::default() };
+        drop(state);
+        self.trial = 0;
     }
 
-    /// The call has ended with an outage.
-    pub(crate) fn failure(self) {
+    /// The call has ended with an outage. Those of calls that are sent while the breaker is open do
+    /// not put the next trial off.
+    pub(crate) fn failure(mut self) {
         let mut state = self.breaker.0.lock();
         state.failures = state.failures.saturating_add(1);
-        if state.failures >= FAILURES {
-            let jitter = JITTER.mul_f64(rand::random::<f64>());
-            state.open_until = Some(Instant::now() + OPEN + jitter);
+        if state.failures == FAILURES || (self.trial != 0 && self.trial == state.trial) {
+            state.open();
+            state.trial = 0;
         }
+        drop(state);
+        self.trial = 0;
     }
 }
 
 impl Drop for Permit {
     fn drop(&mut self) {
-        if self.trial {
-            self.breaker.0.lock().trying = false;
+        if self.trial == 0 {
+            return;
+        }
+        let mut state = self.breaker.0.lock();
+        if state.trial == self.trial {
+            // It has left without a result: the next call tries.
+            (state.trial, state.open_until) = (0, None);
         }
     }
 }
@@ -131,6 +154,30 @@ mod tests {
         tokio::time::advance(OPEN + JITTER).await;
         breaker.allow().into_iter().for_each(Permit::failure);
         assert!(breaker.allow().is_none());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_trial_that_takes_long_does_not_hold_the_next_one_up() {
+        let breaker = opened();
+        tokio::time::advance(OPEN + JITTER).await;
+        let long = breaker.allow();
+        assert!(long.is_some() && breaker.allow().is_none());
+        tokio::time::advance(OPEN + JITTER).await;
+        let second = breaker.allow();
+        assert!(second.is_some() && breaker.allow().is_none(), "one more tries");
+        drop(long);
+        assert!(breaker.allow().is_none(), "the end of the first leaves the second alone");
+        second.into_iter().for_each(Permit::success);
+        assert!(breaker.allow().is_some());
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn outages_of_calls_that_are_always_sent_do_not_put_the_next_trial_off() {
+        let breaker = opened();
+        tokio::time::advance(OPEN + JITTER - Duration::from_millis(1)).await;
+        breaker.always().failure();
+        tokio::time::advance(Duration::from_millis(1)).await;
+        assert!(breaker.allow().is_some());
     }
 
     #[test]

@@ -15,6 +15,7 @@ use crate::{
         target::Target,
         wire::{Local, Route, Shared},
     },
+    ttl::FOREVER,
 };
 
 const WAIT: Duration = Duration::from_secs(5);
@@ -25,6 +26,7 @@ const BACKGROUND: usize = 16;
 
 /// A set of limits. Each can be set by itself, too.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Preset {
     /// For services near the server: 500 ms for a call. The default.
     #[default]
@@ -57,6 +59,7 @@ impl FromStr for Preset {
 
 /// Whether calls fail at an outage: while the cache is away, slow or full.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum OnError {
     /// Reads and writes go on without the cache. The default.
     #[default]
@@ -231,7 +234,7 @@ impl ClientBuilder {
         Ok(Limits {
             call: set("call_timeout", self.call_timeout, call)?,
             connect: set("connect_timeout", self.connect_timeout, connect)?,
-            wait: self.wait.unwrap_or(WAIT),
+            wait: self.wait.unwrap_or(WAIT).min(FOREVER),
             wait_margin: set("wait_margin", self.wait_margin, margin)?,
             background: self.background.unwrap_or(BACKGROUND),
         })

@@ -7,12 +7,13 @@ use serde::Serialize;
 use crate::{
     DeleteOptions, Deleted, Error, IncrementOptions, Incremented, Key, PatchOptions, Patched,
     Version,
+    checks::hold_off,
     core::{BATCH_KEYS, Scope},
     json_writer::to_json,
     key::Address,
     options::version,
     pb,
-    ttl::{from_wire, to_wire},
+    ttl::from_wire,
     typed::Typed,
     writes::positive_ttl,
 };
@@ -57,7 +58,7 @@ impl<V: Send + Sync + 'static> Typed<V> {
             namespace: scope.namespace.to_string(),
             key: address.key,
             params: address.params,
-            hold_off: options.hold_off.map(to_wire),
+            hold_off: hold_off(options.hold_off)?,
             if_version,
             return_value: options.return_value,
             required_durability: 0,
@@ -85,17 +86,14 @@ impl<V: Send + Sync + 'static> Typed<V> {
             return Err(Error::argument("if_version, return_value", "only for one key"));
         }
         let spec = scope.spec(options.timeout, true)?;
+        let hold_off = hold_off(options.hold_off)?;
         let mut results = BTreeMap::new();
         for part in keys.chunks(BATCH_KEYS) {
             let mut refs = Vec::with_capacity(part.len());
             for key in part {
                 refs.push(self.key_ref(&Address::of(key.clone())?));
             }
-            let request = pb::BatchDeleteRequest {
-                keys: refs,
-                hold_off: options.hold_off.map(to_wire),
-                ..Default::default()
-            };
+            let request = pb::BatchDeleteRequest { keys: refs, hold_off, ..Default::default() };
             let answer = scope.call(request, spec).await?;
             for (index, key) in part.iter().enumerate() {
                 let queued = i32::from(pb::Durability::Queued);

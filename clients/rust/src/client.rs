@@ -27,7 +27,8 @@ pub struct Client {
     owner: Arc<Owner>,
 }
 
-/// Held by clients, handles and streams: the end of the last one closes the client.
+/// Held by clients, handles, streams and generated clients: the end of the last one closes the
+/// client.
 pub(crate) struct Owner(pub(crate) Arc<Core>);
 
 impl Drop for Owner {
@@ -59,7 +60,7 @@ impl Client {
         ClientBuilder::to(None)
     }
 
-    fn core(&self) -> &Arc<Core> {
+    pub(crate) fn core(&self) -> &Arc<Core> {
         &self.owner.0
     }
 
@@ -152,16 +153,18 @@ impl Client {
         self.core().counters.read()
     }
 
-    /// The generated client of the `CacheService`, on the connections of this client.
+    /// The generated client of the `CacheService`, on the connections of this client, which it
+    /// keeps open.
     #[must_use]
     pub fn cache_stub(&self) -> CacheServiceClient<Wire> {
-        CacheServiceClient::new(Wire(Arc::clone(&self.core().shared)))
+        CacheServiceClient::new(Wire(Arc::clone(&self.owner)))
     }
 
-    /// The generated client of the `AdminService`, on the connections of this client.
+    /// The generated client of the `AdminService`, on the connections of this client, which it
+    /// keeps open.
     #[must_use]
     pub fn admin_stub(&self) -> AdminServiceClient<Wire> {
-        AdminServiceClient::new(Wire(Arc::clone(&self.core().shared)))
+        AdminServiceClient::new(Wire(Arc::clone(&self.owner)))
     }
 
     /// Cancels computations, gives their leases up, and ends the connections. Calls after that are

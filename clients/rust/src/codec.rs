@@ -1,6 +1,9 @@
 //! Values as they are sent, and how types become them.
 
-use std::any::Any;
+use std::{
+    any::{Any, TypeId},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use serde::{Serialize, de::DeserializeOwned};
@@ -9,8 +12,30 @@ use crate::{
     DecodeError, EncodeError, json_writer::to_json, pb, plain_value::PlainValue, top_value,
 };
 
-/// A value as it is sent.
+/// A value as it is sent. A codec refuses the forms that it does not have:
+///
+/// ```
+/// use larder_client::{DecodeError, Encoded};
+///
+/// fn text(encoded: Encoded) -> Result<String, DecodeError> {
+///     match encoded {
+///         Encoded::Text(text) => Ok(text),
+///         _ => Err(DecodeError("expected text".to_owned())),
+///     }
+/// }
+/// ```
+///
+/// ```compile_fail,E0004
+/// # use larder_client::Encoded;
+/// fn len(encoded: Encoded) -> usize {
+///     match encoded {
+///         Encoded::Text(text) | Encoded::Json(text) => text.len(),
+///         Encoded::Data(data) => data.len(),
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Encoded {
     /// Text.
     Text(String),
@@ -63,6 +88,22 @@ pub trait Codec<V>: Send + Sync + 'static {
     ///
     /// It cannot be read, which makes it a miss.
     fn decode(&self, encoded: Encoded) -> Result<V, DecodeError>;
+}
+
+/// Equal for codecs that are the same: by type if it has no state, or else by address.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(crate) enum CodecId {
+    Type(TypeId),
+    Address(usize),
+}
+
+impl CodecId {
+    pub(crate) fn of<C: 'static>(codec: &Arc<C>) -> Self {
+        if size_of::<C>() == 0 {
+            return Self::Type(TypeId::of::<C>());
+        }
+        Self::Address(Arc::as_ptr(codec).cast::<()>() as usize)
+    }
 }
 
 /// Text as text, bytes (`Bytes`, `Vec<u8>` and what serde calls bytes) as bytes, everything else as

@@ -15,6 +15,7 @@ use crate::{
     Error, Failure, OnError, Ttl,
     background::Background,
     breaker::{Breaker, RetryBudget},
+    checks,
     counters::{Counters, Live},
     feed::Feeds,
     flights::Flights,
@@ -226,7 +227,18 @@ impl Scope {
     }
 
     /// The tags of a value: those of the handle and its own, each once.
-    pub(crate) fn tags(&self, own: impl IntoIterator<Item = String>) -> Vec<String> {
+    ///
+    /// # Errors
+    ///
+    /// They are too many, or one is empty or too long.
+    pub(crate) fn tags(&self, own: impl IntoIterator<Item = String>) -> Result<Vec<String>, Error> {
+        let tags = self.joined_tags(own);
+        checks::tags(&tags)?;
+        Ok(tags)
+    }
+
+    /// As [`tags`](Self::tags), without a check.
+    pub(crate) fn joined_tags(&self, own: impl IntoIterator<Item = String>) -> Vec<String> {
         let mut tags = self.tags.clone();
         for tag in own {
             if !tags.contains(&tag) {

@@ -2,11 +2,12 @@
 
 use std::{
     collections::{BTreeMap, HashMap},
+    panic::AssertUnwindSafe,
     sync::Arc,
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -14,7 +15,7 @@ use crate::{
     Error, Failure, FetchError, FetchOptions, Key, Loaded, Outcome, Read, Reason, Write,
     core::BATCH_KEYS,
     error::LoaderError,
-    fetching::{error_name, retry_delay},
+    fetching::{NotLoaded, retry_delay},
     filling::fill_all,
     key::Address,
     lease::{Answers, Lease},
@@ -23,7 +24,7 @@ use crate::{
         get_or_fetch_response::Outcome as Answer,
     },
     reads::fields,
-    ttl::{from_wire, to_wire},
+    ttl::{FOREVER, from_wire, to_wire},
     typed::Typed,
 };
 
@@ -68,11 +69,29 @@ struct FetchMany<V, E> {
     started: Instant,
     budget: Duration,
     results: Results<V>,
+    /// Keys with values that cannot be decoded.
+    undecodable: Wanted,
 }
 
 impl<V: Send + Sync + 'static, E: LoaderError> FetchMany<V, E> {
-    async fn part(&mut self, mut part: Wanted) -> Result<(), FetchError<E>> {
-        let mut is_first = true;
+    async fn run(mut self, wanted: Wanted) -> Result<Results<V>, FetchError<E>> {
+        self.parts(wanted, true).await?;
+        // They are computed anew. Values of others that cannot be decoded stay then.
+        self.options.refresh = true;
+        let undecodable = std::mem::take(&mut self.undecodable);
+        self.parts(undecodable, false).await?;
+        Ok(self.results)
+    }
+
+    async fn parts(&mut self, mut wanted: Wanted, is_first: bool) -> Result<(), FetchError<E>> {
+        while !wanted.is_empty() {
+            let rest = wanted.split_off(wanted.len().min(BATCH_KEYS));
+            self.part(std::mem::replace(&mut wanted, rest), is_first).await?;
+        }
+        Ok(())
+    }
+
+    async fn part(&mut self, mut part: Wanted, mut is_first: bool) -> Result<(), FetchError<E>> {
         while !part.is_empty() {
             let Left { missing, contended, retry_after } = self.ask(part, is_first).await?;
             is_first = false;
@@ -150,7 +169,9 @@ impl<V: Send + Sync + 'static, E: LoaderError> FetchMany<V, E> {
                 scope.count.misses.add();
             }
             match answer.outcome {
-                Some(Answer::Found(found)) => self.found(key, found, answer.degraded, &mut left),
+                Some(Answer::Found(found)) => {
+                    self.found((key, address), found, answer.degraded, &mut left);
+                }
                 Some(Answer::Lease(lease)) => {
                     self.leased((key, address), lease, answer.degraded, &mut left);
                 }
@@ -176,15 +197,23 @@ impl<V: Send + Sync + 'static, E: LoaderError> FetchMany<V, E> {
         }
     }
 
-    fn found(&mut self, key: Key<'static>, found: pb::Found, degraded: bool, left: &mut Left<V>) {
+    fn found(
+        &mut self,
+        (key, address): (Key<'static>, Address),
+        found: pb::Found,
+        degraded: bool,
+        left: &mut Left<V>,
+    ) {
         let read = self.typed.found(found, degraded);
-        if read.outcome == Outcome::Miss && self.loader.is_some() {
-            // A value that cannot be decoded is computed; another call replaces it in the cache.
+        if read.outcome != Outcome::Miss || self.loader.is_none() {
+            self.results.insert(key, read);
+        } else if self.options.refresh {
+            // Another caller has stored what cannot be decoded again.
             let error = read.error;
             let why = Write::NotStored { reason: Reason::NotStored, degraded: false, error };
             left.missing.push(Missing::unleased(key, why));
         } else {
-            self.results.insert(key, read);
+            self.undecodable.push((key, address));
         }
     }
 
@@ -261,7 +290,7 @@ impl<V: Send + Sync + 'static, E: LoaderError> Loading<V, E> {
         let count = &self.typed.scope.count;
         count.loads.add();
         let keys = missing.iter().map(|each| each.key.clone()).collect();
-        let mut values = match (self.loader)(keys).await {
+        let mut values = match self.values(keys).await {
             Ok(values) => values,
             Err(error) => {
                 count.load_errors.add();
@@ -292,26 +321,41 @@ impl<V: Send + Sync + 'static, E: LoaderError> Loading<V, E> {
         }));
         Ok(results)
     }
+
+    async fn values(
+        &self,
+        keys: Vec<Key<'static>>,
+    ) -> Result<HashMap<Key<'static>, Loaded<V>>, NotLoaded<E>> {
+        let loading = async { (self.loader)(keys).await };
+        let loaded = AssertUnwindSafe(loading).catch_unwind().await;
+        let values = loaded.map_err(NotLoaded::Panic)?.map_err(NotLoaded::Loader)?;
+        for loaded in values.values() {
+            let tags = self.options.tags.iter().chain(&loaded.tags).cloned();
+            self.typed.scope.tags(tags).map_err(NotLoaded::Mistake)?;
+        }
+        Ok(values)
+    }
 }
 
 /// The answers after a loader has failed: stale values if all keys have one, or the error.
 fn failed<V, E: LoaderError>(
     missing: Vec<Missing<V>>,
-    error: E,
+    error: NotLoaded<E>,
 ) -> Result<Results<V>, FetchError<E>> {
-    let error = Arc::new(error);
     let has_all = missing.iter().all(|each| each.stale.is_some());
-    let mut results = Results::new();
+    let mut left = Vec::new();
     for Missing { key, lease, stale, .. } in missing {
         if let Some(lease) = lease {
-            lease.abandon(error_name::<E>());
+            lease.abandon(error.name());
         }
-        if let Some(stale) = stale {
-            let failure: Failure = Failure::Loader(Arc::clone(&error) as Arc<dyn LoaderError>);
-            results.insert(key, Read { error: Some(failure), ..stale });
-        }
+        left.extend(stale.map(|stale| (key, stale)));
     }
-    if has_all { Ok(results) } else { Err(FetchError::Loader(error)) }
+    let (error, failure) = error.errors();
+    if !has_all {
+        return Err(error);
+    }
+    let with = |stale| Read { error: Some(failure.clone()), ..stale };
+    Ok(left.into_iter().map(|(key, stale)| (key, with(stale))).collect())
 }
 
 impl<V: Send + Sync + 'static> Typed<V> {
@@ -322,7 +366,12 @@ impl<V: Send + Sync + 'static> Typed<V> {
         loader: Option<ManyLoader<V, E>>,
         options: FetchOptions,
     ) -> Result<Results<V>, FetchError<E>> {
-        self.scope.core.check_open()?;
+        let core = &self.scope.core;
+        core.check_open()?;
+        if let Some(error) = &self.scope.wrong {
+            return Err(error.clone().into());
+        }
+        self.scope.tags(options.tags.iter().cloned())?;
         let mut wanted = BTreeMap::new();
         let mut order = Vec::new();
         for key in keys {
@@ -332,18 +381,21 @@ impl<V: Send + Sync + 'static> Typed<V> {
                 order.push((key, address));
             }
         }
-        let mut fetch = FetchMany {
+        let fetch = FetchMany {
             typed: self.clone(),
             loader,
-            budget: options.timeout.unwrap_or(self.scope.core.limits.wait),
+            budget: options.timeout.unwrap_or(core.limits.wait).min(FOREVER),
             started: Instant::now(),
             options,
             results: Results::new(),
+            undecodable: Vec::new(),
         };
-        while !order.is_empty() {
-            let rest = order.split_off(order.len().min(BATCH_KEYS));
-            fetch.part(std::mem::replace(&mut order, rest)).await?;
+        // The end of the client ends the loader. `close` waits until the leases are given up.
+        let _tracked = core.background.track();
+        tokio::select! {
+            biased;
+            () = core.ended() => Err(Error::closed().into()),
+            results = fetch.run(order) => results,
         }
-        Ok(fetch.results)
     }
 }

@@ -1,8 +1,9 @@
 //! `get_or_fetch`: reads a value, and computes one that is missing.
 
 use std::{
-    any::TypeId,
+    any::{Any, TypeId},
     convert::Infallible,
+    panic::AssertUnwindSafe,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -10,21 +11,21 @@ use std::{
     time::Duration,
 };
 
-use futures_util::future::BoxFuture;
+use futures_util::{FutureExt as _, future::BoxFuture};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
 use crate::{
     Error, Failure, FetchError, FetchOptions, Key, Loaded, Outcome, Read, Reason, Tier, Write,
     error::LoaderError,
-    feed::changing,
+    filling::fill_one,
     flights::{Computation, Ended, FlightId, Landed, Passenger},
     key::Address,
-    lease::{Fill, Lease, filled, unfilled},
+    lease::{Fill, Lease, unfilled},
     options::positive,
     pb::{self, get_or_fetch_response::Outcome as Answer},
     reads::fields,
-    ttl::{from_wire, to_wire},
+    ttl::{FOREVER, from_wire, to_wire},
     typed::{Typed, value_bytes},
 };
 
@@ -37,11 +38,6 @@ pub(crate) type Loader<V, E> = Box<dyn FnOnce() -> BoxFuture<'static, Result<Loa
 pub(crate) fn retry_delay(contended: &pb::Contended) -> Duration {
     let retry_after = from_wire(contended.retry_after).unwrap_or_default();
     MIN_RETRY.max(retry_after.mul_f64(0.5 + 0.5 * rand::random::<f64>()))
-}
-
-/// The name of an error's type: the reason of an abandoned lease.
-pub(crate) fn error_name<E>() -> &'static str {
-    std::any::type_name::<E>()
 }
 
 /// One computation, with what it needs from its first caller.
@@ -187,13 +183,21 @@ impl<V: Send + Sync + 'static, E: LoaderError> Fetch<V, E> {
         self.compute(held, stale).await
     }
 
-    async fn load(&mut self) -> Result<Loaded<V>, E> {
-        let count = &self.typed.scope.count;
-        count.loads.add();
+    async fn load(&mut self) -> Result<Loaded<V>, NotLoaded<E>> {
+        let scope = &self.typed.scope;
+        scope.count.loads.add();
         let Some(loader) = self.loader.get_mut().take() else { unreachable!("the loader has run") };
-        let loaded = loader().await;
+        let loaded = AssertUnwindSafe(async { loader().await }).catch_unwind().await;
+        let loaded = match loaded {
+            Ok(Ok(loaded)) => {
+                let all = self.options.tags.iter().chain(&loaded.tags).cloned();
+                scope.tags(all).map(|_| loaded).map_err(NotLoaded::Mistake)
+            }
+            Ok(Err(error)) => Err(NotLoaded::Loader(error)),
+            Err(panic) => Err(NotLoaded::Panic(panic)),
+        };
         if loaded.is_err() {
-            count.load_errors.add();
+            scope.count.load_errors.add();
         }
         loaded
     }
@@ -202,8 +206,8 @@ impl<V: Send + Sync + 'static, E: LoaderError> Fetch<V, E> {
         let loaded = match self.load().await {
             Ok(loaded) => loaded,
             Err(error) => {
-                held.abandon(error_name::<E>());
-                return failed(error, stale);
+                held.abandon(error.name());
+                return error.ended(stale);
             }
         };
         let stored = self.store(held, &loaded).await?;
@@ -213,28 +217,20 @@ impl<V: Send + Sync + 'static, E: LoaderError> Fetch<V, E> {
     async fn store(&self, held: Lease, loaded: &Loaded<V>) -> Result<Write, Error> {
         let scope = &self.typed.scope;
         let FetchOptions { ttl, tags, .. } = &*self.options;
-        let (request, held) = match held.fill(loaded, &*self.typed.codec, *ttl, tags) {
-            Fill::Request(request, held) => (request, held),
-            Fill::Done(write) => {
-                scope.count.fills_refused.add();
-                return Ok(write);
-            }
-        };
-        let spec = scope.spec(None, false)?;
-        let (own, key) = (scope.clone(), self.address.key.clone());
+        let fill = held.fill(loaded, &*self.typed.codec, *ttl, tags);
+        if let Fill::Done(write) = fill {
+            scope.count.fills_refused.add();
+            return Ok(write);
+        }
+        let own = scope.clone();
         let tracked = scope.core.background.track();
         // The work is done, so that the value is stored although its callers may leave.
         let filling = tokio::spawn(crate::telemetry::in_trace(async move {
             let _tracked = tracked;
-            let call = own.call(*request, spec);
-            let answer = changing(&own, |feed| feed.key_changed(&key), call).await;
-            if answer.is_ok() {
-                held.settle();
-            }
-            answer
+            fill_one(&own, fill).await
         }));
         match filling.await {
-            Ok(Ok(answer)) => Ok(filled(scope, answer)),
+            Ok(Ok(write)) => Ok(write),
             Ok(Err(error)) => Ok(unfilled(scope, error)),
             // The runtime of the call has ended before it.
             Err(_) => Ok(unfilled(scope, Error::closed())),
@@ -253,17 +249,46 @@ impl<V: Send + Sync + 'static, E: LoaderError> Fetch<V, E> {
                 let degraded = why.degraded();
                 Ok(Read { degraded, error, ..Read::loaded(loaded.value, why, loaded.tags) })
             }
-            Err(error) => failed(error, stale),
+            Err(error) => error.ended(stale),
         }
     }
 }
 
-/// The answer after a loader has failed: the stale value with the error, or the error.
-fn failed<V, E: LoaderError>(error: E, stale: Option<Read<V>>) -> Ended<V, E> {
-    let error = Arc::new(error);
-    match stale {
-        Some(stale) => Ok(Read { error: Some(Failure::Loader(error)), ..stale }),
-        None => Err(FetchError::Loader(error)),
+/// Why a loader has made no value.
+pub(crate) enum NotLoaded<E> {
+    Loader(E),
+    /// Its tags are wrong.
+    Mistake(Error),
+    Panic(Box<dyn Any + Send>),
+}
+
+impl<E: LoaderError> NotLoaded<E> {
+    /// The reason of an abandoned lease: the name of the error's type.
+    pub(crate) fn name(&self) -> &'static str {
+        match self {
+            Self::Loader(_) => std::any::type_name::<E>(),
+            Self::Mistake(_) => std::any::type_name::<Error>(),
+            Self::Panic(_) => "panic",
+        }
+    }
+
+    /// The error of the callers, and the same in the result of one with a stale value. A panic goes
+    /// on.
+    pub(crate) fn errors(self) -> (FetchError<E>, Failure) {
+        match self {
+            Self::Loader(error) => {
+                let error = Arc::new(error);
+                (FetchError::Loader(Arc::clone(&error)), Failure::Loader(error))
+            }
+            Self::Mistake(error) => (FetchError::Cache(error.clone()), Failure::Call(error)),
+            Self::Panic(panic) => std::panic::resume_unwind(panic),
+        }
+    }
+
+    /// The answer: the stale value with the error, or the error.
+    fn ended<V>(self, stale: Option<Read<V>>) -> Ended<V, E> {
+        let (error, failure) = self.errors();
+        stale.map_or(Err(error), |stale| Ok(Read { error: Some(failure), ..stale }))
     }
 }
 
@@ -283,8 +308,9 @@ impl<V: Send + Sync + 'static> Typed<V> {
             return Err(error.clone().into());
         }
         let address = Address::of(key)?;
-        let budget = options.timeout.unwrap_or(scope.core.limits.wait);
+        let budget = options.timeout.unwrap_or(scope.core.limits.wait).min(FOREVER);
         positive("touch", options.read.touch)?;
+        scope.tags(options.tags.iter().cloned())?;
         let id = FlightId {
             namespace: Arc::clone(&scope.namespace),
             entry: address.entry_id(),

@@ -2,15 +2,38 @@
 
 use crate::{
     Error, FetchOptions, Key, Loaded, Write,
-    core::Scope,
+    core::{BATCH_KEYS, Scope},
     feed::changing,
-    lease::{Fill, Lease, filled, unfilled},
+    lease::{Fill, Lease, expired, filled, unfilled},
     pb,
     typed::{Typed, value_bytes},
     writes::parts,
 };
 
 type Done<V> = (Key<'static>, Loaded<V>, Write);
+
+/// Sends one fill.
+pub(crate) async fn fill_one(scope: &Scope, fill: Fill) -> Result<Write, Error> {
+    match fill {
+        Fill::Done(write) => Ok(write),
+        Fill::Request(request, lease) => {
+            let key = request.key.clone();
+            let call = scope.call(*request, scope.spec(None, false)?);
+            let answer = changing(scope, |feed| feed.key_changed(&key), call).await?;
+            lease.settle();
+            Ok(filled(scope, answer))
+        }
+        Fill::Delete(lease) => {
+            let pb::KeyRef { namespace, key, params } = lease.key_ref();
+            let name = key.clone();
+            let request = pb::DeleteRequest { namespace, key, params, ..Default::default() };
+            let call = scope.call(request, scope.spec(None, true)?);
+            changing(scope, |feed| feed.key_changed(&name), call).await?;
+            lease.settle();
+            Ok(expired(scope))
+        }
+    }
+}
 
 /// Fills leases, and returns the values with what their fills have come to.
 pub(crate) async fn fill_all<V: Send + Sync + 'static>(
@@ -20,6 +43,7 @@ pub(crate) async fn fill_all<V: Send + Sync + 'static>(
 ) -> Vec<Done<V>> {
     let mut done = Vec::with_capacity(fills.len());
     let (mut items, mut leases, mut values, mut sizes) = (vec![], vec![], vec![], vec![]);
+    let (mut ended, mut without) = (vec![], vec![]);
     for (key, lease, loaded) in fills {
         match lease.fill(&loaded, &*typed.codec, options.ttl, &options.tags) {
             Fill::Done(write) => {
@@ -32,8 +56,13 @@ pub(crate) async fn fill_all<V: Send + Sync + 'static>(
                 leases.push(lease);
                 values.push((key, loaded));
             }
+            Fill::Delete(lease) => {
+                ended.push(lease);
+                without.push((key, loaded));
+            }
         }
     }
+    values.extend(without);
     let scope = typed.scope.clone();
     let tracked = scope.core.background.track();
     // The work is done, so that the values are stored although the caller may leave.
@@ -46,6 +75,10 @@ pub(crate) async fn fill_all<V: Send + Sync + 'static>(
             let requests: Vec<_> = items.by_ref().take(count).collect();
             let held: Vec<_> = leases.by_ref().take(count).collect();
             writes.extend(fill_part(&scope, requests, held).await);
+        }
+        while !ended.is_empty() {
+            let rest = ended.split_off(ended.len().min(BATCH_KEYS));
+            writes.extend(delete_part(&scope, std::mem::replace(&mut ended, rest)).await);
         }
         writes
     }));
@@ -80,6 +113,23 @@ async fn fill_part(scope: &Scope, requests: Vec<pb::SetRequest>, leases: Vec<Lea
             writes
         }
         Err(error) => requests.iter().map(|_| unfilled(scope, error.clone())).collect(),
+    }
+}
+
+/// Deletes the entries of values with a TTL of zero.
+async fn delete_part(scope: &Scope, leases: Vec<Lease>) -> Vec<Write> {
+    let keys: Vec<_> = leases.iter().map(Lease::key_ref).collect();
+    let sent = async {
+        let request = pb::BatchDeleteRequest { keys: keys.clone(), ..Default::default() };
+        let call = scope.call(request, scope.spec(None, true)?);
+        changing(scope, |feed| keys.iter().for_each(|it| feed.key_changed(&it.key)), call).await
+    };
+    match sent.await {
+        Ok(_) => {
+            let ended = leases.into_iter().map(Lease::settle);
+            ended.map(|()| expired(scope)).collect()
+        }
+        Err(error) => leases.iter().map(|_| unfilled(scope, error.clone())).collect(),
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 use parking_lot::Mutex;
 use tokio::{sync::watch, task::AbortHandle, time::Instant};
 
-use crate::{Error, FetchError, Read, background::Tracked};
+use crate::{Error, FetchError, Read, background::Tracked, codec::CodecId};
 
 /// The end of a computation.
 pub(crate) type Ended<V, E> = Result<Read<V>, FetchError<E>>;
@@ -32,8 +32,7 @@ pub(crate) struct FlightId {
     pub(crate) raise: bool,
     /// Types of the value and of the error of loaders.
     pub(crate) types: (TypeId, TypeId),
-    /// Address of the codec.
-    pub(crate) codec: usize,
+    pub(crate) codec: CodecId,
     /// Not zero for a computation that no other call shares.
     pub(crate) unique: u64,
 }
@@ -44,6 +43,7 @@ pub(crate) trait Computation<V, E>: Send + 'static {
 }
 
 struct Flight {
+    number: u64,
     id: FlightId,
     key: String,
     ended: watch::Receiver<Option<Shared>>,
@@ -72,7 +72,42 @@ pub(crate) struct Flights {
     closed: Arc<AtomicBool>,
 }
 
-type Table = Arc<Mutex<HashMap<FlightId, Arc<Flight>>>>;
+/// The computations that calls can join, and all that run: also those that were forgotten.
+#[derive(Default)]
+struct Running {
+    by_id: HashMap<FlightId, Arc<Flight>>,
+    tasks: HashMap<u64, AbortHandle>,
+    next: u64,
+    /// With more tasks than this, those that ended with their runtime are looked for.
+    many: usize,
+}
+
+impl Running {
+    fn number(&mut self) -> u64 {
+        self.next += 1;
+        self.next
+    }
+
+    fn track(&mut self, number: u64, task: AbortHandle) {
+        if self.tasks.len() > self.many {
+            self.tasks.retain(|_, task| !task.is_finished());
+            self.many = MANY.max(2 * self.tasks.len());
+        }
+        self.tasks.insert(number, task);
+    }
+
+    fn end(&mut self, id: &FlightId, number: u64) {
+        self.tasks.remove(&number);
+        // A computation that was forgotten may have a successor.
+        if self.by_id.get(id).is_some_and(|flight| flight.number == number) {
+            self.by_id.remove(id);
+        }
+    }
+}
+
+const MANY: usize = 64;
+
+type Table = Arc<Mutex<Running>>;
 
 /// The end of a call.
 pub(crate) enum Landed<V, E, C> {
@@ -139,7 +174,7 @@ impl Flights {
         C: Computation<V, E>,
     {
         let mut table = self.flights.lock();
-        let (flight, computation) = match table.get(id) {
+        let (flight, computation) = match table.by_id.get(id) {
             Some(flight) => (Arc::clone(flight), Some(computation)),
             None => (self.start(&mut table, begin(computation)), None),
         };
@@ -163,7 +198,7 @@ impl Flights {
         let mut table = self.flights.lock();
         let mut seats = before.seats.lock();
         let next = seats.next.take().filter(|next| next.is_usable());
-        let (flight, computation) = match next.or_else(|| table.get(id).map(Arc::clone)) {
+        let (flight, computation) = match next.or_else(|| table.by_id.get(id).map(Arc::clone)) {
             Some(flight) => (flight, Some(computation)),
             None => (self.start(&mut table, begin(computation)), None),
         };
@@ -171,11 +206,7 @@ impl Flights {
         (Seat::take(self, flight), computation)
     }
 
-    fn start<V, E, C>(
-        &self,
-        table: &mut HashMap<FlightId, Arc<Flight>>,
-        begin: Begin<'_, C>,
-    ) -> Arc<Flight>
+    fn start<V, E, C>(&self, table: &mut Running, begin: Begin<'_, C>) -> Arc<Flight>
     where
         V: Send + Sync + 'static,
         E: Send + Sync + 'static,
@@ -183,30 +214,30 @@ impl Flights {
     {
         let (sender, ended) = watch::channel(None);
         let Begin { id, key, tracked, computation } = begin;
+        let number = table.number();
         let (own, flights) = (id.clone(), Arc::clone(&self.flights));
         let work = crate::telemetry::in_trace(async move {
             let _tracked = tracked;
-            let landing = Landing { flights, id: own, receiver: sender.subscribe() };
+            let landing = Landing { flights, id: own, number };
             let ended: Ended<V, E> = computation.run().await;
             let shared: Shared = Arc::new(ended);
             drop(landing);
             sender.send_replace(Some(shared));
         });
         let task = tokio::spawn(work).abort_handle();
-        let flight = Arc::new(Flight {
-            id: id.clone(),
-            key: key.to_owned(),
-            ended,
-            task,
-            seats: Mutex::default(),
-        });
-        table.insert(id.clone(), Arc::clone(&flight));
+        if self.closed.load(SeqCst) {
+            task.abort();
+        }
+        table.track(number, task.clone());
+        let (id, key, seats) = (id.clone(), key.to_owned(), Mutex::default());
+        let flight = Arc::new(Flight { number, id: id.clone(), key, ended, task, seats });
+        table.by_id.insert(id, Arc::clone(&flight));
         flight
     }
 
     /// Later calls do not join the computations of now: what they compute was invalidated.
     pub(crate) fn forget(&self, namespace: Option<&str>, concerns: impl Fn(&str) -> bool) {
-        self.flights.lock().retain(|id, flight| {
+        self.flights.lock().by_id.retain(|id, flight| {
             let is_in = namespace.is_none_or(|namespace| *id.namespace == *namespace);
             !(is_in && concerns(&flight.key))
         });
@@ -215,8 +246,10 @@ impl Flights {
     /// Aborts all computations.
     pub(crate) fn close(&self) {
         self.closed.store(true, SeqCst);
-        for (_, flight) in self.flights.lock().drain() {
-            flight.task.abort();
+        let mut table = self.flights.lock();
+        table.by_id.clear();
+        for (_, task) in table.tasks.drain() {
+            task.abort();
         }
     }
 }
@@ -240,17 +273,12 @@ struct Begin<'a, C> {
 struct Landing {
     flights: Table,
     id: FlightId,
-    receiver: watch::Receiver<Option<Shared>>,
+    number: u64,
 }
 
 impl Drop for Landing {
     fn drop(&mut self) {
-        let mut table = self.flights.lock();
-        let is_own =
-            table.get(&self.id).is_some_and(|flight| flight.ended.same_channel(&self.receiver));
-        if is_own {
-            table.remove(&self.id);
-        }
+        self.flights.lock().end(&self.id, self.number);
     }
 }
 
@@ -319,11 +347,7 @@ impl Drop for Seat {
             return;
         }
         // The next call does not join a computation that is being aborted.
-        let is_own =
-            table.get(&self.flight.id).is_some_and(|flight| Arc::ptr_eq(flight, &self.flight));
-        if is_own {
-            table.remove(&self.flight.id);
-        }
+        table.end(&self.flight.id, self.flight.number);
         self.flight.task.abort();
     }
 }

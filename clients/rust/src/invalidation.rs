@@ -3,11 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::{
-    Error, Invalidated, Published, Targets,
+    Error, Invalidated, Published, Targets, checks,
     core::{BATCH_KEYS, Scope, Spec},
     key::Address,
     pb::{self, target::Target as Kind},
-    ttl::to_wire,
 };
 
 const TAGS_PER_TARGET: usize = 32;
@@ -20,6 +19,8 @@ impl Scope {
         addresses: &[Address],
     ) -> Result<Invalidated, Error> {
         self.core.check_open()?;
+        checks::each_tag(&targets.tags)?;
+        let hold_off = checks::hold_off(targets.hold_off)?;
         let namespace = || self.namespace.to_string();
         let keys = addresses.iter().map(|address| {
             let (key, params) = (address.key.clone(), address.params.clone());
@@ -37,11 +38,8 @@ impl Scope {
         let spec = self.spec(targets.timeout, true)?;
         let mut result = Invalidated::default();
         for part in all.chunks(BATCH_KEYS) {
-            let request = pb::InvalidateRequest {
-                targets: part.to_vec(),
-                hold_off: targets.hold_off.map(to_wire),
-                required_durability: 0,
-            };
+            let request =
+                pb::InvalidateRequest { targets: part.to_vec(), hold_off, required_durability: 0 };
             let answer = self.call(request, spec).await?;
             result.queued |= answer.durability() == pb::Durability::Queued;
             for each in answer.results {

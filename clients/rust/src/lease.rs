@@ -10,7 +10,6 @@ use crate::{
     Codec, Error, Failure, Loaded, Reason, Ttl, Write,
     calls::stream,
     core::{Scope, Spec},
-    feed::changing,
     key::Address,
     names::cut,
     pb::{self, batch_get_or_fetch_result::Result as Answered, get_or_fetch_response::Outcome},
@@ -29,6 +28,8 @@ pub(crate) enum Fill {
     /// There is no fill; the lease was given up.
     Done(Write),
     Request(Box<pb::SetRequest>, Lease),
+    /// The TTL is zero: the entry is deleted, which also ends the lease.
+    Delete(Lease),
 }
 
 /// A lease that this process holds. It is renewed until it is dropped; one that is neither filled
@@ -79,15 +80,14 @@ impl Lease {
         if !loaded.store {
             return Fill::Done(Write::refused(Reason::NotStored));
         }
-        let ttl = loaded.ttl.or(ttl).or(self.scope.ttl);
-        if ttl.is_some_and(Ttl::is_zero) {
-            self.delete();
-            return Fill::Done(Write::refused(Reason::Expired));
-        }
         let lost = *self.lost.lock();
         if let Some(reason) = lost {
             self.settle();
             return Fill::Done(Write::refused(reason));
+        }
+        let ttl = loaded.ttl.or(ttl).or(self.scope.ttl);
+        if ttl.is_some_and(Ttl::is_zero) {
+            return Fill::Delete(self);
         }
         let encoded = match codec.encode(&loaded.value) {
             Ok(encoded) => encoded,
@@ -104,7 +104,8 @@ impl Lease {
             params: self.address.params.clone(),
             value: Some(encoded.into_wire()),
             ttl: ttl.map(Ttl::to_wire),
-            tags: self.scope.tags(own),
+            // They were checked after the loader.
+            tags: self.scope.joined_tags(own),
             lease_token: self.token.clone(),
             condition: None,
         };
@@ -138,20 +139,13 @@ impl Lease {
         });
     }
 
-    /// Removes the entry, which also ends the lease.
-    fn delete(mut self) {
-        self.settled = true;
-        let request = pb::DeleteRequest {
+    /// The entry that the lease is for.
+    pub(crate) fn key_ref(&self) -> pb::KeyRef {
+        pb::KeyRef {
             namespace: self.scope.namespace.to_string(),
             key: self.address.key.clone(),
             params: self.address.params.clone(),
-            ..Default::default()
-        };
-        let (scope, key) = (self.scope.clone(), self.address.key.clone());
-        self.part(async move {
-            let call = scope.call(request, parting(&scope));
-            let _ = changing(&scope, |feed| feed.key_changed(&key), call).await;
-        });
+        }
     }
 
     /// Makes a call that goes on although the callers have left.
@@ -280,6 +274,12 @@ pub(crate) fn filled(scope: &Scope, answer: pb::SetResponse) -> Write {
         scope.count.fills_refused.add();
     }
     write
+}
+
+/// The result of a fill that has deleted its entry.
+pub(crate) fn expired(scope: &Scope) -> Write {
+    scope.count.fills_refused.add();
+    Write::refused(Reason::Expired)
 }
 
 /// The result of a fill that has failed, by an outage or a mistake: the loader's value is still the

@@ -21,6 +21,7 @@ mod builder;
 mod call_keys;
 mod calls;
 mod changes;
+mod checks;
 mod client;
 mod codec;
 mod core;

@@ -8,12 +8,18 @@ pub(crate) struct Moment(u64);
 
 const SECOND: u64 = 1_000_000_000;
 
+/// The clock that runs on during sleep: on macOS it is the monotonic one.
+#[cfg(all(unix, any(target_os = "linux", target_os = "android")))]
+const CLOCK: nix::time::ClockId = nix::time::ClockId::CLOCK_BOOTTIME;
+#[cfg(all(unix, not(any(target_os = "linux", target_os = "android"))))]
+const CLOCK: nix::time::ClockId = nix::time::ClockId::CLOCK_MONOTONIC;
+
 impl Moment {
     /// The time since the boot, sleep included.
-    #[cfg(target_os = "linux")]
+    #[cfg(unix)]
     #[inline]
     pub(crate) fn now() -> Self {
-        let read = nix::time::clock_gettime(nix::time::ClockId::CLOCK_BOOTTIME);
+        let read = nix::time::clock_gettime(CLOCK);
         // The clock exists on all kernels that are in use, and is not negative.
         Self(read.map_or(0, |time| {
             time.tv_sec().cast_unsigned() * SECOND + time.tv_nsec().cast_unsigned()
@@ -21,7 +27,7 @@ impl Moment {
     }
 
     /// The steady clock of the platform.
-    #[cfg(not(target_os = "linux"))]
+    #[cfg(not(unix))]
     pub(crate) fn now() -> Self {
         static BEGUN: std::sync::LazyLock<tokio::time::Instant> =
             std::sync::LazyLock::new(tokio::time::Instant::now);

@@ -12,8 +12,8 @@ use serde::{Serialize, de::DeserializeOwned};
 
 use crate::{
     Auto, Codec, Error, FetchError, FetchOptions, Key, Loaded, NearCache, OnError, Read,
-    ReadOptions, Touched, Ttl, Write, WriteOptions, client::Owner, core::Scope, error::LoaderError,
-    feed::changing, key::Address, near::Near, typed::Typed,
+    ReadOptions, Touched, Ttl, Write, WriteOptions, client::Owner, codec::CodecId, core::Scope,
+    error::LoaderError, feed::changing, key::Address, near::Near, typed::Typed,
 };
 
 /// A namespace: a logical cache with its own defaults and a type of values. Clones share its near
@@ -45,7 +45,8 @@ where
 {
     pub(crate) fn new(owner: Arc<Owner>, name: &str) -> Self {
         let scope = Scope::new(Arc::clone(&owner.0), name);
-        let typed = Typed { scope, codec: Arc::new(Auto), codec_id: 0, near: None };
+        let codec = Arc::new(Auto);
+        let typed = Typed { scope, codec_id: CodecId::of(&codec), codec, near: None };
         Self { owner, typed }
     }
 }
@@ -61,7 +62,7 @@ impl<V: Send + Sync + 'static> Namespace<V> {
     /// Tags of every value that the handle writes.
     #[must_use]
     pub fn tags<T: Into<String>>(mut self, tags: impl IntoIterator<Item = T>) -> Self {
-        self.typed.scope.tags = self.typed.scope.tags(tags.into_iter().map(Into::into));
+        self.typed.scope.tags = self.typed.scope.joined_tags(tags.into_iter().map(Into::into));
         self
     }
 
@@ -81,11 +82,12 @@ impl<V: Send + Sync + 'static> Namespace<V> {
     }
 
     /// Values of another type, which this codec reads and writes. The handle has no near cache
-    /// until [`near_cache`](Self::near_cache) is called again.
+    /// until [`near_cache`](Self::near_cache) is called again. Calls of handles join only if their
+    /// codecs are the same: those with a state are so in clones of one handle only.
     #[must_use]
     pub fn codec<W>(self, codec: impl Codec<W>) -> Namespace<W> {
-        let codec: Arc<dyn Codec<W>> = Arc::new(codec);
-        let codec_id = Arc::as_ptr(&codec).cast::<()>() as usize;
+        let codec = Arc::new(codec);
+        let codec_id = CodecId::of(&codec);
         let typed = Typed { scope: self.typed.scope, codec, codec_id, near: None };
         Namespace { owner: self.owner, typed }
     }

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::{Error, Ttl};
+use crate::{Error, Ttl, ttl::FOREVER};
 
 macro_rules! setters {
     ($($(#[$doc:meta])* $name:ident: $kind:ty,)*) => {
@@ -68,6 +68,7 @@ impl ReadOptions {
 
 /// When a value is stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
 pub enum Condition {
     /// Only if there is no fresh entry.
     IfAbsent,
@@ -275,10 +276,10 @@ pub(crate) fn version(version: Option<String>) -> Result<Option<String>, Error> 
     Ok(version)
 }
 
-/// A duration that must be positive.
+/// A duration that must be positive. One without end, such as `Duration::MAX`, is 100 years.
 pub(crate) fn positive(name: &str, value: Option<Duration>) -> Result<Option<Duration>, Error> {
     if value == Some(Duration::ZERO) {
         return Err(Error::argument(name, "must be positive"));
     }
-    Ok(value)
+    Ok(value.map(|value| value.min(FOREVER)))
 }

@@ -226,6 +226,7 @@ impl Reason {
 #[derive(Clone, Debug)]
 pub enum Write {
     /// The value is stored.
+    #[non_exhaustive]
     Stored {
         /// Version of the value, for `if_version`.
         version: Version,
@@ -233,6 +234,7 @@ pub enum Write {
         ttl: Duration,
     },
     /// The value is not stored.
+    #[non_exhaustive]
     NotStored {
         /// Why.
         reason: Reason,
@@ -321,8 +323,10 @@ pub struct Incremented {
 
 /// Result of a patch.
 #[derive(Clone, Debug)]
+#[non_exhaustive]
 pub enum Patched {
     /// The changed value is stored.
+    #[non_exhaustive]
     Applied {
         /// Version of the changed value.
         version: Version,

@@ -2,8 +2,9 @@
 
 use std::time::Duration;
 
-/// 100 years, which is more than any server permits: the server shortens it to its limit.
-const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
+/// 100 years, which is more than any server permits: the server shortens it to its limit. No
+/// duration is longer, so that sums with points in time do not overflow.
+pub(crate) const FOREVER: Duration = Duration::from_secs(100 * 365 * 24 * 3600);
 const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// How long a value is fresh. Any [`Duration`] is one; zero means that nothing is stored, and the
@@ -20,7 +21,7 @@ impl Ttl {
     }
 
     pub(crate) fn to_wire(self) -> prost_types::Duration {
-        to_wire(self.0.min(FOREVER))
+        to_wire(self.0)
     }
 }
 
@@ -30,18 +31,19 @@ impl From<Duration> for Ttl {
     }
 }
 
-/// The message of a duration, cut to milliseconds; a positive one is at least a millisecond.
+/// The message of a duration, cut to milliseconds; a positive one is at least a millisecond, and at
+/// most 100 years.
 pub(crate) fn to_wire(duration: Duration) -> prost_types::Duration {
-    let duration = if duration.is_zero() { duration } else { duration.max(MILLISECOND) };
+    let duration = if duration.is_zero() { duration } else { duration.clamp(MILLISECOND, FOREVER) };
     prost_types::Duration {
         seconds: i64::try_from(duration.as_secs()).unwrap_or(i64::MAX),
         nanos: i32::try_from(duration.subsec_millis()).unwrap_or_default() * 1_000_000,
     }
 }
 
-/// The duration of a message; `None` if it is unset or negative.
+/// The duration of a message, at most 100 years; `None` if it is unset or negative.
 pub(crate) fn from_wire(message: Option<prost_types::Duration>) -> Option<Duration> {
-    message.and_then(|message| Duration::try_from(message).ok())
+    message.and_then(|message| Duration::try_from(message).ok()).map(|given| given.min(FOREVER))
 }
 
 #[cfg(test)]

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use crate::{
     Codec, Failure, Outcome, Read,
-    codec::Encoded,
+    codec::{CodecId, Encoded},
     core::Scope,
     near::{Near, Pending},
     options::ReadOptions,
@@ -16,7 +16,7 @@ pub(crate) struct Typed<V> {
     pub(crate) scope: Scope,
     pub(crate) codec: Arc<dyn Codec<V>>,
     /// Equal for handles with the same codec.
-    pub(crate) codec_id: usize,
+    pub(crate) codec_id: CodecId,
     pub(crate) near: Option<Arc<Near<V>>>,
 }
 

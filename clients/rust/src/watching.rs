@@ -3,6 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use parking_lot::Mutex;
 use tokio::time::Instant;
 use tonic::Streaming;
 
@@ -38,7 +40,7 @@ pub enum ResetReason {
     NotResumable,
     /// The replica is stopping.
     ShuttingDown,
-    /// An event that this release does not have.
+    /// An event or a reason that this release does not have.
     Unknown,
 }
 
@@ -86,15 +88,27 @@ pub(crate) struct Follower {
     /// Time after the last message for which what was derived from entries stays valid.
     pub(crate) grace: Duration,
     backoff: Duration,
+    /// When the next attempt begins, after one that failed or a stream that ended.
+    retry_at: Option<Instant>,
     is_broken: bool,
     /// The token of this attempt is a new one, because the server refused the one before.
     is_renewed: bool,
+    /// In a mutex, so that a follower can be shared between threads.
+    opening: Mutex<Option<Opening>>,
     stream: Option<Open>,
 }
 
+/// An attempt to open a stream. It goes on in the next call of `next`.
+struct Opening {
+    opened: BoxFuture<'static, Result<Messages, Error>>,
+    attempt: Attempt,
+}
+
+type Messages = Streaming<pb::WatchResponse>;
+
 /// A stream, and the call that opened it.
 struct Open {
-    messages: Streaming<pb::WatchResponse>,
+    messages: Messages,
     attempt: Attempt,
 }
 
@@ -109,13 +123,16 @@ impl Follower {
             last_message: Instant::now(),
             grace: UNTIL_READY,
             backoff: FIRST_BACKOFF,
+            retry_at: None,
             is_broken: false,
             is_renewed: false,
+            opening: Mutex::default(),
             stream: None,
         }
     }
 
-    /// The next signal. It can be dropped and called again.
+    /// The next signal: `Broken` also after each attempt that fails. It can be dropped and called
+    /// again.
     ///
     /// # Errors
     ///
@@ -123,17 +140,15 @@ impl Follower {
     pub(crate) async fn next(&mut self) -> Result<Signal, Error> {
         loop {
             let Some(stream) = &mut self.stream else {
-                if self.is_broken {
-                    let share = 0.5 + 0.5 * rand::random::<f64>();
-                    tokio::time::sleep(self.backoff.mul_f64(share)).await;
-                    self.backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
-                }
-                let attempt = Attempt::new(Arc::clone(&self.scope.core.shared));
-                match self.open(attempt.clone()).await {
-                    Ok(messages) => self.stream = Some(Open { messages, attempt }),
+                let (opened, attempt) = self.open().await?;
+                match opened {
+                    Ok(messages) => {
+                        self.silence = UNTIL_READY;
+                        self.alive_at = Instant::now();
+                        self.stream = Some(Open { messages, attempt });
+                    }
                     Err(error) if self.renews(&error, &attempt) => {}
                     Err(error) if !error.is_outage() => return Err(error),
-                    Err(_) if self.is_broken => {}
                     Err(_) => return Ok(self.broken()),
                 }
                 continue;
@@ -164,6 +179,9 @@ impl Follower {
     fn broken(&mut self) -> Signal {
         self.stream = None;
         self.is_broken = true;
+        let share = 0.5 + 0.5 * rand::random::<f64>();
+        self.retry_at = Some(Instant::now() + self.backoff.mul_f64(share));
+        self.backoff = (self.backoff * 2).min(LONGEST_BACKOFF);
         Signal::Broken
     }
 
@@ -175,24 +193,43 @@ impl Follower {
         renews
     }
 
-    async fn open(&mut self, attempt: Attempt) -> Result<Streaming<pb::WatchResponse>, Error> {
+    /// Opens a stream, or goes on with the attempt of a call that was dropped.
+    async fn open(&mut self) -> Result<(Result<Messages, Error>, Attempt), Error> {
         if let Some(error) = &self.scope.wrong {
             return Err(error.clone());
         }
+        if let Some(retry_at) = self.retry_at {
+            tokio::time::sleep_until(retry_at).await;
+            self.retry_at = None;
+        }
+        if self.opening.get_mut().is_none() {
+            let opening = self.attempt();
+            *self.opening.get_mut() = Some(opening);
+        }
+        let opening = self.opening.get_mut();
+        let Some(Opening { opened, attempt }) = opening else { unreachable!("it has begun") };
+        let ended = (opened.await, attempt.clone());
+        *opening = None;
+        Ok(ended)
+    }
+
+    fn attempt(&self) -> Opening {
+        let attempt = Attempt::new(Arc::clone(&self.scope.core.shared));
         let request = pb::WatchRequest {
             namespaces: vec![self.scope.namespace.to_string()],
             keys: self.keys,
             resume_token: self.token.clone(),
         };
-        let opening = stream(attempt.clone(), tonic::Request::new(request));
-        let late = |_| {
-            attempt.silent();
-            tonic::Status::deadline_exceeded("no stream of changes in time")
-        };
-        let opened = tokio::time::timeout(UNTIL_READY, opening).await.map_err(late)?;
-        self.silence = UNTIL_READY;
-        self.alive_at = Instant::now();
-        Ok(opened?)
+        let own = attempt.clone();
+        let opened = Box::pin(async move {
+            let opening = stream(own.clone(), tonic::Request::new(request));
+            let late = |_| {
+                own.silent();
+                tonic::Status::deadline_exceeded("no stream of changes in time")
+            };
+            Ok(tokio::time::timeout(UNTIL_READY, opening).await.map_err(late)??)
+        });
+        Opening { opened, attempt }
     }
 
     fn read(&mut self, message: pb::WatchResponse) -> Signal {
@@ -221,8 +258,13 @@ impl Follower {
                     .collect(),
             ),
             Some(Event::Reset(reset)) => Change::Reset(cause(reset.reason())),
-            // An event of a later release: what it invalidates is open.
-            None => Change::Reset(ResetReason::Unknown),
+            // An event of a later release: what it invalidates is open. The server sends no Ready
+            // after it, so that another stream begins, which does not continue this one.
+            None => {
+                self.broken();
+                self.token = Bytes::new();
+                Change::Reset(ResetReason::Unknown)
+            }
         })
     }
 }
@@ -306,5 +348,23 @@ impl Watch {
                 }
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn an_event_of_a_later_release_begins_another_stream() {
+        let client = crate::Client::builder("127.0.0.1:1").connect_lazy();
+        let client = client.unwrap_or_else(|error| unreachable!("{error}"));
+        let mut follower = Follower::new(Scope::new(Arc::clone(client.core()), "n"), true);
+        let ready = pb::Ready { resume_token: Bytes::from_static(b"t"), ..Default::default() };
+        let ready = follower.read(pb::WatchResponse { event: Some(Event::Ready(ready)) });
+        assert!(matches!(ready, Signal::Change(Change::Ready { resumed: false })));
+        let unknown = follower.read(pb::WatchResponse { event: None });
+        assert!(matches!(unknown, Signal::Change(Change::Reset(ResetReason::Unknown))));
+        assert!(follower.token.is_empty() && follower.retry_at.is_some());
     }
 }

@@ -152,6 +152,7 @@ impl<V: Send + Sync + 'static> Typed<V> {
         let condition = wire_condition(options.condition.as_ref())?;
         let spec = scope.open_spec(options.timeout, condition.is_none())?;
         let ttl = options.ttl.or(scope.ttl);
+        let tags = scope.tags(options.tags.iter().cloned())?;
         if ttl.is_some_and(Ttl::is_zero) {
             return scope.expire(address, options.condition.as_ref(), spec).await;
         }
@@ -161,7 +162,7 @@ impl<V: Send + Sync + 'static> Typed<V> {
             params: address.params,
             value: Some(self.encoded(value)?.0),
             ttl: ttl.map(Ttl::to_wire),
-            tags: scope.tags(options.tags.iter().cloned()),
+            tags,
             condition,
             ..Default::default()
         };
@@ -184,6 +185,7 @@ impl<V: Send + Sync + 'static> Typed<V> {
         }
         let spec = scope.open_spec(options.timeout, true)?;
         let ttl = options.ttl.or(scope.ttl);
+        let tags = scope.tags(options.tags.iter().cloned())?;
         let mut results = BTreeMap::new();
         if ttl.is_some_and(Ttl::is_zero) {
             for (key, _) in entries {
@@ -192,7 +194,6 @@ impl<V: Send + Sync + 'static> Typed<V> {
             }
             return Ok(results);
         }
-        let tags = scope.tags(options.tags.iter().cloned());
         // All values are encoded first, so that one that cannot be leaves nothing stored.
         let mut items = Vec::with_capacity(entries.len());
         let mut sizes = Vec::with_capacity(entries.len());

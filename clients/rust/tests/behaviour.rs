@@ -120,7 +120,8 @@ async fn close_gives_the_leases_of_what_runs_up() -> Result {
 #[tokio::test]
 async fn a_loader_that_panics_is_an_error_of_its_callers() -> Result {
     let fake = FakeLarder::new();
-    let users = fake.client().connect_lazy()?.namespace::<u32>("users");
+    let client = fake.client().connect_lazy()?;
+    let users = client.namespace::<u32>("users");
     let load = || async {
         if true {
             panic!("on purpose");
@@ -130,7 +131,9 @@ async fn a_loader_that_panics_is_an_error_of_its_callers() -> Result {
     let ended = users.get_or_fetch("k", load).await;
     let Err(FetchError::Cache(error)) = ended else { panic!("an error is expected") };
     assert_eq!((error.code(), error.reason()), (Code::Internal, "LOADER_PANICKED"));
-    until("the lease passes on", || abandoned(&fake).len() == 1).await;
+    until("the lease is given up", || abandoned(&fake).len() == 1).await;
+    assert_eq!((&*abandoned(&fake)[0].reason, abandoned(&fake)[0].pass_on), ("panic", false));
+    assert_eq!(client.counters()["users"].load_errors, 1);
     Ok(())
 }
 

@@ -122,9 +122,10 @@ async fn leases_of_a_batch_that_fails_pass_on() -> Result {
 }
 
 #[tokio::test]
-async fn a_loader_of_several_keys_that_panics_passes_its_leases_on() -> Result {
+async fn a_loader_of_several_keys_that_panics_gives_its_leases_up() -> Result {
     let fake = FakeLarder::new();
-    let values = fake.client().connect_lazy()?.namespace::<u32>("n");
+    let client = fake.client().connect_lazy()?;
+    let values = client.namespace::<u32>("n");
     let ended = tokio::spawn(async move {
         let load = |keys: Vec<Key<'static>>| async move {
             assert!(keys.is_empty(), "on purpose");
@@ -133,7 +134,75 @@ async fn a_loader_of_several_keys_that_panics_passes_its_leases_on() -> Result {
         values.get_or_fetch_many(["a", "b"], FetchOptions::default(), load).await.is_ok()
     });
     assert!(ended.await.is_err_and(|error| error.is_panic()));
-    until("the leases pass on", || abandoned(&fake).len() == 2).await;
+    until("the leases are given up", || abandoned(&fake).len() == 2).await;
+    for call in abandoned(&fake) {
+        assert_eq!((&*call.reason, call.pass_on), ("panic", false));
+    }
+    assert_eq!(client.counters()["n"].load_errors, 1);
+    Ok(())
+}
+
+#[tokio::test]
+async fn values_of_a_batch_that_cannot_be_decoded_are_replaced() -> Result {
+    let fake = FakeLarder::new();
+    let client = fake.client().connect_lazy()?;
+    client.namespace::<String>("n").set("a", &"old form".to_owned()).await?;
+    let values = client.namespace::<u32>("n");
+    values.set("b", &5).await?;
+    let first = fetch_many(&values).await.expect("values");
+    let read = &first[&Key::new("a")];
+    assert_eq!((read.value(), read.tier), (Some(&7), Some(Tier::Loader)));
+    assert!(read.stored.as_ref().is_some_and(|write| write.is_stored()), "{read:?}");
+    assert_eq!(first[&Key::new("b")].value(), Some(&5));
+    assert_eq!(client.counters()["n"].undecodable, 1);
+    assert_eq!(values.get("a").await?.value(), Some(&7));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_value_does_not_end_a_newer_one_after_the_loss_of_its_lease() -> Result {
+    let fake = FakeLarder::new();
+    let lease_ttl = Duration::from_millis(30);
+    fake.configure("n", FakeNamespace { lease_ttl, ..FakeNamespace::default() });
+    let values = fake.client().connect_lazy()?.namespace::<u32>("n");
+    let gate = Arc::new(Semaphore::new(0));
+    let (opened, handle) = (Arc::clone(&gate), values.clone());
+    let loading = tokio::spawn(async move {
+        let load = || async move {
+            let _permit = opened.acquire().await;
+            Ok::<_, Infallible>(1)
+        };
+        handle.get_or_fetch_with("k", FetchOptions::default().ttl(Duration::ZERO), load).await
+    });
+    until("the lease", || methods(&fake, "Renew") > 0).await;
+    values.set("k", &5).await?;
+    let before = methods(&fake, "Renew");
+    until("the loss of the lease", || methods(&fake, "Renew") > before).await;
+    gate.add_permits(1);
+    let read = loading.await.expect("no panic").expect("a value");
+    assert_eq!(read.stored.and_then(|write| write.reason()), Some(Reason::Superseded));
+    assert_eq!(values.get("k").await?.value(), Some(&5));
+    Ok(())
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_batch_of_the_fake_waits_once_for_the_computations_of_others() -> Result {
+    let fake = FakeLarder::new();
+    let holder = fake.client().connect_lazy()?.namespace::<u32>("n");
+    for key in ["a", "b"] {
+        let holder = holder.clone();
+        tokio::spawn(async move {
+            let never = || std::future::pending::<std::result::Result<u32, Infallible>>();
+            holder.get_or_fetch(key, never).await.is_ok()
+        });
+    }
+    until("the leases", || methods(&fake, "GetOrFetch") == 2).await;
+    let values = fake.client().connect_lazy()?.namespace::<u32>("n");
+    let results = fetch_many(&values).await.expect("values");
+    for read in results.values() {
+        assert!(!read.degraded, "{read:?}");
+        assert_eq!(read.stored.as_ref().and_then(|write| write.reason()), Some(Reason::NotStored));
+    }
     Ok(())
 }
 

@@ -1,8 +1,16 @@
 //! Answers requests: from the cache, by the service, or by waiting for another request.
 
 mod making;
+mod reading;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use hashlink::LruCache;
@@ -16,22 +24,26 @@ use http::{
 };
 use http_body::Body;
 use parking_lot::Mutex;
-use tokio::sync::oneshot;
+use tokio::sync::{
+    oneshot::{self, error::TryRecvError},
+    watch,
+};
 use tower_service::Service;
 
+use self::reading::Found;
 use super::{
     collecting::{CacheBody, Collected, boxed, collect, empty, full},
-    entries::{Entry, Stored, entity_tag},
+    entries::{Entry, Stored, entity_tag, is_text},
     keys::{params_of, path_of, path_tag, variant},
     options::Options,
     rules::{
         age_of, dated, forbids_storing, fresh_for, is_not_modified, satisfies, storable_headers,
-        vary_names,
+        vary_names, whole_age,
     },
 };
 use crate::{
-    FetchError, FetchOptions, Key, Loaded, Namespace, Read, ReadOptions, Targets, Tier, Ttl,
-    WriteOptions, transport::authorization::TokenError as BoxError,
+    Failure, FetchError, FetchOptions, Key, Loaded, Namespace, Read, ReadOptions, Reason, Targets,
+    Tier, Ttl, Write, WriteOptions, transport::authorization::TokenError as BoxError,
 };
 
 const X_CACHE: HeaderName = HeaderName::from_static("x-cache");
@@ -60,8 +72,16 @@ struct ServiceFailed;
 /// A request whose answer may come from the cache.
 struct Lookup {
     parts: request::Parts,
+    path: String,
     params: BTreeMap<String, String>,
     shared: bool,
+}
+
+impl Lookup {
+    /// The entry of a variant.
+    fn variant(&self, names: &[HeaderName]) -> Key<'static> {
+        variant(&self.path, &self.parts.headers, &self.params, names)
+    }
 }
 
 /// The service and the request, until one of them is used.
@@ -73,21 +93,14 @@ pub(super) struct Engine {
     handle: Namespace<Entry>,
     options: Options,
     remembered: Mutex<LruCache<Key<'static>, Vec<HeaderName>>>,
-}
-
-/// The result of a lookup.
-enum Found<E> {
-    /// The answer of the service to this request.
-    Live(Live<E>),
-    Read(Read<Entry>),
-    /// The cache cannot help.
-    Nothing,
+    /// Whether an answer that cannot be stored was logged.
+    has_warned: AtomicBool,
 }
 
 impl Engine {
     pub(super) fn new(handle: Namespace<Entry>, options: Options) -> Self {
         let remembered = Mutex::new(LruCache::new(MAX_REMEMBERED));
-        Self { handle, options, remembered }
+        Self { handle, options, remembered, has_warned: AtomicBool::new(false) }
     }
 
     pub(super) async fn call<S, Q, B>(
@@ -105,8 +118,16 @@ impl Engine {
     {
         let (parts, body) = request.into_parts();
         let lookup = self.lookup(&parts, body.is_end_stream());
+        let is_change = !SAFE.contains(&parts.method) && parts.method != Method::CONNECT;
+        let changed = is_change.then(|| self.path(&parts));
         let request = Request::from_parts(parts, body);
-        let Some(lookup) = lookup else { return self.bypass(service, request, "BYPASS").await };
+        let Some(lookup) = lookup else {
+            let answer = self.bypass(service, request, "BYPASS").await?;
+            if let Some(path) = changed {
+                self.changed(path, answer.status()).await;
+            }
+            return Ok(answer);
+        };
         if lookup.parts.method == Method::HEAD {
             return match self.answer_head(&lookup).await {
                 Some(answer) => Ok(answer),
@@ -145,7 +166,16 @@ impl Engine {
             None => None,
         };
         let params = params_of(parts, query.as_deref(), *vary_origin, user.as_deref());
-        Some(Lookup { parts: parts.clone(), params, shared: user.is_none() })
+        let (path, parts, shared) = (self.path(parts), parts.clone(), user.is_none());
+        Some(Lookup { parts, path, params, shared })
+    }
+
+    /// The path by which answers are found and invalidated.
+    fn path(&self, parts: &request::Parts) -> String {
+        match &self.options.path {
+            Some(path) => path_of(&path(parts)).to_owned(),
+            None => path_of(parts.uri.path()).to_owned(),
+        }
     }
 
     /// The headers that make different answers of a URL, as far as answers have named them.
@@ -155,7 +185,7 @@ impl Engine {
     }
 
     fn primary(&self, lookup: &Lookup) -> Key<'static> {
-        variant(&lookup.parts, &lookup.params, &self.options.headers)
+        lookup.variant(&self.options.headers)
     }
 
     fn read_options() -> ReadOptions {
@@ -166,10 +196,10 @@ impl Engine {
     async fn answer_head(&self, lookup: &Lookup) -> Option<Response<CacheBody>> {
         let mut names = self.header_names(&self.primary(lookup));
         for _ in 0..MAX_ROUNDS {
-            let key = variant(&lookup.parts, &lookup.params, &names);
+            let key = lookup.variant(&names);
             let read = self.handle.get_with(key, &Self::read_options()).await.ok()?;
             match &**read.value.as_ref()? {
-                Entry::Answer(stored) if self.is_wanted(lookup, &read) => {
+                Entry::Answer(stored) if self.is_wanted(lookup, stored, &read) => {
                     return Some(self.serve(lookup, &names, stored, &read));
                 }
                 Entry::Vary(more) => names = merged(&names, more),
@@ -199,11 +229,18 @@ impl Engine {
         for _ in 0..MAX_ROUNDS {
             let read = match self.read(&lookup, &names, refresh, turn).await {
                 Found::Live(live) => return Some(live),
+                Found::Made(stored) => {
+                    return Some(Ok(self.serve(&lookup, &names, &stored, &unstored())));
+                }
                 Found::Read(read) => read,
                 Found::Nothing => return None,
             };
             match read.value.as_deref()? {
-                Entry::Answer(stored) if refresh || self.is_wanted(&lookup, &read) => {
+                // An answer that was made for this request is always wanted.
+                Entry::Answer(stored)
+                    if refresh || is_own(&read) || self.is_wanted(&lookup, stored, &read) =>
+                {
+                    self.spare(&lookup, &names, &read).await;
                     return Some(Ok(self.serve(&lookup, &names, stored, &read)));
                 }
                 Entry::Answer(_) => refresh = true,
@@ -217,63 +254,33 @@ impl Engine {
         None
     }
 
-    async fn read<S, Q, B>(
-        self: &Arc<Self>,
-        lookup: &Arc<Lookup>,
-        names: &[HeaderName],
-        refresh: bool,
-        turn: &Turn<S, Q>,
-    ) -> Found<S::Error>
-    where
-        S: Service<Request<Q>, Response = Response<B>> + Send + 'static,
-        S::Future: Send,
-        S::Error: Send + 'static,
-        Q: Send + 'static,
-        B: Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<BoxError>,
-    {
-        let (sender, mut live) = oneshot::channel();
-        let load = {
-            let (engine, lookup, turn) = (Arc::clone(self), Arc::clone(lookup), Arc::clone(turn));
-            let names = names.to_vec();
-            move || async move { engine.load(&lookup, &names, &turn, sender).await }
+    fn is_wanted<V>(&self, lookup: &Lookup, stored: &Stored, read: &Read<V>) -> bool {
+        let age = whole_age(&stored.headers, read.age.unwrap_or_default());
+        let remaining = read.ttl_remaining.unwrap_or_default();
+        !self.options.obey_requests || satisfies(&lookup.parts.headers, age, remaining)
+    }
+
+    /// After an answer that the server refuses to store, such as one over its limit, requests do
+    /// not wait for each other for a while.
+    async fn spare<V>(&self, lookup: &Lookup, names: &[HeaderName], read: &Read<V>) {
+        let Some(Write::NotStored { degraded: false, error: Some(Failure::Call(error)), .. }) =
+            read.stored.as_deref().filter(|_| is_own(read))
+        else {
+            return;
         };
-        let options = FetchOptions::default().timeout(JOINED).read(Self::read_options());
-        let options = if refresh { options.refresh() } else { options };
-        let handle = self.handle.clone();
-        let key = variant(&lookup.parts, &lookup.params, names);
-        let mut reading =
-            Box::pin(async move { handle.get_or_fetch_with(key, options, load).await });
-        let ended = tokio::select! {
-            biased;
-            sent = &mut live => match sent {
-                Ok(live) => {
-                    // The marker that spares later requests the wait is stored all the same.
-                    tokio::spawn(reading);
-                    return Found::Live(live);
-                }
-                Err(_) => reading.await,
-            },
-            ended = &mut reading => match live.try_recv() {
-                Ok(live) => return Found::Live(live),
-                Err(_) => ended,
-            },
-        };
-        match ended {
-            Ok(read) => Found::Read(read),
-            // The service has failed for another request.
-            Err(FetchError::Loader(_)) => Found::Nothing,
-            Err(FetchError::Cache(error)) => {
-                tracing::warn!("an answer does not come from the cache: {error}");
-                Found::Nothing
-            }
+        self.warn(&lookup.path, error);
+        let options = WriteOptions::default().ttl(self.options.pass);
+        let stored = self.handle.set_with(lookup.variant(names), &Entry::Pass, &options).await;
+        if let Err(error) = stored {
+            tracing::debug!("requests wait for each other: {error}");
         }
     }
 
-    fn is_wanted<V>(&self, lookup: &Lookup, read: &Read<V>) -> bool {
-        let (age, remaining) =
-            (read.age.unwrap_or_default(), read.ttl_remaining.unwrap_or_default());
-        !self.options.obey_requests || satisfies(&lookup.parts.headers, age, remaining)
+    /// Logs the first answer that cannot be stored.
+    fn warn(&self, path: &str, error: &dyn std::fmt::Display) {
+        if !self.has_warned.swap(true, Relaxed) {
+            tracing::warn!(path, "an answer cannot be cached: {error}");
+        }
     }
 
     /// The answer to send.
@@ -318,15 +325,14 @@ impl Engine {
     ) {
         headers.insert(X_CACHE, HeaderValue::from_static(outcome));
         if self.options.debug {
-            let key = variant(&lookup.parts, &lookup.params, names);
+            let key = lookup.variant(names);
             let params = key.params().iter().map(|(name, value)| format!(" {name}={value}"));
             let text = format!("{}{}", key.text(), params.collect::<String>());
             headers.extend(HeaderValue::try_from(text).ok().map(|text| (X_CACHE_KEY, text)));
         }
     }
 
-    /// Lets the service answer as without a cache. RFC 9111, 4.4: a change of a resource makes its
-    /// cached answers invalid.
+    /// Lets the service answer as without a cache.
     async fn bypass<S, Q, B>(
         &self,
         mut service: S,
@@ -338,19 +344,37 @@ impl Engine {
         B: Body<Data = Bytes> + Send + 'static,
         B::Error: Into<BoxError>,
     {
-        let changes = !SAFE.contains(request.method()) && *request.method() != Method::CONNECT;
-        let path = changes.then(|| path_of(request.uri().path()).to_owned());
         let mut answer = service.call(request).await?.map(boxed);
-        let is_done = !answer.status().is_client_error() && !answer.status().is_server_error();
-        if let Some(path) = path.filter(|_| is_done) {
-            let targets = Targets::new().tags([path_tag(&path)]);
-            if let Err(error) = self.handle.invalidate(&targets).await {
-                tracing::warn!(path, "cached answers are not invalidated: {error}");
-            }
-        }
         answer.headers_mut().insert(X_CACHE, HeaderValue::from_static(outcome));
         Ok(answer)
     }
+
+    /// RFC 9111, 4.4: a change of a resource makes its cached answers invalid. It is done also if
+    /// the client leaves meanwhile.
+    async fn changed(&self, path: String, status: StatusCode) {
+        if status.is_client_error() || status.is_server_error() {
+            return;
+        }
+        let handle = self.handle.clone();
+        let invalidating = tokio::spawn(crate::telemetry::in_trace(async move {
+            let targets = Targets::new().tags([path_tag(&path)]);
+            if let Err(error) = handle.invalidate(&targets).await {
+                tracing::warn!(path, "cached answers are not invalidated: {error}");
+            }
+        }));
+        // A task that has panicked, or has ended with its runtime, changes nothing for the request.
+        let _ = invalidating.await;
+    }
+}
+
+/// Whether the service was called for this request.
+fn is_own<V>(read: &Read<V>) -> bool {
+    read.tier == Some(Tier::Loader) && !read.joined
+}
+
+/// The facts of an answer that is not in the cache.
+fn unstored() -> Read<()> {
+    Read::loaded((), Write::refused(Reason::NotStored), Vec::new())
 }
 
 /// Both lists as one, sorted.

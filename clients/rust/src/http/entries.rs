@@ -40,6 +40,11 @@ fn texts(headers: &HeaderMap) -> Option<serde_json::Map<String, Value>> {
     Some(all)
 }
 
+/// Whether all headers are text, which is what an entry keeps.
+pub(super) fn is_text(headers: &HeaderMap) -> bool {
+    headers.values().all(|value| value.to_str().is_ok())
+}
+
 /// The values of a header as one; `None` if one is no text.
 pub(super) fn joined(headers: &HeaderMap, name: &HeaderName) -> Option<String> {
     let values = headers.get_all(name).iter().map(|value| value.to_str().ok());

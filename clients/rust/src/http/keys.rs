@@ -3,7 +3,7 @@
 use std::{borrow::Cow, collections::BTreeMap};
 
 use data_encoding::HEXLOWER;
-use http::{HeaderName, Method, header, request::Parts};
+use http::{HeaderMap, HeaderName, Method, header, request::Parts};
 use percent_encoding::percent_decode_str;
 use sha2::{Digest as _, Sha256};
 
@@ -11,6 +11,9 @@ use super::entries::joined;
 use crate::Key;
 
 const MAX_TAG_BYTES: usize = 128;
+/// Headers with credentials, of which keys have a digest.
+const SECRET: [HeaderName; 3] =
+    [header::AUTHORIZATION, header::COOKIE, header::PROXY_AUTHORIZATION];
 
 /// The tag that all answers of a path have.
 pub(super) fn path_tag(path: &str) -> String {
@@ -92,22 +95,23 @@ fn name_of(pair: &str) -> Cow<'_, [u8]> {
 
 /// The entry of a variant of an answer.
 pub(super) fn variant(
-    parts: &Parts,
+    path: &str,
+    headers: &HeaderMap,
     params: &BTreeMap<String, String>,
     names: &[HeaderName],
 ) -> Key<'static> {
-    let key = Key::new(path_of(parts.uri.path()).to_owned());
+    let key = Key::new(path.to_owned());
     let key = params.iter().fold(key, |key, (name, value)| key.param(name, value));
     names.iter().fold(key, |key, name| {
         // A header that is missing makes another answer than an empty one, and another entry
         // than that which names the headers.
-        if !parts.headers.contains_key(name) {
+        if !headers.contains_key(name) {
             return key.param(format!("no-header:{name}"), "");
         }
-        let value = match joined(&parts.headers, name) {
+        let value = match joined(headers, name).filter(|_| !SECRET.contains(name)) {
             Some(text) => text.split_ascii_whitespace().collect::<Vec<_>>().join(" "),
             None => {
-                let values = parts.headers.get_all(name).iter();
+                let values = headers.get_all(name).iter();
                 let digest = values.fold(Sha256::new(), |hash, value| {
                     hash.chain_update(value.len().to_be_bytes()).chain_update(value)
                 });
@@ -150,6 +154,20 @@ mod tests {
     }
 
     #[test]
+    fn credentials_are_not_in_keys() {
+        let key = |name: HeaderName, value: &str| {
+            let request = http::Request::get("/").header(&name, value).body(()).unwrap();
+            variant("/", request.headers(), &BTreeMap::new(), &[name])
+        };
+        for name in SECRET {
+            let one = key(name.clone(), "secret-1");
+            assert!(!format!("{one:?}").contains("secret"), "{one:?}");
+            assert_eq!(one, key(name.clone(), "secret-1"));
+            assert_ne!(one, key(name, "secret-2"));
+        }
+    }
+
+    #[test]
     fn a_header_that_is_missing_is_not_an_empty_one() {
         let with = |value: Option<&str>| {
             let request = http::Request::get("/");
@@ -158,7 +176,7 @@ mod tests {
                 None => request,
             };
             let (parts, ()) = request.body(()).unwrap().into_parts();
-            variant(&parts, &BTreeMap::new(), &["x".parse().unwrap()])
+            variant("/", &parts.headers, &BTreeMap::new(), &["x".parse().unwrap()])
         };
         assert_ne!(with(None), with(Some("")));
         assert_eq!(with(Some("a  b")), with(Some("a b")));

@@ -16,6 +16,7 @@ use crate::{Client, Error, Namespace, NearCache, Targets};
 const MAX_BODY: usize = 512 * 1024;
 const PASS: Duration = Duration::from_secs(10);
 
+type Path = dyn Fn(&request::Parts) -> String + Send + Sync;
 type Skip = dyn Fn(&request::Parts) -> bool + Send + Sync;
 type User = dyn Fn(&request::Parts) -> Option<String> + Send + Sync;
 type Ttl = dyn Fn(&request::Parts, &response::Parts) -> Option<Duration> + Send + Sync;
@@ -24,6 +25,7 @@ type Tagging = dyn Fn(&request::Parts, &response::Parts) -> Vec<String> + Send +
 /// The rules of what is cached.
 #[derive(Clone)]
 pub(super) struct Options {
+    pub(super) path: Option<Arc<Path>>,
     pub(super) ttl: Option<Arc<Ttl>>,
     pub(super) skip: Option<Arc<Skip>>,
     pub(super) user: Option<Arc<User>>,
@@ -39,7 +41,7 @@ pub(super) struct Options {
 }
 
 /// Caches the answers of a service: see [the module](crate::http). Services that it makes share
-/// its entries.
+/// its entries: a layer of several nested routers needs [`path_with`](Self::path_with).
 #[derive(Clone)]
 #[must_use]
 pub struct HttpCacheLayer {
@@ -64,6 +66,7 @@ impl HttpCacheLayer {
     /// A cache in the namespace `http`. Answers without a lifetime of their own are not cached.
     pub fn new(client: &Client) -> Self {
         let options = Options {
+            path: None,
             ttl: None,
             skip: None,
             user: None,
@@ -103,6 +106,24 @@ impl HttpCacheLayer {
         ttl: impl Fn(&request::Parts, &response::Parts) -> Option<Duration> + Send + Sync + 'static,
     ) -> Self {
         self.options.ttl = Some(Arc::new(ttl));
+        self
+    }
+
+    /// The path by which answers are found and invalidated, in place of that of the request. A
+    /// router that is nested in another sees a part of the path only: without this option, equal
+    /// parts in several of them share their answers, and `purge` takes the part. With axum:
+    ///
+    /// ```ignore
+    /// layer.path_with(|parts| match parts.extensions.get::<axum::extract::OriginalUri>() {
+    ///     Some(uri) => uri.path().to_owned(),
+    ///     None => parts.uri.path().to_owned(),
+    /// })
+    /// ```
+    pub fn path_with(
+        mut self,
+        path: impl Fn(&request::Parts) -> String + Send + Sync + 'static,
+    ) -> Self {
+        self.options.path = Some(Arc::new(path));
         self
     }
 

@@ -138,8 +138,13 @@ pub(super) fn storable_headers(headers: &HeaderMap) -> HeaderMap {
 
 /// The `Age` of an answer that was stored for this long.
 pub(super) fn age_of(headers: &HeaderMap, stored: Duration) -> u64 {
+    whole_age(headers, stored).as_secs()
+}
+
+/// The age of an answer that was stored for this long, with that which it had before.
+pub(super) fn whole_age(headers: &HeaderMap, stored: Duration) -> Duration {
     let before = headers.get(AGE).and_then(|age| age.to_str().ok()?.trim().parse().ok());
-    stored.as_secs().saturating_add(before.unwrap_or(0))
+    stored.saturating_add(Duration::from_secs(before.unwrap_or(0)))
 }
 
 /// Whether a request wants its answer past the cache: not stored, or not read from it.

@@ -1,5 +1,7 @@
 //! Reads and writes of the fake.
 
+use std::time::Duration;
+
 use tonic::{Code, Status};
 
 use super::{
@@ -18,6 +20,11 @@ type Answer<T> = Result<T, Status>;
 
 fn ttl_of(entry: &Entry) -> Option<prost_types::Duration> {
     Some(to_wire(entry.fresh_until.saturating_sub(entry.written_at)))
+}
+
+/// How long an entry is still fresh. The clock can have passed its end since it was found.
+fn rest_of(state: &State, entry: &Entry) -> Duration {
+    entry.fresh_until.saturating_sub(state.store.now())
 }
 
 pub(crate) fn get(
@@ -165,6 +172,7 @@ pub(crate) fn touch(
     let applied = ttl.unwrap_or(settings.ttl).min(settings.max_ttl);
     entry.fresh_until = state.store.now() + applied;
     state.store.entries.insert(place.clone(), entry);
+    state.announce(place);
     Ok(pb::TouchResponse { found: true, ttl: Some(to_wire(applied)), degraded: false })
 }
 
@@ -197,7 +205,7 @@ pub(crate) fn increment(
     })?;
     let (ttl, tags) = match fresh {
         None => (ttl, Vec::new()),
-        Some(entry) => (Some(entry.fresh_until - state.store.now()), entry.tags),
+        Some(entry) => (Some(rest_of(state, &entry)), entry.tags),
     };
     let value = pb::Value { kind: Some(Kind::Text(sum.to_string())) };
     let entry = state.store.put(place, value, ttl, tags);
@@ -234,7 +242,7 @@ pub(crate) fn patch(
     let value = pb::Value { kind: Some(Kind::Json(patched(json, &change)?)) };
     let value = checks::value(Some(&value), &state.store.settings(&place.namespace))?;
     let ttl = match request.expiry {
-        Some(pb::patch_request::Expiry::Keep(_)) => Some(entry.fresh_until - state.store.now()),
+        Some(pb::patch_request::Expiry::Keep(_)) => Some(rest_of(state, &entry)),
         Some(pb::patch_request::Expiry::Ttl(ttl)) => positive(Some(ttl), "ttl")?,
         None => None,
     };

@@ -262,6 +262,11 @@ impl State {
     /// An entry was written or removed.
     pub(crate) fn changed(&mut self, place: &Place, why: Lost) {
         self.leases.void(place, why);
+        self.announce(place);
+    }
+
+    /// An entry was changed in a way that leaves its lease valid.
+    pub(crate) fn announce(&mut self, place: &Place) {
         let key = pb::ChangedKey { key: place.key.clone(), params_digest: place.digest() };
         let namespace = place.namespace.clone();
         self.watches.announce(

@@ -157,9 +157,14 @@ pub(crate) async fn batch(
         answers.push(ask(place, Some(to_wire(Duration::ZERO))).await?);
     }
     let mut leased = answers.iter().any(is_lease);
+    // All keys share the time to wait.
+    let namespace = places.first().map_or("", |place| &place.namespace);
+    let standard = shared.state.lock().store.settings(namespace).lease_wait;
+    let ends = Instant::now() + from_wire(request.wait).unwrap_or(standard).min(LONGEST_WAIT);
     for (place, answer) in places.iter().zip(&mut answers) {
         if !leased && matches!(answer.outcome, Some(Outcome::Contended(_))) {
-            *answer = ask(place, request.wait).await?;
+            let left = ends.saturating_duration_since(Instant::now());
+            *answer = ask(place, Some(to_wire(left))).await?;
             leased |= is_lease(answer);
         }
     }

@@ -18,6 +18,7 @@ const CLEARED: [&str; 3] = ["LARDER_", "REDIS_", "OTEL_"];
 
 /// The server does not start, or does not end.
 #[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
 pub enum ServerError {
     /// The binary cannot be run: `LARDER_BIN` names another.
     #[error("{binary}: {source} (LARDER_BIN names another binary)")]

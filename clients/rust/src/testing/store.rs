@@ -7,7 +7,10 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::{pb, ttl::to_wire};
+use crate::{
+    pb,
+    ttl::{FOREVER, to_wire},
+};
 
 /// Settings of a namespace of the fake, as the server's configuration has them.
 #[derive(Clone, Debug)]
@@ -99,11 +102,11 @@ impl Store {
 
     /// The clock of the fake, which runs on and can be advanced.
     pub(crate) fn now(&self) -> Duration {
-        self.begun.elapsed() + self.offset
+        self.begun.elapsed().saturating_add(self.offset)
     }
 
     pub(crate) fn advance(&mut self, time: Duration) {
-        self.offset += time;
+        self.offset = self.offset.saturating_add(time).min(FOREVER);
     }
 
     pub(crate) fn settings(&self, namespace: &str) -> FakeNamespace {

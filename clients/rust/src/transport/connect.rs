@@ -31,12 +31,19 @@ pub(crate) struct Connector {
     pub(crate) tls: Option<super::tls::Tls>,
 }
 
+/// The result of a resolution of all names of a target.
+pub(crate) struct Resolved {
+    pub(crate) places: Vec<Place>,
+    /// Names that have no address, or could not be asked for.
+    pub(crate) errors: Vec<(String, io::Error)>,
+}
+
 /// Runs a connection until it ends.
 pub(crate) type Running = std::pin::Pin<Box<dyn Future<Output = ()> + Send>>;
 
 impl Connector {
-    /// All places of the target, and errors of names that cannot be resolved.
-    pub(crate) async fn resolve(&self) -> (Vec<Place>, Vec<io::Error>) {
+    /// All places of the target, and the names that cannot be resolved, with their errors.
+    pub(crate) async fn resolve(&self) -> Resolved {
         let (mut places, mut errors) = (Vec::new(), Vec::new());
         for endpoint in &self.target.0 {
             match endpoint {
@@ -44,11 +51,11 @@ impl Connector {
                 Endpoint::Tcp { host, port } => match lookup_host((host.as_str(), *port)).await {
                     Ok(found) => places
                         .extend(found.map(|address| Place::Tcp { address, host: host.clone() })),
-                    Err(error) => errors.push(error),
+                    Err(error) => errors.push((host.clone(), error)),
                 },
             }
         }
-        (places, errors)
+        Resolved { places, errors }
     }
 
     /// Whether certificates have changed, so that connections are to be replaced.

@@ -11,7 +11,7 @@ use tokio::{sync::Notify, task::AbortHandle, time::Instant};
 use tonic::Status;
 
 use super::{
-    connect::{Connector, Running},
+    connect::{Connector, Resolved, Running},
     link::{Link, Sender},
     target::Place,
 };
@@ -49,7 +49,7 @@ struct Inner {
     next: usize,
     resolving: bool,
     resolved_at: Option<Instant>,
-    /// A connection has ended or failed since names were resolved.
+    /// A connection has ended or failed since names were resolved, or a name was not resolved.
     outdated: bool,
     error: String,
     last_call: Option<(Instant, SystemTime)>,
@@ -360,7 +360,7 @@ impl Drop for Attempt<'_> {
 /// A resolution of the names of the target.
 struct Resolving<'a> {
     pool: &'a Pool,
-    found: Option<(Vec<Place>, Vec<std::io::Error>)>,
+    found: Option<Resolved>,
 }
 
 impl Drop for Resolving<'_> {
@@ -368,17 +368,22 @@ impl Drop for Resolving<'_> {
         let mut guard = self.pool.inner.lock();
         let inner = &mut *guard;
         inner.resolving = false;
-        if let Some((places, errors)) = self.found.take() {
+        if let Some(Resolved { places, errors }) = self.found.take() {
             inner.resolved_at = Some(Instant::now());
-            inner.outdated = false;
-            if let Some(error) = errors.first() {
-                inner.error = error.to_string();
+            inner.outdated = !errors.is_empty();
+            if let Some((host, error)) = errors.first() {
+                inner.error = format!("{host}: {error}");
             }
-            // The addresses of before are kept while none can be resolved.
-            if !places.is_empty() && !inner.closed {
+            // The addresses of before are kept while their name cannot be resolved.
+            let is_unresolved = |place: &Place| match place {
+                Place::Tcp { host, .. } => errors.iter().any(|(name, _)| name == host),
+                Place::Unix(_) => false,
+            };
+            if !inner.closed {
                 let old = std::mem::take(&mut inner.slots);
-                let (kept, gone): (Vec<_>, Vec<_>) =
-                    old.into_iter().partition(|slot| places.contains(&slot.place));
+                let (kept, gone): (Vec<_>, Vec<_>) = old
+                    .into_iter()
+                    .partition(|slot| places.contains(&slot.place) || is_unresolved(&slot.place));
                 inner.slots = kept;
                 for place in places {
                     if !inner.slots.iter().any(|slot| slot.place == place) {
@@ -397,3 +402,6 @@ impl Drop for Resolving<'_> {
         self.pool.changed.notify_waiters();
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -13,7 +13,7 @@ use super::{
     link::{Link, Sent},
     pool::Pool,
 };
-use crate::Error;
+use crate::{Error, client::Owner};
 
 const AGENT: &str = concat!("larder-rust/", env!("CARGO_PKG_VERSION"));
 const SCHEMA_VERSION: &str = "larder-schema-version";
@@ -132,7 +132,7 @@ impl Service<Request<Body>> for Attempt {
 
 /// The service of the generated clients: see [`Client::cache_stub`](crate::Client::cache_stub).
 #[derive(Clone)]
-pub struct Wire(pub(crate) Arc<Shared>);
+pub struct Wire(pub(crate) Arc<Owner>);
 
 impl std::fmt::Debug for Wire {
     fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -150,6 +150,6 @@ impl Service<Request<Body>> for Wire {
     }
 
     fn call(&mut self, request: Request<Body>) -> Sent {
-        Attempt::new(Arc::clone(&self.0)).call(request)
+        Attempt::new(Arc::clone(&self.0.0.shared)).call(request)
     }
 }

@@ -62,12 +62,12 @@ fn failure(given: Option<&Failure>) -> Value {
 
 pub fn write(write: &Write) -> Value {
     match write {
-        Write::Stored { version, ttl } => map([
+        Write::Stored { version, ttl, .. } => map([
             ("stored", Value::Bool(true)),
             ("version", Value::text(&**version)),
             ("ttl", time(Some(*ttl))),
         ]),
-        Write::NotStored { reason, degraded, error } => map([
+        Write::NotStored { reason, degraded, error, .. } => map([
             ("stored", Value::Bool(false)),
             ("reason", Value::text(reason.as_str())),
             ("degraded", Value::Bool(*degraded)),
@@ -142,7 +142,7 @@ pub fn incremented(incremented: &Incremented) -> Value {
 pub fn patched(patched: &Patched) -> Value {
     let is =
         |applied, missing| [("applied", Value::Bool(applied)), ("missing", Value::Bool(missing))];
-    let Patched::Applied { version, ttl } = patched else {
+    let Patched::Applied { version, ttl, .. } = patched else {
         return map(is(false, matches!(patched, Patched::Missing)));
     };
     let [applied, missing] = is(true, false);

@@ -1,14 +1,14 @@
 //! Lets the service make an answer, and decides whether it is cached.
 
-use super::*;
+use super::{reading::Waiting, *};
+use crate::checks;
 
 /// A request whose answer the service makes.
 struct Asking<'a, E> {
     lookup: &'a Lookup,
     /// The headers in the key of the lease.
     names: &'a [HeaderName],
-    /// Where the request waits.
-    live: oneshot::Sender<Live<E>>,
+    waiting: Waiting<E>,
 }
 
 impl Engine {
@@ -18,7 +18,7 @@ impl Engine {
         lookup: &Lookup,
         names: &[HeaderName],
         turn: &Turn<S, Q>,
-        live: oneshot::Sender<Live<S::Error>>,
+        waiting: Waiting<S::Error>,
     ) -> Result<Loaded<Entry>, ServiceFailed>
     where
         S: Service<Request<Q>, Response = Response<B>>,
@@ -35,11 +35,11 @@ impl Engine {
             Ok(answer) => answer,
             Err(error) => {
                 // A request that has gone does not want it.
-                let _ = live.send(Err(error));
+                let _ = waiting.live.send(Err(error));
                 return Err(ServiceFailed);
             }
         };
-        let asking = Asking { lookup, names, live };
+        let asking = Asking { lookup, names, waiting };
         let (parts, body) = answer.into_parts();
         let length = content_length(&parts.headers);
         let is_large = length.is_some_and(|length| length > self.options.max_body as u64);
@@ -71,11 +71,11 @@ impl Engine {
         mut parts: response::Parts,
         body: CacheBody,
     ) -> Loaded<Entry> {
-        let Asking { lookup, names, live } = asking;
+        let Asking { lookup, names, waiting } = asking;
         let is_failed = parts.status.is_server_error();
         let ttl = if is_failed { FAILED_PASS.min(self.options.pass) } else { self.options.pass };
         self.mark(&mut parts.headers, "MISS", lookup, names);
-        let _ = live.send(Ok(Response::from_parts(parts, body)));
+        let _ = waiting.live.send(Ok(Response::from_parts(parts, body)));
         Loaded::new(Entry::Pass).ttl(ttl)
     }
 
@@ -86,8 +86,9 @@ impl Engine {
         body: Bytes,
         ttl: Duration,
     ) -> Loaded<Entry> {
-        let Asking { lookup, names, live } = asking;
-        let given = self.options.tags.as_ref().map(|tags| tags(&lookup.parts, &parts));
+        let given = self.options.tags.as_ref().map(|tags| tags(&asking.lookup.parts, &parts));
+        let tags: Vec<_> =
+            given.into_iter().flatten().chain([path_tag(&asking.lookup.path)]).collect();
         let mut headers = storable_headers(&parts.headers);
         for name in OWN {
             headers.remove(name);
@@ -95,21 +96,27 @@ impl Engine {
         if !headers.contains_key(ETAG) {
             headers.extend(entity_tag(&body).map(|tag| (ETAG, tag)));
         }
+        let wrong = checks::tags(&tags).err().map(|error| error.to_string());
+        let wrong =
+            wrong.or_else(|| (!is_text(&headers)).then(|| "a header is no text".to_owned()));
+        if let Some(wrong) = wrong {
+            self.warn(&asking.lookup.path, &wrong);
+            return self.passed(asking, parts, full(body));
+        }
+        let Asking { lookup, names, waiting } = asking;
         let stored = Stored { status: parts.status, headers, body };
         let needed = vary_names(&parts.headers).unwrap_or_default();
         if needed.iter().all(|name| names.contains(name)) {
-            let tags =
-                given.into_iter().flatten().chain([path_tag(path_of(lookup.parts.uri.path()))]);
+            *waiting.made.lock() = Some(stored.clone());
             return Loaded::new(Entry::Answer(stored)).ttl(ttl).tags(tags);
         }
         // The lease is for another entry than this variant: the next request makes it again.
         let all = merged(names, &needed);
         let primary = self.primary(lookup);
         self.remembered.lock().insert(primary.clone(), all.clone());
-        let read = Read::loaded((), crate::Write::refused(crate::Reason::NotStored), Vec::new());
-        let _ = live.send(Ok(self.serve(lookup, &all, &stored, &read)));
+        let _ = waiting.live.send(Ok(self.serve(lookup, &all, &stored, &unstored())));
         let record = Entry::Vary(all);
-        if variant(&lookup.parts, &lookup.params, names) == primary {
+        if lookup.variant(names) == primary {
             return Loaded::new(record).ttl(Ttl::FOREVER);
         }
         let options = WriteOptions::default().ttl(Ttl::FOREVER);
