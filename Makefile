@@ -7,7 +7,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 export NEXTEST_TEST_THREADS ?= $(shell expr 2 \* $(CORES))
 # Packages with their own lock file.
-OTHER_PACKAGES := benches/baseline benches/redis-clients examples/origin-rust
+OTHER_PACKAGES := benches/baseline benches/redis-clients examples/origin-rust examples/rust
 
 # Builds the server and the checker, and runs the checker.
 CHECKER := cargo build --locked -p larder -p checker && target/debug/checker

@@ -37,7 +37,7 @@ mapfile -t scripts < <(git ls-files --cached --others --exclude-standard '*.sh' 
 "$shellcheck" "${scripts[@]}"
 ok "shell scripts"
 
-# The health check must be a subcommand of the binary. The build stage must have every package of the
+# The health check must be a subcommand of the binary. The build stage must have each package of the
 # workspace, and the context of the build all that it copies.
 grep -q 'CMD \["/usr/local/bin/larder", "healthcheck"\]' Dockerfile
 context=$(mktemp -d)
