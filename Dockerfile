@@ -4,6 +4,7 @@
 FROM rust:1.95-trixie AS build
 WORKDIR /src
 COPY Cargo.toml Cargo.lock build.rs larder.example.toml ./
+COPY clients/rust clients/rust
 COPY crates crates
 COPY proto proto
 COPY src src

@@ -7,7 +7,7 @@ export PATH := $(HOME)/.cargo/bin:$(PATH)
 CORES := $(shell getconf _NPROCESSORS_ONLN)
 export NEXTEST_TEST_THREADS ?= $(shell expr 2 \* $(CORES))
 # Packages with their own lock file.
-OTHER_PACKAGES := benches/baseline benches/redis-clients examples/origin-rust
+OTHER_PACKAGES := benches/baseline benches/redis-clients examples/origin-rust examples/rust
 
 # One selection of packages and features for all debug builds, so that no dependency is built twice.
 # clients/rust/test.sh has the same.

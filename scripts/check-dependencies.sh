@@ -10,7 +10,7 @@ shear=$(scripts/tools.sh cargo-shear)
 # Without advisories: their database is a git repository, which not every build machine reaches.
 "$deny" --locked check bans licenses sources
 
-for package in . benches/baseline benches/redis-clients examples/origin-rust; do
+for package in . benches/baseline benches/redis-clients examples/origin-rust examples/rust; do
   # Its summary goes to stdout even when all is well.
   report=$("$shear" --locked --deny-warnings "$package" 2>&1) || {
     echo "$report" >&2

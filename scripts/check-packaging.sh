@@ -37,11 +37,18 @@ mapfile -t scripts < <(git ls-files --cached --others --exclude-standard '*.sh' 
 "$shellcheck" "${scripts[@]}"
 ok "shell scripts"
 
-# The health check must be a subcommand of the binary, and every file that is copied must exist.
+# The health check must be a subcommand of the binary. The build stage must have each package of the
+# workspace, and the context of the build all that it copies.
 grep -q 'CMD \["/usr/local/bin/larder", "healthcheck"\]' Dockerfile
+context=$(mktemp -d)
+trap 'rm -rf -- "$context"' EXIT
 sed -nE 's/^COPY ([^-].*) [^ ]+$/\1/p' Dockerfile | tr ' ' '\n' | while read -r path; do
   [[ -e $path ]] || { echo "Dockerfile copies $path, which does not exist" >&2; exit 1; }
+  grep -qxF "!$path" .dockerignore || { echo ".dockerignore leaves $path out" >&2; exit 1; }
+  mkdir -p "$context/$(dirname "$path")"
+  cp -R "$path" "$context/$path"
 done
+cargo metadata --no-deps --format-version 1 --manifest-path "$context/Cargo.toml" >/dev/null
 ok "Dockerfile"
 
 echo "packaging: $passed passed, 0 failed, $skipped skipped"

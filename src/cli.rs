@@ -4,6 +4,7 @@ mod certs;
 mod client;
 mod commands;
 mod config_reader;
+mod connection;
 mod figures;
 mod healthcheck;
 mod open_files;
@@ -11,6 +12,7 @@ mod port_file;
 mod security;
 mod serve;
 mod stats;
+mod target;
 
 use std::{
     collections::BTreeMap,
@@ -93,7 +95,7 @@ struct RunArgs {
 /// How to reach a running server.
 #[derive(Debug, Args)]
 struct ConnectArgs {
-    /// Address of the server [default: LARDER_LISTEN, or 127.0.0.1:50051]
+    /// Address of the server, or several with commas [default: LARDER_LISTEN, or 127.0.0.1:50051]
     #[arg(long, value_name = "HOST:PORT")]
     address: Option<String>,
     /// Time limit for connecting and the answer, such as 500ms

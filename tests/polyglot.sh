@@ -13,7 +13,8 @@
 set -euo pipefail
 
 # Clients in LANGUAGES write entries that all of them read; OTHERS only read.
-readonly LANGUAGES="python node go" OTHERS="java grpcurl health-probe quickstart origins"
+readonly LANGUAGES="python node go"
+readonly OTHERS="java grpcurl health-probe quickstart origins example-rust"
 # Clients that make calls while replicas are restarted.
 readonly LOADING="python node go java"
 
@@ -239,7 +240,7 @@ set_up() {
 # installation are set up one after the other.
 set_up_clients() {
     local pid pids=()
-    set_up python quickstart grpcurl origins &
+    set_up python quickstart grpcurl origins example-rust &
     pids+=($!)
     set_up node java &
     pids+=($!)

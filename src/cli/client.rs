@@ -7,15 +7,15 @@ use std::{
     time::Duration,
 };
 
-use tonic::{
-    Status,
-    service::interceptor::InterceptedService,
-    transport::{Channel, Endpoint},
-};
+use larder_client::Client;
+use tonic::Status;
 
 use super::{
-    ConnectArgs, EXIT_OUTPUT, environment, print_error,
-    security::{Credentials, HTTPS, SecurityArgs, TokenError},
+    ConnectArgs, EXIT_OUTPUT,
+    connection::{Connection, Lost},
+    environment, print_error,
+    security::{SecurityArgs, TokenError},
+    target::{is_local, target},
 };
 use crate::tls::TlsError;
 
@@ -25,15 +25,15 @@ const DEFAULT_ADDRESS: &str = "127.0.0.1:50051";
 #[derive(Debug, thiserror::Error)]
 pub(super) enum Error {
     #[error("{address} is not an address such as {DEFAULT_ADDRESS}")]
-    Address { address: String, source: tonic::transport::Error },
+    Address { address: String, source: larder_client::Error },
     #[error("cannot connect to {address}")]
-    Connect { address: String, source: tonic::transport::Error },
+    Connect { address: String, source: larder_client::Error },
     #[error(transparent)]
     Tls(#[from] TlsError),
     #[error(transparent)]
     Token(#[from] TokenError),
     #[error("the connection to {address} ended before the answer{advice}")]
-    Disconnected { address: String, advice: &'static str, source: Box<Status> },
+    Disconnected { address: String, advice: &'static str, source: Lost },
     #[error("{address} answered {:?}: {}", status.code(), status.message())]
     Status { address: String, status: Box<Status> },
     #[error("{address} did not answer within {}", humantime::format_duration(*limit))]
@@ -48,42 +48,28 @@ pub(super) enum Error {
     Runtime(#[from] std::io::Error),
 }
 
-/// The address without a scheme, which many tools add.
-fn host_of(address: &str) -> &str {
-    let schemes = ["http://", HTTPS];
-    let host = schemes.iter().find_map(|scheme| address.strip_prefix(scheme));
-    host.unwrap_or(address).trim_end_matches('/')
-}
-
 /// A running server, connected.
 pub(super) struct RemoteServer {
     pub(super) address: String,
-    pub(super) channel: Connection,
+    pub(super) connection: Connection,
     has_tls: bool,
+    /// Ends its connections when it is dropped.
+    _client: Client,
 }
 
 impl RemoteServer {
     /// The error of a status, which is of the server or of the connection to it.
     pub(super) fn failed(&self, status: Status) -> Error {
-        let (address, source) = (self.address.clone(), Box::new(status));
-        if !is_local::<tonic::transport::Error>(&source) {
-            return Error::Status { address, status: source };
-        }
+        let address = self.address.clone();
+        let Some(source) = Lost::of(&status) else {
+            return Error::Status { address, status: Box::new(status) };
+        };
         // A server with TLS answers plain text with an alert, which is no frame of HTTP/2.
         let advice =
             if self.has_tls { "" } else { "; if the server has TLS, pass --tls-ca or --tls" };
         Error::Disconnected { address, advice, source }
     }
 }
-
-/// Whether an error of this kind, instead of the server, caused a status.
-pub(super) fn is_local<E: std::error::Error + 'static>(status: &Status) -> bool {
-    let first = std::error::Error::source(status);
-    std::iter::successors(first, |error| error.source()).any(|error| error.is::<E>())
-}
-
-/// A connection that sends the token with each call.
-pub(super) type Connection = InterceptedService<Channel, Credentials>;
 
 /// Connects and runs `command`, both within the time limit of the command line.
 pub(super) fn run<F: Future<Output = Result<(), Error>>>(
@@ -127,20 +113,30 @@ pub(super) async fn connect(
     address: String,
     security: &SecurityArgs,
 ) -> Result<RemoteServer, Error> {
-    let tls = security.tls(&address)?;
-    let scheme = if tls.is_some() { "https" } else { "http" };
-    let invalid = |source| Error::Address { address: address.clone(), source };
-    let mut endpoint =
-        Endpoint::from_shared(format!("{scheme}://{}", host_of(&address))).map_err(invalid)?;
-    let has_tls = tls.is_some();
-    let credentials = security.credentials(endpoint.uri(), has_tls)?;
-    if let Some(tls) = tls {
-        endpoint = endpoint.tls_config(tls).map_err(invalid)?;
+    let has_tls = security.has_tls(&address);
+    let target = target(&address, has_tls);
+    // The command line has variables of its own. Its time limit includes the time to connect.
+    let mut options =
+        Client::builder(&target).ignore_environment(true).connect_timeout(Duration::MAX);
+    if has_tls {
+        options = security.secure(options)?;
     }
-    match endpoint.connect().await {
-        Ok(channel) => {
-            let channel = InterceptedService::new(channel, credentials);
-            Ok(RemoteServer { address, channel, has_tls })
+    let token = security.token()?;
+    if let Some(token) = token {
+        // The rule for plain text is below.
+        options = options.token(token).allow_plaintext_token(true);
+    }
+    let client = match options.connect_lazy() {
+        Ok(client) => client,
+        Err(source) => return Err(Error::Address { address, source }),
+    };
+    if token.is_some() && !has_tls && !is_local(&target) {
+        return Err(TokenError::PlainText.into());
+    }
+    match client.open().await {
+        Ok(()) => {
+            let connection = Connection::new(client.wire());
+            Ok(RemoteServer { address, connection, has_tls, _client: client })
         }
         Err(source) => Err(Error::Connect { address, source }),
     }
@@ -162,20 +158,5 @@ pub(super) fn default_address() -> String {
         }
         Some(address) => address.to_string(),
         None => DEFAULT_ADDRESS.to_owned(),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_scheme_of_an_address_is_optional() {
-        for scheme in ["", "http://", "https://"] {
-            for end in ["", "/"] {
-                let address = format!("{scheme}localhost:50051{end}");
-                assert_eq!(host_of(&address), "localhost:50051");
-            }
-        }
     }
 }

@@ -13,7 +13,7 @@ use crate::pb::health::v1::{
 pub(super) fn run(args: &HealthcheckArgs) -> ExitCode {
     client::run(&args.connect, async |server: RemoteServer| {
         let request = HealthCheckRequest { service: args.service.clone() };
-        match HealthClient::new(server.channel.clone()).check(request).await {
+        match HealthClient::new(server.connection.clone()).check(request).await {
             Ok(response) => match response.into_inner().status() {
                 ServingStatus::Serving => {
                     super::print("SERVING\n").map_err(Error::Output)?;

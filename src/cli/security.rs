@@ -1,20 +1,12 @@
 //! TLS and the token of the connection to a server.
 
-use std::{
-    net::IpAddr,
-    path::{Path, PathBuf},
-};
+use std::path::{Path, PathBuf};
 
 use clap::Args;
-use http::Uri;
+use larder_client::ClientBuilder;
 use secrecy::{ExposeSecret as _, SecretString};
-use tonic::{
-    Request, Status,
-    metadata::AsciiMetadataValue,
-    service::Interceptor,
-    transport::{Certificate, ClientTlsConfig, Identity},
-};
 
+use super::target::HTTPS;
 use crate::tls::{ClientTlsOptions, PemSource, TlsError};
 
 /// How to connect with TLS, and with which token.
@@ -63,74 +55,54 @@ pub(super) enum TokenError {
     Characters,
 }
 
-/// Adds the token to each call.
-#[derive(Clone)]
-pub(super) struct Credentials(Option<AsciiMetadataValue>);
-
 impl SecurityArgs {
-    /// TLS of a connection to `address`, or none.
-    pub(super) fn tls(&self, address: &str) -> Result<Option<ClientTlsConfig>, TlsError> {
-        let options = ClientTlsOptions {
+    /// Whether a connection to `address` has TLS.
+    pub(super) fn has_tls(&self, address: &str) -> bool {
+        let files = [&self.tls_ca, &self.cert, &self.key];
+        let has_any = files.into_iter().any(|path| named(path.as_deref()).is_some());
+        self.tls || has_any || address.starts_with(HTTPS)
+    }
+
+    /// Adds TLS to the options of a client.
+    pub(super) fn secure(&self, mut options: ClientBuilder) -> Result<ClientBuilder, TlsError> {
+        let [ca, cert, key] =
+            [&self.tls_ca, &self.cert, &self.key].map(|path| named(path.as_deref()));
+        let file = |path: Option<&Path>| path.map(|path| PemSource::File(path.to_owned()));
+        let files = ClientTlsOptions {
             names: ["--tls-ca", "--cert", "--key"],
-            ca: pem(self.tls_ca.as_deref()),
-            cert: pem(self.cert.as_deref()),
-            key: pem(self.key.as_deref()),
+            ca: file(ca),
+            cert: file(cert),
+            key: file(key),
         };
-        let has_any = options.ca.is_some() || options.cert.is_some() || options.key.is_some();
-        if !(self.tls || has_any || address.starts_with(HTTPS)) {
-            return Ok(None);
+        // The client library has other names for these options.
+        files.build(&files.read()?)?;
+        options = options.tls(true);
+        if let Some(ca) = ca {
+            options = options.ca_file(ca);
         }
-        let contents = options.read()?;
-        // The library below explains less.
-        options.build(&contents)?;
-        let mut tls = ClientTlsConfig::new();
-        tls = match contents.ca {
-            Some(ca) => tls.ca_certificate(Certificate::from_pem(ca)),
-            None => tls.with_native_roots(),
-        };
-        if let (Some(cert), Some(key)) = (contents.cert, contents.key) {
-            tls = tls.identity(Identity::from_pem(cert, key));
+        if let (Some(cert), Some(key)) = (cert, key) {
+            options = options.cert_file(cert).key_file(key);
         }
         let name = self.tls_server_name.as_deref().filter(|name| !name.is_empty());
-        Ok(Some(name.into_iter().fold(tls, ClientTlsConfig::domain_name)))
+        Ok(name.into_iter().fold(options, ClientBuilder::server_name))
     }
 
-    /// The token, which is not sent in plain text to another host.
-    pub(super) fn credentials(&self, uri: &Uri, has_tls: bool) -> Result<Credentials, TokenError> {
+    /// The token to send.
+    pub(super) fn token(&self) -> Result<Option<&str>, TokenError> {
         let token = self.token.as_ref().map(|token| token.expose_secret().trim());
         let Some(token) = token.filter(|token| !token.is_empty()) else {
-            return Ok(Credentials(None));
+            return Ok(None);
         };
-        if !has_tls && !uri.host().is_some_and(is_loopback) {
-            return Err(TokenError::PlainText);
+        if !token.bytes().all(|byte| byte.is_ascii_graphic()) {
+            return Err(TokenError::Characters);
         }
-        let mut value: AsciiMetadataValue =
-            format!("Bearer {token}").parse().map_err(|_| TokenError::Characters)?;
-        value.set_sensitive(true);
-        Ok(Credentials(Some(value)))
+        Ok(Some(token))
     }
 }
-
-impl Interceptor for Credentials {
-    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
-        if let Some(token) = &self.0 {
-            request.metadata_mut().insert("authorization", token.clone());
-        }
-        Ok(request)
-    }
-}
-
-/// The scheme of an address with TLS.
-pub(super) const HTTPS: &str = "https://";
 
 /// An empty path counts as unset, as every variable that is empty.
-fn pem(path: Option<&Path>) -> Option<PemSource> {
-    path.filter(|path| !path.as_os_str().is_empty()).map(|path| PemSource::File(path.to_owned()))
-}
-
-fn is_loopback(host: &str) -> bool {
-    let address = host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>();
-    host == "localhost" || address.is_ok_and(|address| address.is_loopback())
+fn named(path: Option<&Path>) -> Option<&Path> {
+    path.filter(|path| !path.as_os_str().is_empty())
 }
 
 #[cfg(test)]
@@ -150,40 +122,19 @@ mod tests {
     }
 
     #[test]
-    fn a_token_needs_tls_or_the_loopback_interface() {
-        let args = with_token("t");
-        for (uri, has_tls, is_sent) in [
-            ("http://127.0.0.1:1", false, true),
-            ("http://localhost:1", false, true),
-            ("http://[::1]:1", false, true),
-            ("http://10.0.0.1:1", false, false),
-            ("http://localhost.example:1", false, false),
-            ("https://10.0.0.1:1", true, true),
-        ] {
-            let found = args.credentials(&uri.parse().unwrap(), has_tls);
-            assert_eq!(found.is_ok(), is_sent, "{uri}");
-        }
-    }
-
-    #[test]
-    fn a_token_is_sent_as_a_sensitive_header() {
-        let uri = "http://localhost".parse().unwrap();
-        let mut credentials = with_token(" t ").credentials(&uri, false).unwrap();
-        let request = credentials.call(Request::new(())).unwrap();
-        let value = request.metadata().get("authorization").unwrap();
-        assert_eq!((value.to_str().unwrap(), value.is_sensitive()), ("Bearer t", true));
-        let mut none = with_token(" ").credentials(&uri, false).unwrap();
-        assert!(none.call(Request::new(())).unwrap().metadata().is_empty());
-        assert!(with_token("a\nb").credentials(&uri, false).is_err());
+    fn a_token_has_characters_of_a_header() {
+        assert_eq!(with_token(" t ").token().unwrap(), Some("t"));
+        assert_eq!(with_token(" ").token().unwrap(), None);
+        assert!(with_token("a\nb").token().is_err() && with_token("a b").token().is_err());
     }
 
     #[test]
     fn an_address_with_https_has_tls() {
         let args = with_token("");
-        assert!(args.tls("localhost:1").unwrap().is_none());
-        assert!(args.tls("https://localhost:1").unwrap().is_some());
+        assert!(!args.has_tls("localhost:1") && args.has_tls("https://localhost:1"));
         let missing = SecurityArgs { cert: Some("/nonexistent".into()), ..args };
-        let error = missing.tls("localhost:1").unwrap_err();
+        assert!(missing.has_tls("localhost:1"));
+        let error = missing.secure(larder_client::Client::from_env()).unwrap_err();
         assert_eq!(error.to_string(), "--cert: the file /nonexistent cannot be read");
     }
 }

@@ -11,14 +11,15 @@ use tonic::Status;
 use self::json::as_json;
 use super::{
     StatsArgs,
-    client::{self, Connection, Error, RemoteServer},
+    client::{self, Error, RemoteServer},
+    connection::Connection,
     figures::{dash, percent},
 };
 use crate::pb::v1::{self as pb, cache_service_client::CacheServiceClient};
 
 pub(super) fn run(args: &StatsArgs) -> ExitCode {
     client::run(&args.connect, async |server: RemoteServer| {
-        let client = CacheServiceClient::new(server.channel.clone());
+        let client = CacheServiceClient::new(server.connection.clone());
         match all_pages(client, &args.namespaces).await {
             Ok(stats) => {
                 let text = if args.json { as_json(&stats).to_string() } else { as_table(&stats) };

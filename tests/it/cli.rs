@@ -1,5 +1,7 @@
 //! Commands that use a running server, or its journal: output, JSON, exit codes.
 
+// Several addresses, and those of gRPC.
+mod addresses;
 // Keys, single entries and namespaces.
 mod directory;
 // Reads, writes and counters.

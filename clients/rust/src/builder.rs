@@ -104,6 +104,7 @@ pub struct ClientBuilder {
     keepalive_timeout: Option<Duration>,
     max_idle: Option<Option<Duration>>,
     background: Option<usize>,
+    ignore_environment: bool,
     local: Option<Local>,
 }
 
@@ -175,6 +176,8 @@ impl ClientBuilder {
         max_idle(Option<Duration>) = Some(max_idle);
         /// Computations in the background at once: 16.
         background(usize) = Some(background);
+        /// Leave the variables of the environment out.
+        ignore_environment(bool) = ignore_environment;
     }
 
     /// Asks for tokens: each is used until shortly before it expires.
@@ -255,6 +258,7 @@ impl ClientBuilder {
         schema_version: Option<HeaderValue>,
         timeout: Duration,
     ) -> Result<Shared, Error> {
+        let variable = |name| if self.ignore_environment { None } else { variable(name) };
         let address = self.target.clone().or_else(|| variable("LARDER_ENDPOINT"));
         let address = address.as_deref().unwrap_or("127.0.0.1:50051");
         let target = Target::parse(address)?;

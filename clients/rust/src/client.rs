@@ -153,18 +153,38 @@ impl Client {
         self.core().counters.read()
     }
 
+    /// The service under generated clients, for stubs that a program has generated itself. It keeps
+    /// the connections of this client open. Calls on it are sent as they are: without retries, the
+    /// breaker and the limits of this client.
+    #[must_use]
+    pub fn wire(&self) -> Wire {
+        Wire(Arc::clone(&self.owner))
+    }
+
+    /// Opens a connection without a call. Unlike [`connect`](Self::connect) it does not try again.
+    ///
+    /// # Errors
+    ///
+    /// `UNAVAILABLE` with the cause as soon as no address can be reached.
+    pub async fn open(&self) -> Result<(), Error> {
+        match &self.core().shared.route {
+            Route::Pool(pool) => Ok(pool.pick().await.map(drop)?),
+            Route::Local(_) => self.core().check_open(),
+        }
+    }
+
     /// The generated client of the `CacheService`, on the connections of this client, which it
     /// keeps open.
     #[must_use]
     pub fn cache_stub(&self) -> CacheServiceClient<Wire> {
-        CacheServiceClient::new(Wire(Arc::clone(&self.owner)))
+        CacheServiceClient::new(self.wire())
     }
 
     /// The generated client of the `AdminService`, on the connections of this client, which it
     /// keeps open.
     #[must_use]
     pub fn admin_stub(&self) -> AdminServiceClient<Wire> {
-        AdminServiceClient::new(Wire(Arc::clone(&self.owner)))
+        AdminServiceClient::new(self.wire())
     }
 
     /// Cancels computations, gives their leases up, and ends the connections. Calls after that are

@@ -9,7 +9,10 @@ use super::{
     failure::{Ending, Error},
 };
 use crate::{
-    cli::client::{self, Connection, RemoteServer},
+    cli::{
+        client::{self, RemoteServer},
+        connection::Connection,
+    },
     pb::v1::{admin_service_client::AdminServiceClient, cache_service_client::CacheServiceClient},
 };
 
@@ -56,14 +59,15 @@ impl Session {
 
     /// Client of the cache. The server limits the size of values.
     pub(super) fn cache(&self) -> CacheServiceClient<Connection> {
-        CacheServiceClient::new(self.server.channel.clone())
+        CacheServiceClient::new(self.server.connection.clone())
             .max_decoding_message_size(usize::MAX)
             .max_encoding_message_size(usize::MAX)
     }
 
     /// Client of the operator's calls.
     pub(super) fn admin(&self) -> AdminServiceClient<Connection> {
-        AdminServiceClient::new(self.server.channel.clone()).max_decoding_message_size(usize::MAX)
+        AdminServiceClient::new(self.server.connection.clone())
+            .max_decoding_message_size(usize::MAX)
     }
 
     /// A request with the time limit as its deadline.
@@ -87,14 +91,11 @@ impl Session {
         &self,
         call: impl Future<Output = Result<Response<T>, Status>>,
     ) -> Result<T, Error> {
-        self.part(async { call.await.map(Response::into_inner) }).await
+        self.within(self.limit, async { call.await.map(Response::into_inner) }).await
     }
 
     /// The error of a status, which is of the server or of the connection to it.
     pub(super) fn refused(&self, status: Status) -> Error {
-        if client::is_local::<tonic::TimeoutExpired>(&status) {
-            return self.silent(self.limit);
-        }
         let failed = self.server.failed(status);
         if let client::Error::Status { address, status } = failed {
             return Error::Refused { address, status };
@@ -112,8 +113,15 @@ impl Session {
         &self,
         work: impl Future<Output = Result<T, Status>>,
     ) -> Result<T, Error> {
-        let address = &self.server.address;
+        self.within(self.limit.saturating_add(GRACE), work).await
+    }
+
+    async fn within<T>(
+        &self,
+        limit: Duration,
+        work: impl Future<Output = Result<T, Status>>,
+    ) -> Result<T, Error> {
         let work = async { work.await.map_err(|status| self.refused(status)) };
-        client::within(self.limit.saturating_add(GRACE), address, work).await
+        client::within(limit, &self.server.address, work).await
     }
 }

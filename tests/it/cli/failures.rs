@@ -86,7 +86,7 @@ fn a_call_without_an_answer_is_not_refused() {
     let silent = http2_server(|_connection| thread::park());
     let line = ["get", "ns", "k", "--timeout", "300ms", "--address", &silent];
     let failed = Printed::new(run(&line, &[]));
-    failed.expect_failure(REFUSED, &[&silent, "did not answer within"]);
+    failed.expect_failure(REFUSED, &[&silent, "did not answer within 300ms"]);
     let closing = http2_server(|mut connection| {
         let (mut received, mut part) = (Vec::new(), [0; 4096]);
         while !has_call(&received) {
