@@ -13,12 +13,12 @@ const (
 )
 
 // breaker spares calls the deadline while the cache is away: after 5 outages in a row, calls that
-// fail open are not sent for 500 to 750 ms. Then one at a time tries, until one succeeds.
+// fail open are not sent for 500 to 750 ms. Then one tries after each such time, until one succeeds:
+// also if the one before has not ended, because it can wait for a computation of another process.
 type breaker struct {
 	mu        sync.Mutex
 	failures  int
 	openUntil time.Time
-	trying    bool
 }
 
 // allow reports whether a call may be sent, and whether it is the one that tries. It must report
@@ -29,17 +29,17 @@ func (b *breaker) allow() (allowed, trial bool) {
 	if b.failures < breakerFailures {
 		return true, false
 	}
-	if b.trying || time.Now().Before(b.openUntil) {
+	if time.Now().Before(b.openUntil) {
 		return false, false
 	}
-	b.trying = true
+	b.open()
 	return true, true
 }
 
 // success is an answer of the server.
 func (b *breaker) success() {
 	b.mu.Lock()
-	b.failures, b.trying = 0, false
+	b.failures = 0
 	b.mu.Unlock()
 }
 
@@ -49,12 +49,13 @@ func (b *breaker) failure(trial bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	b.failures++
-	if trial {
-		b.trying = false
-	}
 	if b.failures == breakerFailures || trial {
-		b.openUntil = time.Now().Add(breakerOpen + rand.N(breakerJitter))
+		b.open()
 	}
+}
+
+func (b *breaker) open() {
+	b.openUntil = time.Now().Add(breakerOpen + rand.N(breakerJitter))
 }
 
 // cancelled is the end of a call that proves nothing about the server: its caller has left.
@@ -63,7 +64,7 @@ func (b *breaker) cancelled(trial bool) {
 		return
 	}
 	b.mu.Lock()
-	b.trying = false
+	b.openUntil = time.Time{}
 	b.mu.Unlock()
 }
 

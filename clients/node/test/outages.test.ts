@@ -1,5 +1,6 @@
 import { Metadata, Server, ServerCredentials, status } from '@grpc/grpc-js';
 import { describe, expect, onTestFinished, test } from 'vitest';
+import { Breaker } from '../src/core/breaker.js';
 import { Client, type ClientOptions, Unavailable } from '../src/index.js';
 import { CacheServiceService } from '../src/gen/larder/v1/cache_service.js';
 import { FakeLarder, LarderServer } from '../src/testing.js';
@@ -107,6 +108,16 @@ describe('without a server', () => {
     expect(lines).toHaveLength(2);
     expect(lines[1]).toMatch('answers again');
   });
+});
+
+test('a trial that has not ended does not hold up the next', async () => {
+  const breaker = new Breaker();
+  for (let call = 0; call < 5; call += 1) breaker.failure(false);
+  const tries = (): boolean => breaker.allow() === 'trial';
+  await until(tries, 'a call tries');
+  await until(tries, 'another call tries');
+  breaker.cancelled(true);
+  expect(tries()).toBe(true);
 });
 
 test('calls that are always sent do not keep the breaker open', async () => {

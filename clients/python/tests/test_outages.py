@@ -21,6 +21,7 @@ from larder_cache import (
     PermissionDenied,
     Unavailable,
 )
+from larder_cache._engine.breaker import THRESHOLD, Breaker
 from larder_cache.testing import LarderServer
 
 OUTAGES = ["UNAVAILABLE", "DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED", "ABORTED", "INTERNAL"]
@@ -217,6 +218,23 @@ def test_calls_that_are_always_made_do_not_keep_the_breaker_open(on_fake: Setup)
             ns.delete("k")
     assert ns.get("k").error.reason == "BREAKER_OPEN"
     until(read_after_a_delete, 5)
+
+
+def test_a_probe_that_has_not_ended_does_not_hold_up_the_next() -> None:
+    breaker = Breaker("server")
+    for _ in range(THRESHOLD):
+        breaker.failed(Unavailable("away"), probe=False)
+
+    def enters() -> bool:
+        try:
+            return breaker.enter()
+        except Unavailable:
+            return False
+
+    until(enters, 5)
+    until(enters, 5)
+    breaker.leave()
+    assert enters()
 
 
 def test_deadlines(on_fake: Setup) -> None:

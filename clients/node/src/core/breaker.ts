@@ -4,25 +4,24 @@ const JITTER_MS = 250;
 
 /**
  * Spares calls the deadline while the cache is away: after 5 outages in a row, calls that fail open
- * are not sent for 500 to 750 ms. Then one at a time tries, until one succeeds.
+ * are not sent for 500 to 750 ms. Then one tries after each such time, until one succeeds: also if the
+ * one before has not ended, because it can wait for a computation of another process.
  */
 export class Breaker {
   private failures = 0;
   private openUntil = 0;
-  private trying = false;
 
   /** Whether a call may be sent, also as the one that tries. It must report its end. */
   allow(): boolean | 'trial' {
     if (this.failures < FAILURES) return true;
-    if (this.trying || performance.now() < this.openUntil) return false;
-    this.trying = true;
+    if (performance.now() < this.openUntil) return false;
+    this.open();
     return 'trial';
   }
 
   /** The server has answered. */
   success(): void {
     this.failures = 0;
-    this.trying = false;
   }
 
   /**
@@ -31,15 +30,16 @@ export class Breaker {
    */
   failure(trial: boolean): void {
     this.failures += 1;
-    if (trial) this.trying = false;
-    if (this.failures === FAILURES || trial) {
-      this.openUntil = performance.now() + OPEN_MS + Math.random() * JITTER_MS;
-    }
+    if (this.failures === FAILURES || trial) this.open();
   }
 
   /** A call has ended without saying anything about the server: its caller has cancelled it. */
   cancelled(trial: boolean): void {
-    if (trial) this.trying = false;
+    if (trial) this.openUntil = 0;
+  }
+
+  private open(): void {
+    this.openUntil = performance.now() + OPEN_MS + Math.random() * JITTER_MS;
   }
 }
 

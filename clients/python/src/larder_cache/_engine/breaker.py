@@ -16,7 +16,11 @@ PAUSE = 0.5
 
 
 class Breaker:
-    """Opens after 5 outages in a row, and then lets one call at a time through."""
+    """Opens after 5 outages in a row, and then lets one call through after each pause.
+
+    The next one is let through also if that before it has not ended: a call can wait for a
+    computation of another process.
+    """
 
     def __init__(self, target: str) -> None:
         self._target = target
@@ -37,9 +41,11 @@ class Breaker:
         if self.failures < THRESHOLD:
             return False
         with self._lock:
-            left = self._closed_until - time.monotonic()
-            if left <= 0 and not self._probing:
+            now = time.monotonic()
+            left = self._closed_until - now
+            if left <= 0:
                 self._probing = True
+                self._closed_until = now + random.uniform(PAUSE, PAUSE * 1.5)
                 return True
         raise Unavailable(
             f"{self._target} did not answer {self.failures} calls in a row",
@@ -48,8 +54,11 @@ class Breaker:
         )
 
     def leave(self) -> None:
-        """After a probe, however it ended."""
-        self._probing = False
+        """After a probe, however it ended. The next call is one, unless there was an outage."""
+        with self._lock:
+            if self._probing:
+                self._probing = False
+                self._closed_until = 0.0
 
     def succeeded(self) -> None:
         """After an answer, also one that is a mistake."""
@@ -69,6 +78,7 @@ class Breaker:
             self.failures += 1
             now = time.monotonic()
             if self.failures == THRESHOLD or probe:
+                self._probing = False
                 self._closed_until = now + random.uniform(PAUSE, PAUSE * 1.5)
             if self.failures > 1:
                 return

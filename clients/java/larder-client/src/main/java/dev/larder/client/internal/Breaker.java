@@ -4,7 +4,8 @@ import java.util.concurrent.locks.ReentrantLock;
 
 /**
  * Spares calls the deadline while the cache is away: after 5 outages in a row, calls that fail open
- * are not sent for 500 to 750 ms. Then one at a time tries, until one succeeds.
+ * are not sent for 500 to 750 ms. Then one tries after each such time, until one succeeds: also if
+ * the one before has not ended, because it can wait for a computation of another process.
  */
 final class Breaker {
   private static final int FAILURES = 5;
@@ -22,7 +23,6 @@ final class Breaker {
   private final ReentrantLock lock = new ReentrantLock();
   private volatile int failures;
   private double openUntil;
-  private boolean trying;
 
   Permit allow() {
     if (failures < FAILURES) {
@@ -33,10 +33,10 @@ final class Breaker {
       if (failures < FAILURES) {
         return Permit.YES;
       }
-      if (trying || Times.now() < openUntil) {
+      if (Times.now() < openUntil) {
         return Permit.NO;
       }
-      trying = true;
+      open();
       return Permit.TRIAL;
     } finally {
       lock.unlock();
@@ -51,22 +51,21 @@ final class Breaker {
     lock.lock();
     try {
       failures = 0;
-      trying = false;
     } finally {
       lock.unlock();
     }
   }
 
-  /** A call has ended with an outage. */
+  /**
+   * A call has ended with an outage. Those of calls that are sent while the breaker is open do not
+   * put the next trial off.
+   */
   void failure(boolean trial) {
     lock.lock();
     try {
       failures++;
-      if (trial) {
-        trying = false;
-      }
-      if (failures >= FAILURES) {
-        openUntil = Times.now() + Times.random(OPEN_MS, LONGEST_OPEN_MS);
+      if (failures == FAILURES || trial) {
+        open();
       }
     } finally {
       lock.unlock();
@@ -80,9 +79,13 @@ final class Breaker {
     }
     lock.lock();
     try {
-      trying = false;
+      openUntil = Times.now();
     } finally {
       lock.unlock();
     }
+  }
+
+  private void open() {
+    openUntil = Times.now() + Times.random(OPEN_MS, LONGEST_OPEN_MS);
   }
 }
