@@ -28,7 +28,8 @@ func (e *KeyError) Error() string {
 	return fmt.Sprintf("larder: the argument %s: %s", e.Path, e.Why)
 }
 
-// Keyer is a value with a canonical form of its own, such as that of its id.
+// Keyer is a value with a canonical form of its own, such as that of its id. A struct that embeds one
+// has its method, as Go has it: with fields that distinguish calls, it needs a method of its own.
 type Keyer interface {
 	// LarderKey returns a value that has a canonical form.
 	LarderKey() any
