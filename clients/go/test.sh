@@ -19,9 +19,6 @@ readonly PACKAGES=". larderotel $ADAPTERS"
 readonly MODULES="$PACKAGES bench packaging"
 readonly STATICCHECK=honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
-export LARDER_BIN=${LARDER_BIN:-$repository/target/debug/larder}
-export LARDER_CLIENT_CONTROL=${LARDER_CLIENT_CONTROL:-$repository/target/debug/client-control}
-
 race=(-race)
 [[ ${LARDER_GO_RACE-} != false ]] || race=()
 

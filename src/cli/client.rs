@@ -53,8 +53,6 @@ pub(super) struct RemoteServer {
     pub(super) address: String,
     pub(super) connection: Connection,
     has_tls: bool,
-    /// Ends its connections when it is dropped.
-    _client: Client,
 }
 
 impl RemoteServer {
@@ -136,7 +134,7 @@ pub(super) async fn connect(
     match client.open().await {
         Ok(()) => {
             let connection = Connection::new(client.wire());
-            Ok(RemoteServer { address, connection, has_tls, _client: client })
+            Ok(RemoteServer { address, connection, has_tls })
         }
         Err(source) => Err(Error::Connect { address, source }),
     }

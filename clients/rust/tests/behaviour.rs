@@ -1,6 +1,8 @@
 //! Behaviour that the conformance cases cannot express, on the fake.
 #![allow(clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
+mod support;
+
 use std::{
     convert::Infallible,
     sync::{
@@ -12,34 +14,15 @@ use std::{
 
 use bytes::Bytes;
 use larder_client::{
-    Client, Code, Error, FetchError, FetchOptions, Key, Loaded, NearCache, Outcome, Read, Tier, pb,
+    Client, Code, Error, FetchError, FetchOptions, Key, Loaded, NearCache, Outcome, Read, Tier,
     testing::{FakeFailure, FakeLarder, FakeNamespace},
 };
+use support::{LIMIT, abandoned, methods, until};
 use tokio::sync::Semaphore;
 
 type Result = std::result::Result<(), Error>;
 
-const LIMIT: Duration = Duration::from_secs(10);
-
 /// Waits for what must come.
-async fn until(what: &str, is: impl Fn() -> bool) {
-    let come = async {
-        while !is() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    assert!(tokio::time::timeout(LIMIT, come).await.is_ok(), "{what}: not within {LIMIT:?}");
-}
-
-fn abandoned(fake: &FakeLarder) -> Vec<pb::AbandonRequest> {
-    let calls = fake.calls();
-    calls.iter().filter(|call| call.method == "Abandon").filter_map(|call| call.decode()).collect()
-}
-
-fn methods(fake: &FakeLarder, method: &str) -> usize {
-    fake.calls().iter().filter(|call| call.method == method).count()
-}
-
 #[tokio::test]
 async fn the_drop_of_the_first_caller_leaves_the_computation_to_the_others() -> Result {
     let fake = FakeLarder::new();

@@ -1,8 +1,9 @@
 //! Connections to the real server: `LARDER_BIN`, or `target/debug/larder`.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod support;
+
 use std::{
-    path::{Path, PathBuf},
     process::Command,
     sync::{
         Arc,
@@ -15,6 +16,7 @@ use larder_client::{
     Change, Client, ClientBuilder, Code, Error, Outcome, Preset, ResetReason, pb,
     testing::{LarderServer, ServerOptions},
 };
+use support::{LIMIT, binary};
 use tokio::{
     io::copy_bidirectional,
     net::{TcpListener, TcpStream},
@@ -22,13 +24,6 @@ use tokio::{
 };
 
 type Tested = Result<(), Box<dyn std::error::Error>>;
-
-const LIMIT: Duration = Duration::from_secs(10);
-
-fn binary() -> PathBuf {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/debug/larder");
-    std::env::var_os("LARDER_BIN").map_or(built, PathBuf::from)
-}
 
 fn options() -> ServerOptions {
     ServerOptions { binary: Some(binary()), ..ServerOptions::default() }

@@ -1,36 +1,19 @@
 //! Computations whose answers come late, in parts, or in a form of another release.
 #![allow(clippy::expect_used, clippy::panic)]
 
+mod support;
+
 use std::{convert::Infallible, sync::Arc, time::Duration};
 
 use larder_client::{
     Client, Code, Error, FetchError, FetchOptions, Key, Many, Namespace, NearCache, OnError, Read,
-    Reason, Tier, WriteOptions, pb,
+    Reason, Tier, WriteOptions,
     testing::{FakeFailure, FakeLarder, FakeNamespace},
 };
+use support::{LIMIT, abandoned, methods, until};
 use tokio::sync::Semaphore;
 
 type Result = std::result::Result<(), Error>;
-
-const LIMIT: Duration = Duration::from_secs(10);
-
-async fn until(what: &str, is: impl Fn() -> bool) {
-    let come = async {
-        while !is() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    assert!(tokio::time::timeout(LIMIT, come).await.is_ok(), "{what}: not within {LIMIT:?}");
-}
-
-fn methods(fake: &FakeLarder, method: &str) -> usize {
-    fake.calls().iter().filter(|call| call.method == method).count()
-}
-
-fn abandoned(fake: &FakeLarder) -> Vec<pb::AbandonRequest> {
-    let calls = fake.calls();
-    calls.iter().filter(|call| call.method == "Abandon").filter_map(|call| call.decode()).collect()
-}
 
 async fn fetch(on: &Namespace<u32>) -> std::result::Result<Read<u32>, FetchError<Infallible>> {
     on.get_or_fetch("k", || async { Ok::<_, Infallible>(7) }).await

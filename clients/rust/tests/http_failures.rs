@@ -1,6 +1,8 @@
 //! The cache of HTTP answers when clients leave, the client closes, or an answer cannot be stored.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod support;
+
 use std::{
     sync::{
         Arc,
@@ -22,10 +24,10 @@ use larder_client::{
     http::HttpCacheLayer,
     testing::{FakeFailure, FakeLarder, FakeNamespace},
 };
+use support::{LIMIT, methods, until};
 use tokio::sync::Semaphore;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-const LIMIT: Duration = Duration::from_secs(10);
 const MINUTE: Duration = Duration::from_secs(60);
 
 type Answer = (StatusCode, HeaderMap, String);
@@ -104,19 +106,6 @@ impl App {
 
 fn outcome(answer: &Answer) -> &str {
     answer.1["x-cache"].to_str().unwrap()
-}
-
-fn methods(fake: &FakeLarder, method: &str) -> usize {
-    fake.calls().iter().filter(|call| call.method == method).count()
-}
-
-async fn until(what: &str, is: impl Fn() -> bool) {
-    let come = async {
-        while !is() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    assert!(tokio::time::timeout(LIMIT, come).await.is_ok(), "{what}: not within {LIMIT:?}");
 }
 
 #[tokio::test]

@@ -1,8 +1,9 @@
 //! The cache of HTTP answers, on the real server: `LARDER_BIN`, or `target/debug/larder`.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
+mod support;
+
 use std::{
-    path::{Path, PathBuf},
     pin::Pin,
     sync::{
         Arc,
@@ -19,24 +20,12 @@ use axum::{
 };
 use bytes::Bytes;
 use futures_util::{FutureExt as _, Stream, StreamExt as _, stream};
-use larder_client::{
-    Client, Preset,
-    http::HttpCacheLayer,
-    testing::{LarderServer, ServerOptions},
-};
+use larder_client::{Client, Preset, http::HttpCacheLayer, testing::LarderServer};
+use support::{LIMIT, server, until};
 use tokio::sync::Semaphore;
 use tower::{Layer as _, ServiceExt as _, service_fn};
 
-const LIMIT: Duration = Duration::from_secs(10);
 const MINUTE: Duration = Duration::from_secs(60);
-
-async fn server() -> LarderServer {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/debug/larder");
-    let binary = std::env::var_os("LARDER_BIN").map_or(built, PathBuf::from);
-    let config = "[defaults]\nttl_jitter = 0\n".to_owned();
-    let options = ServerOptions { binary: Some(binary), config, ..ServerOptions::default() };
-    LarderServer::start(options).await.expect("the server starts: LARDER_BIN names its binary")
-}
 
 fn client(server: &LarderServer) -> Client {
     Client::builder(server.target()).preset(Preset::Local).connect_lazy().unwrap()
@@ -118,15 +107,6 @@ impl App {
 
 fn text<'h>(headers: &'h HeaderMap, name: &str) -> &'h str {
     headers.get(name).map_or("", |value| value.to_str().unwrap())
-}
-
-async fn until(what: &str, is: impl Fn() -> bool) {
-    let come = async {
-        while !is() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    assert!(tokio::time::timeout(LIMIT, come).await.is_ok(), "{what}: not within {LIMIT:?}");
 }
 
 #[tokio::test]

@@ -2,12 +2,11 @@
 //! or `target/debug/larder`.
 #![allow(clippy::expect_used, clippy::unwrap_used)]
 
-use std::{
-    path::{Path, PathBuf},
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
-    },
+mod support;
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering::SeqCst},
 };
 
 use axum::{
@@ -18,20 +17,9 @@ use axum::{
     routing::any,
 };
 use http_cache_reqwest::{Cache, CacheMode, HttpCache, HttpCacheOptions};
-use larder_client::{
-    Client, Preset,
-    http_cache::LarderManager,
-    testing::{LarderServer, ServerOptions},
-};
+use larder_client::{Client, Preset, http_cache::LarderManager};
 use reqwest_middleware::ClientWithMiddleware;
-
-async fn server() -> LarderServer {
-    let built = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../target/debug/larder");
-    let binary = std::env::var_os("LARDER_BIN").map_or(built, PathBuf::from);
-    let config = "[defaults]\nttl_jitter = 0\n".to_owned();
-    let options = ServerOptions { binary: Some(binary), config, ..ServerOptions::default() };
-    LarderServer::start(options).await.expect("the server starts: LARDER_BIN names its binary")
-}
+use support::server;
 
 fn client(target: &str) -> Client {
     Client::builder(target).preset(Preset::Local).connect_lazy().unwrap()

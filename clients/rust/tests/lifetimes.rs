@@ -1,6 +1,8 @@
 //! The ends of clients, computations, streams and near caches, on the fake.
 #![allow(clippy::expect_used, clippy::panic)]
 
+mod support;
+
 use std::{
     convert::Infallible,
     sync::{
@@ -14,30 +16,11 @@ use larder_client::{
     Change, Error, FetchError, FetchOptions, Json, Key, ListedKey, NearCache, Outcome, Targets, pb,
     testing::{FakeFailure, FakeLarder},
 };
+use support::{LIMIT, abandoned, methods, until};
 use tokio::{sync::Semaphore, time::Instant};
 
 type Result = std::result::Result<(), Error>;
 type Never = std::result::Result<u32, Infallible>;
-
-const LIMIT: Duration = Duration::from_secs(10);
-
-async fn until(what: &str, is: impl Fn() -> bool) {
-    let come = async {
-        while !is() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    assert!(tokio::time::timeout(LIMIT, come).await.is_ok(), "{what}: not within {LIMIT:?}");
-}
-
-fn methods(fake: &FakeLarder, method: &str) -> usize {
-    fake.calls().iter().filter(|call| call.method == method).count()
-}
-
-fn abandoned(fake: &FakeLarder) -> Vec<pb::AbandonRequest> {
-    let calls = fake.calls();
-    calls.iter().filter(|call| call.method == "Abandon").filter_map(|call| call.decode()).collect()
-}
 
 fn watches_fail() -> FakeFailure {
     FakeFailure { methods: vec!["Watch".to_owned()], ..FakeFailure::default() }

@@ -1,6 +1,8 @@
 //! Wrong and extreme arguments, on the fake.
 #![allow(clippy::expect_used, clippy::panic)]
 
+mod support;
+
 use std::{
     convert::Infallible,
     sync::{
@@ -12,27 +14,12 @@ use std::{
 
 use larder_client::{
     Client, Code, DeleteOptions, Error, FetchError, FetchOptions, Key, Loaded, Outcome,
-    ReadOptions, Reason, Targets, Tier, WriteOptions, pb,
+    ReadOptions, Reason, Targets, Tier, WriteOptions,
     testing::{FakeFailure, FakeLarder},
 };
+use support::{abandoned, until};
 
 type Result = std::result::Result<(), Error>;
-
-const LIMIT: Duration = Duration::from_secs(10);
-
-async fn until(what: &str, is: impl Fn() -> bool) {
-    let come = async {
-        while !is() {
-            tokio::time::sleep(Duration::from_millis(2)).await;
-        }
-    };
-    assert!(tokio::time::timeout(LIMIT, come).await.is_ok(), "{what}: not within {LIMIT:?}");
-}
-
-fn abandoned(fake: &FakeLarder) -> Vec<pb::AbandonRequest> {
-    let calls = fake.calls();
-    calls.iter().filter(|call| call.method == "Abandon").filter_map(|call| call.decode()).collect()
-}
 
 fn wrong<T>(ended: std::result::Result<T, Error>, message: &str) {
     let error = ended.err().unwrap_or_else(|| panic!("{message}: no error"));
