@@ -8,7 +8,8 @@ deny=$(scripts/tools.sh cargo-deny)
 shear=$(scripts/tools.sh cargo-shear)
 
 # Without advisories: their database is a git repository, which not every build machine reaches.
-"$deny" --locked check bans licenses sources
+# With the optional dependencies of the client library.
+"$deny" --locked --workspace --all-features check bans licenses sources
 
 for package in . benches/baseline benches/redis-clients examples/origin-rust examples/rust; do
   # Its summary goes to stdout even when all is well.
