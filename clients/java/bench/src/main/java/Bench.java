@@ -12,6 +12,10 @@ import io.grpc.stub.ClientCalls;
 import io.lettuce.core.RedisClient;
 import io.lettuce.core.api.StatefulRedisConnection;
 import io.lettuce.core.api.sync.RedisCommands;
+import java.io.IOException;
+import java.net.InetAddress;
+import java.net.ServerSocket;
+import java.net.Socket;
 import java.nio.file.Files;
 import java.nio.file.Path;
 import java.time.Duration;
@@ -20,6 +24,8 @@ import java.util.Iterator;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
+import java.util.concurrent.ThreadLocalRandom;
+import java.util.concurrent.TimeUnit;
 import larder.v1.CacheServiceOuterClass.BatchGetRequest;
 import larder.v1.CacheServiceOuterClass.BatchGetResponse;
 import larder.v1.CacheServiceOuterClass.GetOrFetchRequest;
@@ -89,8 +95,8 @@ public final class Bench {
             "getOrFetch, a hit of 1 KiB",
             threads,
             ways(
-                "stub", () -> check(stubFetch(channel).length() == VALUE.length()),
-                "larder", () -> check(values.getOrFetch("k1", load -> VALUE).found())));
+                "stub", () -> check(stubFetch(channel, any(keys)).length() == VALUE.length()),
+                "larder", () -> check(values.getOrFetch(any(keys), load -> VALUE).found())));
         measure.print(
             "set 1 KiB",
             threads,
@@ -137,12 +143,17 @@ public final class Bench {
 
   /** With a deadline, as every call of the client has. */
   private static CallOptions options() {
-    return CallOptions.DEFAULT.withDeadlineAfter(20, java.util.concurrent.TimeUnit.SECONDS);
+    return CallOptions.DEFAULT.withDeadlineAfter(20, TimeUnit.SECONDS);
   }
 
-  private static String stubFetch(ManagedChannel channel) {
+  /** One of the keys: calls for one key at a time would be joined. */
+  private static String any(List<String> keys) {
+    return keys.get(ThreadLocalRandom.current().nextInt(keys.size()));
+  }
+
+  private static String stubFetch(ManagedChannel channel, String key) {
     GetOrFetchRequest request =
-        GetOrFetchRequest.newBuilder().setNamespace("bench").setKey("k1").build();
+        GetOrFetchRequest.newBuilder().setNamespace("bench").setKey(key).build();
     return ClientCalls.blockingUnaryCall(channel, Rpcs.GET_OR_FETCH, options(), request)
         .getFound()
         .getValue()
@@ -177,10 +188,24 @@ public final class Bench {
     return values.size();
   }
 
+  private static void waitFor(int port) throws Exception {
+    long deadline = System.nanoTime() + Duration.ofSeconds(20).toNanos();
+    while (true) {
+      try (Socket connected = new Socket(InetAddress.getLoopbackAddress(), port)) {
+        return;
+      } catch (IOException error) {
+        if (System.nanoTime() > deadline) {
+          throw error;
+        }
+        Thread.onSpinWait();
+      }
+    }
+  }
+
   private void besideLettuce() throws Exception {
     Path directory = Files.createTempDirectory("larder-bench-");
     int port;
-    try (var probe = new java.net.ServerSocket(0)) {
+    try (ServerSocket probe = new ServerSocket(0)) {
       port = probe.getLocalPort();
     }
     Process redis =
@@ -190,9 +215,10 @@ public final class Bench {
             .redirectErrorStream(true)
             .redirectOutput(ProcessBuilder.Redirect.DISCARD)
             .start();
+    waitFor(port);
     try (LarderServer server =
             LarderServer.builder()
-                .environment("LARDER_STORE", "redis://127.0.0.1:" + port)
+                .environment("LARDER_STORE__URL", "redis://127.0.0.1:" + port)
                 .start();
         LarderClient client = client(server.target())) {
       beside(client, "redis://127.0.0.1:" + port);

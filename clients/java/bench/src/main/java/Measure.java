@@ -50,11 +50,11 @@ final class Measure {
       running.add(thread);
     }
     loop(step, end, calls, failure);
-    double took = (System.nanoTime() - begun) / 1e9;
-    long bytes = allocated() - before;
     for (Thread thread : running) {
       thread.join();
     }
+    double took = (System.nanoTime() - begun) / 1e9;
+    long bytes = allocated() - before;
     if (failure[0] != null) {
       throw new IllegalStateException(failure[0]);
     }
