@@ -77,15 +77,16 @@ class FetchMany<T, K extends Key> {
     if (this.undecodable.length > 0) {
       // They are computed anew. Values of others that cannot be decoded stay then.
       this.refresh = true;
-      for (const part of chunks(this.undecodable, BATCH_KEYS)) await this.part(part);
+      for (const part of chunks(this.undecodable, BATCH_KEYS)) await this.part(part, true);
     }
     // The map has the order of the keys, not that of the answers.
     return new Map(keys.map((key) => [key, this.results.get(key)!]));
   }
 
-  private async part(all: [K, Address][]): Promise<void> {
+  /** Reads keys until all have results. They may be `counted` as misses before. */
+  private async part(all: [K, Address][], counted = false): Promise<void> {
     let part = all;
-    let first = true;
+    let first = !counted;
     while (part.length > 0) {
       const { missing, contended, retryAfter } = await this.ask(part, first);
       first = false;

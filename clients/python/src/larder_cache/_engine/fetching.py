@@ -121,6 +121,7 @@ class Fetch:
         engine = handle.engine
         no_cache = self.refresh
         first = True
+        counted = False
         while True:
             left = self.deadline - time.monotonic()
             wait = min(self.budget if first else max(0.0, left), engine.options.wait)
@@ -153,25 +154,25 @@ class Fetch:
                 if no_cache:
                     # Another caller has stored such a value again, as an older release may do.
                     return await self.give_up(result, flight)
-                # A value that cannot be decoded is computed anew.
-                no_cache = True
+                # A value that cannot be decoded was counted as a miss, and is computed anew.
+                no_cache = counted = True
                 continue
             if kind == "lease":
-                handle.counters.misses += 1
+                handle.counters.misses += 0 if counted else 1
                 return await self.with_lease(answer, flight)
             if kind == "contended":
                 pause = to_seconds(answer.contended.retry_after) * random.uniform(0.5, 1.0)
                 if time.monotonic() + pause < self.deadline:
                     await engine.io.sleep(pause)
                     continue
-                handle.counters.misses += 1
+                handle.counters.misses += 0 if counted else 1
                 busy = Unavailable(
                     answer.cause or "another caller computes the value",
                     reason="COMPUTATION_FAILED" if answer.cause else "CONTENDED",
                     retry_after=to_seconds(answer.contended.retry_after),
                 )
                 return await self.give_up(Miss(None, degraded=answer.degraded, error=busy), flight)
-            handle.counters.misses += 1
+            handle.counters.misses += 0 if counted else 1
             miss: Result[Any] = Miss(None, NO_FACTS, degraded=answer.degraded)
             # An answer that this release lacks: the caller still gets its value.
             return miss if kind == "not_cached" else await self.give_up(miss, flight)

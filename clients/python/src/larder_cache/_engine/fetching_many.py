@@ -74,6 +74,8 @@ class _Batch:
         self.codec = codec
         self.results: dict[Any, Result[Any]] = {}
         self.undecodable: list[tuple[Any, pb.KeyRef]] = []
+        # Whether the keys are those of values that cannot be decoded, which were counted as misses.
+        self.counted = False
         self.mark: int | None = None
 
     async def run(self) -> dict[Any, Result[Any]]:
@@ -81,7 +83,7 @@ class _Batch:
         await self._answer(list(zip(self.keys, key_refs(self.handle, self.keys))))
         if self.undecodable:
             # They are computed anew. Values of others that cannot be decoded stay then.
-            self.refresh = True
+            self.refresh = self.counted = True
             await self._answer(self.undecodable)
         return {key: self.results[key] for key in self.keys}
 
@@ -142,7 +144,7 @@ class _Batch:
         pause *= random.uniform(0.5, 1.0)
         if again and time.monotonic() + pause >= self.deadline:
             busy = Unavailable("another caller computes the value", reason="CONTENDED")
-            handle.counters.misses += len(again)
+            handle.counters.misses += 0 if self.counted else len(again)
             missing.extend(_Missing(key, ref, None, Miss(None, error=busy)) for key, ref in again)
             again = []
         await self._compute(missing)
@@ -178,7 +180,7 @@ class _Batch:
             return None
         if kind == "contended":
             return to_seconds(answer.contended.retry_after)
-        handle.counters.misses += 1
+        handle.counters.misses += 0 if self.counted else 1
         miss: Result[Any] = Miss(None, degraded=answer.degraded)
         if kind == "not_cached":
             self.results[key] = miss
