@@ -21,7 +21,7 @@ CHECKER := $(BUILD) && target/debug/checker
 .DEFAULT_GOAL := help
 .PHONY: help run install test unit integration soak planted polyglot clients soak-clients check \
 	lint fmt mutants fuzz instructions bench bench-clients bench-cluster bench-redis-clients \
-	bench-security sbom measure-costs measure-fleet size clean \
+	bench-security sbom package deploy measure-costs measure-fleet size clean \
 	setup lint-files clippy doc build-tests nextest doctest
 
 help: ## List the targets
@@ -132,6 +132,9 @@ bench-security: ## Measure TLS, permissions, tokens and quotas; writes a table t
 sbom: ## Write the bill of materials (CycloneDX) to target/sbom
 	scripts/sbom.sh
 
+package: ## Build a static binary and a Debian package; they are written to target/package
+	scripts/package.sh static deb
+
 bench-redis-clients: ## Compare Redis clients; writes a table to target/bench
 	@scripts/setup.sh build test
 	scripts/bench-redis-clients.sh
@@ -154,6 +157,10 @@ lint-files:
 	scripts/check-packaging.sh
 	scripts/check-dependencies.sh
 	scripts/check-sizes.sh
+
+# Needs the server of build-tests.
+deploy: ## Check the Helm chart, the manifests of Kubernetes and the unit of systemd
+	scripts/check-deploy.sh
 
 clippy:
 	cargo clippy $(WORKSPACE) --all-targets -- -D warnings

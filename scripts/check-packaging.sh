@@ -33,9 +33,28 @@ else
 fi
 
 shellcheck=$(scripts/tools.sh shellcheck)
+# 69: Go, with which it is built, is not installed.
+if actionlint=$(scripts/tools.sh actionlint); then
+  "$actionlint" -shellcheck "$shellcheck"
+  ok ".github/workflows"
+elif (($? == 69)) && [[ ${CI-} != true ]]; then
+  skip ".github/workflows" "actionlint is built with Go"
+else
+  exit 1
+fi
 mapfile -t scripts < <(git ls-files --cached --others --exclude-standard '*.sh' .ci/run)
 "$shellcheck" "${scripts[@]}"
 ok "shell scripts"
+
+# Each package with versions of its own is updated. Modules of Maven belong to the one above.
+while read -r file; do
+  directory=/$(dirname "$file")
+  [[ $file == *pom.xml && -e .${directory%/*}/pom.xml ]] && continue
+  grep -qxE " +- (${directory%.}|${directory%/*}/\*)" .github/dependabot.yml ||
+    { echo ".github/dependabot.yml lacks $directory of $file" >&2; exit 1; }
+done < <(git ls-files '*Cargo.lock' '*package-lock.json' '*go.mod' '*pom.xml' \
+  '*requirements*.txt' '*pyproject.toml')
+ok ".github/dependabot.yml"
 
 # The health check must be a subcommand of the binary. The build stage must have each package of the
 # workspace, and the context of the build all that it copies.

