@@ -25,8 +25,8 @@ fi
 
 if command -v promtool >/dev/null 2>&1; then
   promtool check config --syntax-only deploy/prometheus/prometheus.yml >/dev/null
-  promtool check rules deploy/prometheus/alerts.yml >/dev/null
-  promtool test rules deploy/prometheus/alerts.test.yml >/dev/null
+  promtool check rules deploy/prometheus/rules/*.yml >/dev/null
+  promtool test rules deploy/prometheus/rules/tests/*.yml >/dev/null
   ok "deploy/prometheus"
 else
   skip "deploy/prometheus" "promtool not found"

@@ -6,6 +6,7 @@ mod attempts;
 mod cookies;
 mod form;
 mod login;
+mod open_metrics;
 mod origin;
 mod pages;
 mod refusals;
@@ -26,9 +27,8 @@ use std::{
 use axum::{
     Router,
     extract::{ConnectInfo, Request, State},
-    http::{StatusCode, header},
+    http::StatusCode,
     middleware,
-    response::IntoResponse,
     routing::get,
 };
 use hyper::server::conn::http1;
@@ -36,7 +36,7 @@ use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
-use prometheus::{Encoder as _, Registry, TextEncoder};
+use prometheus::Registry;
 use repeated_events::{RepeatedEvent, Summary};
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -102,7 +102,7 @@ struct OpenConnection {
 pub async fn serve(listener: TcpListener, port: AdminPort, stop: CancellationToken) {
     let AdminPort { registry, health, access, routes, stats, tls } = port;
     let router = Router::new()
-        .route("/metrics", get(metrics))
+        .route("/metrics", get(open_metrics::metrics))
         .route(LIVEZ, get(async || "ok\n"))
         .route(READYZ, get(readyz))
         .with_state(Admin { registry, health: health.clone() })
@@ -235,25 +235,6 @@ impl OpenConnection {
 impl Drop for OpenConnection {
     fn drop(&mut self) {
         self.stats.add_closed(self.reason);
-    }
-}
-
-async fn metrics(State(admin): State<Admin>) -> impl IntoResponse {
-    let encoder = TextEncoder::new();
-    let mut text = Vec::new();
-    match encoder.encode(&admin.registry.gather(), &mut text) {
-        Ok(()) => {
-            (StatusCode::OK, [(header::CONTENT_TYPE, encoder.format_type().to_owned())], text)
-        }
-        Err(error) => {
-            tracing::error!(%error, "cannot write the metrics");
-            let content_type = "text/plain; charset=utf-8".to_owned();
-            (
-                StatusCode::INTERNAL_SERVER_ERROR,
-                [(header::CONTENT_TYPE, content_type)],
-                b"cannot write the metrics\n".to_vec(),
-            )
-        }
     }
 }
 

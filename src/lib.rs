@@ -92,13 +92,14 @@ pub mod count_guard;
 pub mod error_chain;
 pub mod event_streams;
 pub mod event_template;
+pub mod exemplars;
 #[cfg(test)]
 mod fuzzing;
 pub mod growing_pauses;
 pub mod health;
-pub mod histogram;
 #[cfg(test)]
 mod measured_memory;
+pub mod metric_list;
 pub mod model;
 pub mod origin;
 pub mod pb;

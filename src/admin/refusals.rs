@@ -12,6 +12,7 @@ use repeated_events::LogInterval;
 
 use crate::{
     audit::{AuditLog, AuditedCaller, Record},
+    metric_list,
     model::AuditEvent,
 };
 
@@ -108,10 +109,7 @@ pub(super) struct Refusals {
 
 impl Refusals {
     pub(super) fn new(meter: &Meter, audit: AuditLog) -> Self {
-        let counter = meter
-            .u64_counter("larder.admin.refusals")
-            .with_description("Requests to the admin port that were refused")
-            .build();
+        let counter = metric_list::ADMIN_REFUSALS.counter(meter);
         let intervals =
             Refused::ALL.map(|refused| (refused.reason(), LogInterval::new(LOG_INTERVAL)));
         Self { counter, audit, log: Mutex::new(intervals.into()) }

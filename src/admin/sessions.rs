@@ -13,6 +13,8 @@ use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::time::Instant;
 
+use crate::metric_list;
+
 /// Most sessions. The oldest one ends for a new one.
 pub(super) const MAX_SESSIONS: usize = 256;
 
@@ -76,15 +78,11 @@ impl Sessions {
     pub(super) fn new(meter: &Meter) -> Self {
         let open = Arc::<Mutex<LinkedHashMap<_, _>>>::default();
         let shown = open.clone();
-        meter
-            .u64_observable_gauge("larder.admin.sessions")
-            .with_description("Sessions of the admin port that have not ended")
+        metric_list::ADMIN_SESSIONS
+            .observed_gauge(meter)
             .with_callback(move |observer| observer.observe(shown.lock().len() as u64, &[]))
             .build();
-        let ended = meter
-            .u64_counter("larder.admin.sessions_ended")
-            .with_description("Sessions of the admin port that have ended")
-            .build();
+        let ended = metric_list::ADMIN_SESSIONS_ENDED.counter(meter);
         Self { open, ended }
     }
 

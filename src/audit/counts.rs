@@ -7,6 +7,8 @@ use std::sync::{
 
 use opentelemetry::{KeyValue, metrics::Meter};
 
+use crate::metric_list;
+
 /// Counts of an audit log.
 #[derive(Debug, Default)]
 pub(super) struct Counts {
@@ -35,9 +37,8 @@ impl Counts {
 /// Registers the metrics.
 pub(super) fn register(meter: &Meter, counts: &Arc<Counts>) {
     let shown = counts.clone();
-    meter
-        .u64_observable_counter("larder.audit.records")
-        .with_description("Records of the audit log: written, or lost")
+    metric_list::AUDIT_RECORDS
+        .observed_counter(meter)
         .with_callback(move |observer| {
             for (outcome, count) in [
                 ("written", &shown.written),
@@ -50,15 +51,13 @@ pub(super) fn register(meter: &Meter, counts: &Arc<Counts>) {
         })
         .build();
     let shown = counts.clone();
-    meter
-        .u64_observable_gauge("larder.audit.queued")
-        .with_description("Records of the audit log that wait to be written")
+    metric_list::AUDIT_QUEUED
+        .observed_gauge(meter)
         .with_callback(move |observer| observer.observe(shown.queued.load(Relaxed), &[]))
         .build();
     let shown = counts.clone();
-    meter
-        .u64_observable_gauge("larder.audit.failing")
-        .with_description("1 while the audit log cannot be written")
+    metric_list::AUDIT_FAILING
+        .observed_gauge(meter)
         .with_callback(move |observer| {
             observer.observe(u64::from(shown.is_failing.load(Relaxed)), &[]);
         })

@@ -20,6 +20,7 @@ use super::{
 };
 use crate::{
     config::{AuthConfig, AuthMode, PrincipalQuotaConfig, RoleConfig},
+    metric_list,
     model::bearer_token,
     quota::Quotas,
 };
@@ -79,19 +80,16 @@ impl Authenticator {
         let authenticator = Self { rules: Arc::new(ArcSwapOption::empty()), quotas };
         authenticator.configure(config);
         let rules = authenticator.rules.clone();
-        meter
-            .u64_observable_gauge("larder.auth.credentials")
-            .with_description("Credentials that were checked and are looked up since")
+        metric_list::AUTH_CREDENTIALS
+            .observed_gauge(meter)
             .with_callback(move |observer| {
                 let rules = rules.load();
                 observer.observe(rules.as_ref().map_or(0, |rules| rules.checked.len() as u64), &[]);
             })
             .build();
         let rules = authenticator.rules.clone();
-        meter
-            .f64_observable_gauge("larder.auth.keys.age")
-            .with_unit("s")
-            .with_description("Time since the keys of an issuer of tokens were read")
+        metric_list::AUTH_KEYS_AGE
+            .observed_level(meter)
             .with_callback(move |observer| {
                 let rules = rules.load();
                 let issuers = rules.iter().flat_map(|rules| &rules.issuers);

@@ -12,6 +12,7 @@ use repeated_events::LogInterval;
 use super::{error::AuthError, grants::Scope, principal::ANONYMOUS};
 use crate::{
     audit::{AuditLog, AuditedCaller, Record, Touched},
+    metric_list,
     model::{AuditEvent, Namespace, SaturatingFrom as _, TargetKind, Verb},
 };
 
@@ -53,10 +54,7 @@ pub struct Refusals {
 impl Refusals {
     /// Registers the counter.
     pub fn new(meter: &Meter, audit: AuditLog) -> Self {
-        let counter = meter
-            .u64_counter("larder.auth.refusals")
-            .with_description("Calls that were refused, or would be in the mode enforce")
-            .build();
+        let counter = metric_list::AUTH_REFUSALS.counter(meter);
         Self { counter, audit, log: Mutex::default() }
     }
 

@@ -7,7 +7,7 @@ use opentelemetry::{KeyValue, metrics::Meter};
 
 use crate::{
     cache::Cache,
-    histogram::LATENCY_BOUNDS,
+    metric_list::{self, Metric},
     stats::{counters::Counter, registry::StatsRegistry},
 };
 
@@ -15,10 +15,8 @@ use crate::{
 pub fn register(meter: &Meter, registry: &Arc<StatsRegistry>, cache: &Arc<Cache>) {
     for counter in Counter::ALL {
         let registry = registry.clone();
-        let (name, description) = describe(counter);
-        meter
-            .u64_observable_counter(name)
-            .with_description(description)
+        metric(counter)
+            .observed_counter(meter)
             .with_callback(move |observer| {
                 registry.visit(counter, |namespace, count| {
                     observer.observe(count, &[KeyValue::new("namespace", namespace.to_owned())]);
@@ -27,24 +25,17 @@ pub fn register(meter: &Meter, registry: &Arc<StatsRegistry>, cache: &Arc<Cache>
             .build();
     }
     let registry = registry.clone();
-    meter
-        .u64_observable_counter("larder.hot_keys.dropped")
-        .with_description("Sampled reads that the search for hot keys did not take")
+    metric_list::HOT_KEYS_DROPPED
+        .observed_counter(meter)
         .with_callback(move |observer| observer.observe(registry.read_samples().dropped(), &[]))
         .build();
-    let computations = meter
-        .f64_histogram("larder.compute.duration")
-        .with_unit("s")
-        .with_description("Time in which callers computed values under leases, until the fill")
-        .with_boundaries(LATENCY_BOUNDS.to_vec())
-        .build();
+    let computations = metric_list::COMPUTE_DURATION.histogram(meter);
     // It fails only if the metrics of the cache are registered already.
     let _ = cache.compute_duration.set(computations);
     let cache: Weak<Cache> = Arc::downgrade(cache);
     register_events(meter, cache.clone());
-    meter
-        .u64_observable_gauge("larder.waiting")
-        .with_description("Calls that wait for a value, and background refreshes")
+    metric_list::WAITING
+        .observed_gauge(meter)
         .with_callback(move |observer| {
             observer.observe(cache.upgrade().map_or(0, |cache| cache.waiting() as u64), &[]);
         })
@@ -52,9 +43,8 @@ pub fn register(meter: &Meter, registry: &Arc<StatsRegistry>, cache: &Arc<Cache>
 }
 
 fn register_events(meter: &Meter, cache: Weak<Cache>) {
-    meter
-        .u64_observable_counter("larder.events")
-        .with_description("Events by name, by the way they came and by what became of them")
+    metric_list::EVENTS
+        .observed_counter(meter)
         .with_callback(move |observer| {
             let Some(cache) = cache.upgrade() else { return };
             cache.event_counts().visit(|name, route, outcome, count| {
@@ -69,76 +59,36 @@ fn register_events(meter: &Meter, cache: Weak<Cache>) {
         .build();
 }
 
-fn describe(counter: Counter) -> (&'static str, &'static str) {
+fn metric(counter: Counter) -> Metric {
     match counter {
-        Counter::Hits => ("larder.hits", "Reads answered with a fresh value from a cache"),
-        Counter::Stale => ("larder.stale", "Reads answered with a stale value"),
-        Counter::Negative => ("larder.negative", "Reads answered with a negative entry"),
-        Counter::Misses => (
-            "larder.misses",
-            "Reads that no cache answered: without a value, or fetched or waited for",
-        ),
-        Counter::Sets => ("larder.sets", "Values stored by Set, fills, Increment and Patch"),
-        Counter::SetsRefused => {
-            ("larder.sets.refused", "Values of valid calls that were not stored, for any reason")
-        }
-        Counter::Deletes => ("larder.deletes", "Entries deleted"),
-        Counter::Invalidations => ("larder.invalidations", "Namespaces invalidated"),
-        Counter::Bans => ("larder.bans", "Tags and patterns invalidated"),
-        Counter::InvalidationsCoalesced => (
-            "larder.invalidations.coalesced",
-            "Invalidations that were applied together with an earlier one",
-        ),
-        Counter::Contended => {
-            ("larder.contended", "GetOrFetch calls that were answered with a time to ask again")
-        }
-        Counter::LeasesGranted => ("larder.leases.granted", "Leases granted"),
-        Counter::LeasesRefused => {
-            ("larder.leases.refused", "GetOrFetch calls that asked for a lease and got none")
-        }
-        Counter::LeasesAbandoned => ("larder.leases.abandoned", "Leases released without a value"),
-        Counter::Degraded => ("larder.degraded", "Answers given while the store was unavailable"),
-        Counter::Fetches => ("larder.fetches", "Fetches that an origin answered"),
-        Counter::FetchesFailed => (
-            "larder.fetches.failed",
-            "Fetches that failed, including those rejected without a call to the origin",
-        ),
-        Counter::FetchesCoalesced => (
-            "larder.fetches.coalesced",
-            "GetOrFetch calls answered with the value that another call computed or fetched",
-        ),
-        Counter::EarlyRefreshes => {
-            ("larder.refreshes.early", "Refreshes that started before the value was stale")
-        }
-        Counter::StaleWhileRevalidate => {
-            ("larder.stale.while_revalidate", "Stale values served during a refresh")
-        }
-        Counter::StaleIfError => {
-            ("larder.stale.if_error", "Stale values served because the origin failed")
-        }
-        Counter::StaleSoftTimeout => {
-            ("larder.stale.soft_timeout", "Stale values served because the origin took too long")
-        }
-        Counter::FillsLost => ("larder.fills.lost", "Fills refused because the lease had expired"),
-        Counter::FillsInvalidated => (
-            "larder.fills.invalidated",
-            "Fills refused because the entry was invalidated after the lease was granted",
-        ),
-        Counter::FillsSuperseded => (
-            "larder.fills.superseded",
-            "Fills refused because the entry was written after the lease was granted",
-        ),
-        Counter::FillsNotStored => (
-            "larder.fills.not_stored",
-            "Fetched values that the store did not accept, or that had no lease",
-        ),
-        Counter::Uncacheable => {
-            ("larder.fills.uncacheable", "Fetched values that the origin forbids to store")
-        }
-        Counter::NearHits => (
-            "larder.near.hits",
-            "Reads answered from the near cache, which also count as hits or negative",
-        ),
+        Counter::Hits => metric_list::HITS,
+        Counter::Stale => metric_list::STALE,
+        Counter::Negative => metric_list::NEGATIVE,
+        Counter::Misses => metric_list::MISSES,
+        Counter::Sets => metric_list::SETS,
+        Counter::SetsRefused => metric_list::SETS_REFUSED,
+        Counter::Deletes => metric_list::DELETES,
+        Counter::Invalidations => metric_list::INVALIDATIONS,
+        Counter::Bans => metric_list::BANS,
+        Counter::InvalidationsCoalesced => metric_list::INVALIDATIONS_COALESCED,
+        Counter::Contended => metric_list::CONTENDED,
+        Counter::LeasesGranted => metric_list::LEASES_GRANTED,
+        Counter::LeasesRefused => metric_list::LEASES_REFUSED,
+        Counter::LeasesAbandoned => metric_list::LEASES_ABANDONED,
+        Counter::Degraded => metric_list::DEGRADED,
+        Counter::Fetches => metric_list::FETCHES,
+        Counter::FetchesFailed => metric_list::FETCHES_FAILED,
+        Counter::FetchesCoalesced => metric_list::FETCHES_COALESCED,
+        Counter::EarlyRefreshes => metric_list::REFRESHES_EARLY,
+        Counter::StaleWhileRevalidate => metric_list::STALE_WHILE_REVALIDATE,
+        Counter::StaleIfError => metric_list::STALE_IF_ERROR,
+        Counter::StaleSoftTimeout => metric_list::STALE_SOFT_TIMEOUT,
+        Counter::FillsLost => metric_list::FILLS_LOST,
+        Counter::FillsInvalidated => metric_list::FILLS_INVALIDATED,
+        Counter::FillsSuperseded => metric_list::FILLS_SUPERSEDED,
+        Counter::FillsNotStored => metric_list::FILLS_NOT_STORED,
+        Counter::Uncacheable => metric_list::FILLS_UNCACHEABLE,
+        Counter::NearHits => metric_list::NEAR_HITS,
     }
 }
 
@@ -160,13 +110,9 @@ mod tests {
     };
 
     #[test]
-    fn every_counter_has_its_own_name_and_description() {
-        let described = Counter::ALL.map(describe);
-        let names: BTreeSet<_> = described.iter().map(|(name, _)| name).collect();
-        let descriptions: BTreeSet<_> = described.iter().map(|(_, text)| text).collect();
-        assert_eq!((names.len(), descriptions.len()), (described.len(), described.len()));
-        assert!(names.iter().all(|name| name.starts_with("larder.")), "{names:?}");
-        assert!(descriptions.iter().all(|text| !text.is_empty()));
+    fn every_counter_has_its_own_metric() {
+        let names: BTreeSet<_> = Counter::ALL.map(|counter| metric(counter).name).into();
+        assert_eq!(names.len(), Counter::ALL.len());
     }
 
     #[tokio::test(start_paused = true)]

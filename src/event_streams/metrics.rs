@@ -5,14 +5,14 @@ use std::sync::Arc;
 use opentelemetry::{KeyValue, metrics::Meter};
 
 use super::stats::{EntryOutcome, SourceStats};
+use crate::metric_list::{self, Metric};
 
 /// Registers the instruments. There are few sources, so they may be labels.
 pub(super) fn register(meter: &Meter, sources: Vec<Arc<SourceStats>>) {
     let sources: Arc<[Arc<SourceStats>]> = sources.into();
     let all = sources.clone();
-    meter
-        .u64_observable_counter("larder.event_source.entries")
-        .with_description("Entries of streams, by what became of them")
+    metric_list::EVENT_SOURCE_ENTRIES
+        .observed_counter(meter)
         .with_callback(move |observer| {
             for source in &*all {
                 for outcome in EntryOutcome::ALL {
@@ -24,22 +24,15 @@ pub(super) fn register(meter: &Meter, sources: Vec<Arc<SourceStats>>) {
         })
         .build();
     type Read = fn(&SourceStats) -> Option<u64>;
-    let gauges: [(&str, &str, Read); 3] = [
-        (
-            "larder.event_source.pending",
-            "Entries that were read and are not acknowledged, by any replica",
-            SourceStats::pending,
-        ),
-        ("larder.event_source.lag", "Entries that no replica has read yet", SourceStats::lag),
-        ("larder.event_source.connected", "1 while the stream is read", |source| {
-            Some(u64::from(source.is_connected()))
-        }),
+    let gauges: [(Metric, Read); 3] = [
+        (metric_list::EVENT_SOURCE_PENDING, SourceStats::pending),
+        (metric_list::EVENT_SOURCE_LAG, SourceStats::lag),
+        (metric_list::EVENT_SOURCE_CONNECTED, |source| Some(u64::from(source.is_connected()))),
     ];
-    for (name, description, read) in gauges {
+    for (metric, read) in gauges {
         let all = sources.clone();
-        meter
-            .u64_observable_gauge(name)
-            .with_description(description)
+        metric
+            .observed_gauge(meter)
             .with_callback(move |observer| {
                 for source in &*all {
                     if let Some(value) = read(source) {

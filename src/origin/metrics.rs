@@ -13,7 +13,8 @@ use opentelemetry::{
 use parking_lot::RwLock;
 
 use crate::{
-    histogram::LATENCY_BOUNDS,
+    exemplars,
+    metric_list::{self, Metric},
     model::Namespace,
     origin::{
         OriginErrorKind,
@@ -33,32 +34,20 @@ pub struct OriginMetrics {
 impl OriginMetrics {
     /// Registers the instruments.
     pub fn new(meter: &Meter) -> Arc<Self> {
-        let fetches = meter
-            .f64_histogram("larder.origin.fetch.duration")
-            .with_unit("s")
-            .with_description(
-                "Time that fetches from origins took, including the wait in the queue and retries",
-            )
-            .with_boundaries(LATENCY_BOUNDS.to_vec())
-            .build();
+        let fetches = metric_list::ORIGIN_FETCH_DURATION.histogram(meter);
         let clients = Clients::default();
         type Read = fn(&OriginClient) -> u64;
-        let gauges: [(&str, &str, Read); 3] = [
-            ("larder.origin.in_flight", "Fetches in flight", |client| client.in_flight() as u64),
-            ("larder.origin.queued", "Fetches that wait for a slot", |client| {
-                client.queued() as u64
+        let gauges: [(Metric, Read); 3] = [
+            (metric_list::ORIGIN_IN_FLIGHT, |client| client.in_flight() as u64),
+            (metric_list::ORIGIN_QUEUED, |client| client.queued() as u64),
+            (metric_list::ORIGIN_BREAKER_OPEN, |client| {
+                u64::from(!*client.availability().borrow())
             }),
-            (
-                "larder.origin.breaker.open",
-                "1 while the circuit breaker of the origin is open after repeated failures",
-                |client| u64::from(!*client.availability().borrow()),
-            ),
         ];
-        for (name, description, read) in gauges {
+        for (metric, read) in gauges {
             let clients = clients.clone();
-            meter
-                .u64_observable_gauge(name)
-                .with_description(description)
+            metric
+                .observed_gauge(meter)
                 .with_callback(move |observer| {
                     for (namespace, client) in &*clients.read() {
                         if let Some(client) = client.upgrade() {
@@ -89,7 +78,9 @@ impl FetchObserver for OriginMetrics {
     ) {
         let mut attributes = vec![KeyValue::new("namespace", namespace.to_string())];
         attributes.extend(outcome.err().map(|kind| KeyValue::new("error.type", kind.name())));
-        self.fetches.record(elapsed.as_secs_f64(), &attributes);
+        let seconds = elapsed.as_secs_f64();
+        self.fetches.record(seconds, &attributes);
+        exemplars::record_current(&metric_list::ORIGIN_FETCH_DURATION, &attributes, seconds);
     }
 }
 

@@ -13,6 +13,7 @@ use parking_lot::Mutex;
 use super::{CallQuota, Quota, QuotaExceeded, QuotaFigure, Refused, usage::Usage};
 use crate::{
     config::{NamespaceConfig, PrincipalQuotaConfig},
+    metric_list,
     model::Namespace,
 };
 
@@ -66,9 +67,8 @@ impl Quotas {
             refused: Mutex::default(),
         });
         let observed = quotas.clone();
-        meter
-            .u64_observable_counter("larder.quota.refusals")
-            .with_description("Calls that a quota has refused")
+        metric_list::QUOTA_REFUSALS
+            .observed_counter(meter)
             .with_callback(move |observer| {
                 for (label, refused) in &*observed.refused.lock() {
                     for (figure, count) in QuotaFigure::ALL.iter().zip(&**refused) {
@@ -81,9 +81,8 @@ impl Quotas {
             })
             .build();
         let observed = quotas.clone();
-        meter
-            .u64_observable_gauge("larder.quota.used")
-            .with_description("Calls, streams and leases that count for a quota")
+        metric_list::QUOTA_USED
+            .observed_gauge(meter)
             .with_callback(move |observer| {
                 for ((label, figure), used) in observed.used() {
                     observer.observe(used, &label.with(GAUGES[figure]));

@@ -15,7 +15,7 @@ use super::{
     call_trace::CallTrace,
     load_limits::Holds,
     method::Method,
-    metrics::RpcMetrics,
+    metrics::{self, RpcMetrics},
     status,
 };
 use bytes::Bytes;
@@ -126,6 +126,9 @@ impl Call {
         }
         let duration = self.started.elapsed();
         self.metrics.record(self.method, code, duration);
+        if let CallTrace::Recorded(span) = &self.trace {
+            metrics::record_exemplar(span, self.method, code, duration);
+        }
         self.trace.end(code);
         self.audit.end(code, duration);
         access_log::write(self.method, code, duration, fields);

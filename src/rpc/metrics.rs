@@ -14,7 +14,7 @@ use tonic::Code;
 use transport::Admission;
 
 use super::{load_limits::LoadLimits, method::Method, overload::Overload};
-use crate::histogram::LATENCY_BOUNDS;
+use crate::{exemplars, metric_list};
 
 /// Instruments for calls.
 pub struct RpcMetrics {
@@ -27,12 +27,7 @@ pub struct RpcMetrics {
 impl RpcMetrics {
     /// Creates the instruments.
     pub fn new(meter: &Meter) -> Self {
-        let duration = meter
-            .f64_histogram("rpc.server.call.duration")
-            .with_unit("s")
-            .with_description("Duration of calls, from request to the end of the response")
-            .with_boundaries(LATENCY_BOUNDS.to_vec())
-            .build();
+        let duration = metric_list::RPC_SERVER_CALL_DURATION.histogram(meter);
         let succeeded = Method::all().map(|_| OnceLock::new()).collect();
         Self { duration, succeeded }
     }
@@ -48,39 +43,50 @@ impl RpcMetrics {
     }
 }
 
+/// Keeps the trace of a sampled call as an exemplar of its duration.
+#[cold]
+pub(super) fn record_exemplar(span: &tracing::Span, method: Method, code: Code, took: Duration) {
+    let attributes = attributes(method, code);
+    let metric = &metric_list::RPC_SERVER_CALL_DURATION;
+    exemplars::record(span, metric, &attributes, took.as_secs_f64());
+}
+
 /// Registers the gauges of the server's load.
 pub fn register_load(meter: &Meter, admission: &Arc<Admission>, limits: &Arc<LoadLimits>) {
     register_rejections(meter, limits);
-    let gauge = |name: &'static str, description: &'static str| {
-        meter.u64_observable_gauge(name).with_description(description)
-    };
     let buffered = limits.buffered.clone();
-    gauge("larder.buffered", "Incomplete requests, and responses that clients have not read")
-        .with_unit("By")
+    metric_list::BUFFERED
+        .observed_gauge(meter)
         .with_callback(move |observer| observer.observe(buffered.used() as u64, &[]))
         .build();
     let streams = limits.fetch_streams.clone();
-    gauge("larder.fetch_streams.open", "Open FetchStreams")
+    metric_list::FETCH_STREAMS_OPEN
+        .observed_gauge(meter)
         .with_callback(move |observer| observer.observe(streams.used() as u64, &[]))
         .build();
     let watches = limits.watches.clone();
-    gauge("larder.watches.open", "Open streams of the health and the reflection service")
+    metric_list::WATCHES_OPEN
+        .observed_gauge(meter)
         .with_callback(move |observer| observer.observe(watches.used() as u64, &[]))
         .build();
     let watch_streams = limits.watch_streams.clone();
-    gauge("larder.watch.streams", "Open streams of changes")
+    metric_list::WATCH_STREAMS
+        .observed_gauge(meter)
         .with_callback(move |observer| observer.observe(watch_streams.used() as u64, &[]))
         .build();
     let refusals = limits.clone();
-    gauge("larder.refusals.held_back", "Refused calls whose answer is held back")
+    metric_list::REFUSALS_HELD_BACK
+        .observed_gauge(meter)
         .with_callback(move |observer| observer.observe(refusals.held_refusals() as u64, &[]))
         .build();
     let requests = admission.clone();
-    gauge("larder.requests.in_flight", "Requests being answered")
+    metric_list::REQUESTS_IN_FLIGHT
+        .observed_gauge(meter)
         .with_callback(move |observer| observer.observe(requests.in_flight() as u64, &[]))
         .build();
     let paused = admission.clone();
-    gauge("larder.connections.held_back", "Connections that are not read because of backpressure")
+    metric_list::CONNECTIONS_HELD_BACK
+        .observed_gauge(meter)
         .with_callback(move |observer| observer.observe(paused.paused_connections() as u64, &[]))
         .build();
 }
@@ -88,9 +94,8 @@ pub fn register_load(meter: &Meter, admission: &Arc<Admission>, limits: &Arc<Loa
 /// Registers the counter of rejected calls, by reason.
 fn register_rejections(meter: &Meter, limits: &Arc<LoadLimits>) {
     let limits = limits.clone();
-    meter
-        .u64_observable_counter("larder.requests.rejected")
-        .with_description("Calls rejected because of the server's load, by the limit exceeded")
+    metric_list::REQUESTS_REJECTED
+        .observed_counter(meter)
         .with_callback(move |observer| {
             for &overload in Overload::ALL {
                 let reason = KeyValue::new("reason", overload.name());

@@ -2,6 +2,8 @@
 
 use opentelemetry::{KeyValue, metrics::Meter};
 
+use crate::metric_list;
+
 /// Commit of the build, if the builder names it.
 const COMMIT: &str = match option_env!("LARDER_COMMIT") {
     Some(commit) => commit,
@@ -10,9 +12,8 @@ const COMMIT: &str = match option_env!("LARDER_COMMIT") {
 
 /// Registers the metrics. Those of the process exist on Linux only.
 pub(super) fn register(meter: &Meter) {
-    meter
-        .u64_observable_gauge("larder.build_info")
-        .with_description("1, with the version and the commit of the build")
+    metric_list::BUILD_INFO
+        .observed_gauge(meter)
         .with_callback(|observer| {
             let version = KeyValue::new("version", env!("CARGO_PKG_VERSION"));
             observer.observe(1, &[version, KeyValue::new("commit", COMMIT)]);
@@ -27,41 +28,34 @@ mod linux {
     use opentelemetry::metrics::Meter;
     use procfs::process::Process;
 
+    use crate::metric_list::{self, Metric};
+
     /// Reads a figure of this process; none if /proc cannot be read.
     type Read = fn(&Process) -> Option<f64>;
 
     pub(super) fn register(meter: &Meter) {
-        // Name, unit, description.
-        let gauges: [(&str, &str, &str, Read); 6] = [
-            ("process.resident_memory", "By", "Resident memory", |process| {
+        let gauges: [(Metric, Read); 6] = [
+            (metric_list::PROCESS_RESIDENT_MEMORY, |process| {
                 as_f64(process.statm().ok()?.resident.checked_mul(procfs::page_size())?)
             }),
-            ("process.virtual_memory", "By", "Virtual memory", |process| {
-                as_f64(process.stat().ok()?.vsize)
-            }),
-            ("process.open_fds", "", "Open file descriptors", |process| {
-                as_f64(process.fd_count().ok()? as u64)
-            }),
-            ("process.max_fds", "", "Limit on open file descriptors", |process| {
+            (metric_list::PROCESS_VIRTUAL_MEMORY, |process| as_f64(process.stat().ok()?.vsize)),
+            (metric_list::PROCESS_OPEN_FDS, |process| as_f64(process.fd_count().ok()? as u64)),
+            (metric_list::PROCESS_MAX_FDS, |process| {
                 match process.limits().ok()?.max_open_files.soft_limit {
                     procfs::process::LimitValue::Value(limit) => as_f64(limit),
                     procfs::process::LimitValue::Unlimited => None,
                 }
             }),
-            ("process.threads", "", "Threads", |process| {
-                Some(process.stat().ok()?.num_threads as f64)
-            }),
-            ("process.start_time", "s", "Start of the process, in Unix time", |process| {
+            (metric_list::PROCESS_THREADS, |process| Some(process.stat().ok()?.num_threads as f64)),
+            (metric_list::PROCESS_START_TIME, |process| {
                 let since_boot =
                     process.stat().ok()?.starttime as f64 / procfs::ticks_per_second() as f64;
                 Some(procfs::boot_time_secs().ok()? as f64 + since_boot)
             }),
         ];
-        for (name, unit, description, read) in gauges {
-            meter
-                .f64_observable_gauge(name)
-                .with_unit(unit)
-                .with_description(description)
+        for (metric, read) in gauges {
+            metric
+                .observed_level(meter)
                 .with_callback(move |observer| {
                     if let Some(value) = Process::myself().ok().and_then(|process| read(&process)) {
                         observer.observe(value, &[]);
@@ -69,10 +63,8 @@ mod linux {
                 })
                 .build();
         }
-        meter
-            .f64_observable_counter("process.cpu")
-            .with_unit("s")
-            .with_description("Time on processors, in user and system mode")
+        metric_list::PROCESS_CPU
+            .observed_sum(meter)
             .with_callback(|observer| {
                 if let Some(stat) = Process::myself().ok().and_then(|process| process.stat().ok()) {
                     let ticks = stat.utime.saturating_add(stat.stime);

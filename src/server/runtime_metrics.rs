@@ -5,22 +5,21 @@ use std::sync::Arc;
 use opentelemetry::{KeyValue, metrics::Meter};
 use transport::{CloseReason, ConnectionStats, runtime::BusyPollStats};
 
+use crate::metric_list;
+
 /// Registers the metrics of busy polling.
 pub fn register_busy_poll(meter: &Meter, busy_poll: &Arc<BusyPollStats>) {
     let polls = busy_poll.clone();
-    meter
-        .u64_observable_counter("larder.busy_polls")
-        .with_description("Polls of idle threads before they sleep, by whether there was an event")
+    metric_list::BUSY_POLLS
+        .observed_counter(meter)
         .with_callback(move |observer| {
             observer.observe(polls.found(), &[KeyValue::new("outcome", "event")]);
             observer.observe(polls.timed_out(), &[KeyValue::new("outcome", "none")]);
         })
         .build();
     let polls = busy_poll.clone();
-    meter
-        .f64_observable_counter("larder.busy_poll.duration")
-        .with_unit("s")
-        .with_description("Time that idle threads have polled for events")
+    metric_list::BUSY_POLL_DURATION
+        .observed_sum(meter)
         .with_callback(move |observer| observer.observe(polls.spent().as_secs_f64(), &[]))
         .build();
 }
@@ -40,25 +39,22 @@ pub(super) fn register_connections(meter: &Meter, stats: &PortStats) {
         }
     };
     let ports = each.clone();
-    meter
-        .u64_observable_gauge("larder.connections.open")
-        .with_description("Open connections")
+    metric_list::CONNECTIONS_OPEN
+        .observed_gauge(meter)
         .with_callback(move |observer| {
             ports(&|stats, port| observer.observe(stats.open() as u64, &[port]));
         })
         .build();
     let ports = each.clone();
-    meter
-        .u64_observable_gauge("larder.connections.limit")
-        .with_description("Limit on open connections")
+    metric_list::CONNECTIONS_LIMIT
+        .observed_gauge(meter)
         .with_callback(move |observer| {
             ports(&|stats, port| observer.observe(stats.limit() as u64, &[port]));
         })
         .build();
     let ports = each.clone();
-    meter
-        .u64_observable_counter("larder.connections.closed")
-        .with_description("Closed connections, by reason")
+    metric_list::CONNECTIONS_CLOSED
+        .observed_counter(meter)
         .with_callback(move |observer| {
             ports(&|stats, port| {
                 // An alert needs the zero of refusals; the other reasons appear when they occur.
@@ -73,9 +69,8 @@ pub(super) fn register_connections(meter: &Meter, stats: &PortStats) {
             });
         })
         .build();
-    meter
-        .u64_observable_counter("larder.connections.accept_errors")
-        .with_description("Failures to accept a connection, such as too many open files")
+    metric_list::CONNECTIONS_ACCEPT_ERRORS
+        .observed_counter(meter)
         .with_callback(move |observer| {
             each(&|stats, port| observer.observe(stats.accept_errors(), &[port]));
         })

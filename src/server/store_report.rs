@@ -11,7 +11,10 @@ use tokio::{
     time::{sleep, timeout},
 };
 
-use crate::store::{StatsBackend, StoreInfo, Unsuitable};
+use crate::{
+    metric_list,
+    store::{StatsBackend, StoreInfo, Unsuitable},
+};
 
 /// Time between two reads.
 const INTERVAL: Duration = Duration::from_secs(60);
@@ -35,9 +38,8 @@ impl StoreReport {
 
     fn register(&self, meter: &Meter) {
         let last = self.last.clone();
-        meter
-            .u64_observable_gauge("larder.store.eviction_policy")
-            .with_description("1 for the eviction policy of Redis")
+        metric_list::STORE_EVICTION_POLICY
+            .observed_gauge(meter)
             .with_callback(move |observer| {
                 if let Some(info) = &*last.lock() {
                     let policy = KeyValue::new("policy", info.eviction_policy.clone());
@@ -46,9 +48,8 @@ impl StoreReport {
             })
             .build();
         let last = self.last.clone();
-        meter
-            .u64_observable_counter("larder.store.evictions")
-            .with_description("Keys that Redis has evicted since its start, of all applications")
+        metric_list::STORE_EVICTIONS
+            .observed_counter(meter)
             .with_callback(move |observer| {
                 if let Some(info) = &*last.lock() {
                     observer.observe(info.evicted_keys, &[]);

@@ -18,7 +18,7 @@ use opentelemetry::{KeyValue, metrics::Meter};
 use tokio_util::sync::CancellationToken;
 
 use super::{ErrorKind, Inspect, NamespacePage, NamespaceUsage, Result};
-use crate::model::Namespace;
+use crate::{metric_list, model::Namespace};
 
 /// The limits of the namespaces that have some. Clones share them.
 #[derive(Clone, Default)]
@@ -61,9 +61,8 @@ impl HeldQuotas {
     /// Registers the metrics.
     pub fn register(&self, meter: &Meter) {
         let quotas = self.clone();
-        meter
-            .u64_observable_counter("larder.quota.held.refusals")
-            .with_description("Writes refused because the namespace holds as much as it may")
+        metric_list::QUOTA_HELD_REFUSALS
+            .observed_counter(meter)
             .with_callback(move |observer| {
                 for (namespace, quota) in &**quotas.0.load() {
                     let counts =

@@ -13,13 +13,15 @@ use opentelemetry::{
 use tokio::sync::watch;
 
 use crate::{
-    histogram::LATENCY_BOUNDS,
+    exemplars,
+    metric_list::{self, Metric},
     store::{
         ErrorKind, Inspect as _, Operation, Topology,
         circuit_breaker_store::OperationObserver,
         memory::MemoryStore,
         redis::{RedisStore, ReplicationOptions},
     },
+    trace_sampler,
 };
 
 /// Duration and errors of the operations on Redis.
@@ -33,16 +35,8 @@ pub struct StoreMetrics {
 impl StoreMetrics {
     /// Creates the instruments.
     pub fn new(meter: &Meter) -> Arc<Self> {
-        let duration = meter
-            .f64_histogram("db.client.operation.duration")
-            .with_unit("s")
-            .with_description("Duration of operations on the store")
-            .with_boundaries(LATENCY_BOUNDS.to_vec())
-            .build();
-        let errors = meter
-            .u64_counter("larder.store.errors")
-            .with_description("Operations on the store that failed or that the breaker rejected")
-            .build();
+        let duration = metric_list::DB_CLIENT_OPERATION_DURATION.histogram(meter);
+        let errors = metric_list::STORE_ERRORS.counter(meter);
         let succeeded = Operation::ALL.map(|_| OnceLock::new()).into();
         Arc::new(Self { duration, succeeded, errors })
     }
@@ -56,6 +50,10 @@ impl OperationObserver for StoreMetrics {
         failure: Option<ErrorKind>,
     ) {
         let seconds = duration.as_secs_f64();
+        if trace_sampler::is_on() && failure != Some(ErrorKind::BreakerOpen) {
+            let metric = &metric_list::DB_CLIENT_OPERATION_DURATION;
+            exemplars::record_current(metric, &attributes(operation, failure), seconds);
+        }
         let Some(kind) = failure else {
             let bind = || self.duration.bind(&attributes(operation, None));
             return self.succeeded[operation as usize].get_or_init(bind).record(seconds);
@@ -81,9 +79,8 @@ fn attributes(operation: Operation, failure: Option<ErrorKind>) -> Vec<KeyValue>
 /// Registers the metrics of the waits for replicas of Redis.
 pub fn register_replication(meter: &Meter, options: &ReplicationOptions) {
     let options = options.clone();
-    meter
-        .u64_observable_counter("larder.store.replica_waits")
-        .with_description("Waits until replicas of Redis have a change, by outcome")
+    metric_list::STORE_REPLICA_WAITS
+        .observed_counter(meter)
         .with_callback(move |counter| {
             let outcomes = ["replicated", "failed"].into_iter().zip(options.counts());
             for (outcome, count) in outcomes {
@@ -100,20 +97,17 @@ pub fn register_redis(
     closed: watch::Receiver<bool>,
     healthy: watch::Receiver<bool>,
 ) {
-    meter
-        .u64_observable_gauge("larder.store.breaker.open")
-        .with_description("1 while the circuit breaker of the store is open")
+    metric_list::STORE_BREAKER_OPEN
+        .observed_gauge(meter)
         .with_callback(move |observer| observer.observe(u64::from(!*closed.borrow()), &[]))
         .build();
-    meter
-        .u64_observable_gauge("larder.store.healthy")
-        .with_description("1 while Redis answers and no fault of it lasts")
+    metric_list::STORE_HEALTHY
+        .observed_gauge(meter)
         .with_callback(move |observer| observer.observe(u64::from(*healthy.borrow()), &[]))
         .build();
     let (lasting, met) = (store.clone(), store.clone());
-    meter
-        .u64_observable_gauge("larder.store.fault.lasting")
-        .with_description("1 while a fault of Redis lasts, by fault")
+    metric_list::STORE_FAULT_LASTING
+        .observed_gauge(meter)
         .with_callback(move |observer| {
             for (name, count, lasts) in lasting.faults() {
                 if count > 0 {
@@ -122,9 +116,8 @@ pub fn register_redis(
             }
         })
         .build();
-    meter
-        .u64_observable_counter("larder.store.faults")
-        .with_description("Error answers of Redis and failures of its connections, by fault")
+    metric_list::STORE_FAULTS
+        .observed_counter(meter)
         .with_callback(move |observer| {
             for (name, count, _) in met.faults() {
                 if count > 0 {
@@ -134,9 +127,8 @@ pub fn register_redis(
         })
         .build();
     let pool = store.clone();
-    meter
-        .u64_observable_gauge("db.client.connection.count")
-        .with_description("Connections to Redis that requests share")
+    metric_list::DB_CLIENT_CONNECTION_COUNT
+        .observed_gauge(meter)
         .with_callback(move |observer| {
             // Connections are shared, so that each of them is in use.
             let labels = [("state", "used"), ("pool.name", "shared")]
@@ -146,9 +138,8 @@ pub fn register_redis(
         .build();
     if store.topology().sentinels > 0 {
         let sentinels = store.clone();
-        meter
-            .u64_observable_gauge("larder.store.sentinels")
-            .with_description("Sentinels of store.url, by whether they answer")
+        metric_list::STORE_SENTINELS
+            .observed_gauge(meter)
             .with_callback(move |observer| {
                 let Topology { sentinels, reachable_sentinels, .. } = sentinels.topology();
                 let silent = sentinels - reachable_sentinels;
@@ -159,10 +150,8 @@ pub fn register_redis(
             .build();
     }
     let clock = store.clone();
-    meter
-        .f64_observable_gauge("larder.store.clock_ahead")
-        .with_unit("s")
-        .with_description("What the store's clock is ahead of that of Redis, which was set back")
+    metric_list::STORE_CLOCK_AHEAD
+        .observed_level(meter)
         .with_callback(move |observer| {
             let ahead = Duration::from_millis(clock.pool_state().clock_ahead_ms);
             observer.observe(ahead.as_secs_f64(), &[]);
@@ -173,104 +162,52 @@ pub fn register_redis(
     }
     type Count = fn(&RedisStore) -> u64;
     let sweep = store.clone();
-    meter
-        .u64_observable_gauge("larder.store.sweep.running")
-        .with_description("1 while this replica sweeps Redis for banned entries")
+    metric_list::STORE_SWEEP_RUNNING
+        .observed_gauge(meter)
         .with_callback(move |gauge| gauge.observe(sweep.sweep_stats().is_running.into(), &[]))
         .build();
     let sweep = store.clone();
-    meter
-        .f64_observable_counter("larder.store.sweep.duration")
-        .with_unit("s")
-        .with_description("Time of all sweeps")
+    metric_list::STORE_SWEEP_DURATION
+        .observed_sum(meter)
         .with_callback(move |counter| {
             counter.observe(sweep.sweep_stats().duration.as_secs_f64(), &[]);
         })
         .build();
     let (used, limit) = (store.clone(), store.clone());
-    meter
-        .u64_observable_gauge("larder.store.bans.used")
-        .with_unit("By")
-        .with_description("Memory of the bans in Redis that this replica has read")
+    metric_list::STORE_BANS_USED
+        .observed_gauge(meter)
         .with_callback(move |gauge| gauge.observe(used.ban_stats().bytes, &[]))
         .build();
-    meter
-        .u64_observable_gauge("larder.store.bans.limit")
-        .with_unit("By")
-        .with_description("Memory that the known bans in Redis may use")
+    metric_list::STORE_BANS_LIMIT
+        .observed_gauge(meter)
         .with_callback(move |gauge| gauge.observe(limit.ban_stats().max_bytes, &[]))
         .build();
-    let counters: [(&str, &str, Count); 17] = [
-        ("larder.store.connections.created", "Connections to Redis made", |store| {
-            store.pool_state().created
-        }),
-        ("larder.store.connections.failed", "Attempts to connect to Redis that failed", |store| {
-            store.pool_state().failed
-        }),
-        ("db.client.connection.timeouts", "Operations that got no connection in time", |store| {
-            store.pool_state().checkout_timeouts
-        }),
-        (
-            "larder.store.corrupt_entries",
-            "Entries in Redis that were not what was written",
-            RedisStore::corrupt_entries,
-        ),
-        ("larder.store.ban_checks", "Entries and fills that were compared with bans", |store| {
-            store.ban_stats().checks
-        }),
-        ("larder.store.banned", "Entries and fills that a ban concerned", |store| {
-            store.ban_stats().banned
-        }),
-        (
-            "larder.store.lost_bans",
-            "Shards that were invalidated because they knew bans that a failover has lost",
-            |store| store.ban_stats().lost_positions,
-        ),
-        (
-            "larder.store.bans.forgotten",
-            "Namespaces whose bans were forgotten for lack of memory, to be read again",
-            |store| store.ban_stats().forgotten,
-        ),
-        ("larder.store.sweep.passes", "Sweeps that visited all entries", |store| {
-            store.sweep_stats().passes
-        }),
-        ("larder.store.sweep.interrupted", "Sweeps that were given up", |store| {
-            store.sweep_stats().interrupted
-        }),
-        ("larder.store.sweep.examined", "Entries that sweeps visited", |store| {
-            store.sweep_stats().examined
-        }),
-        ("larder.store.sweep.removed", "Banned entries that sweeps removed", |store| {
-            store.sweep_stats().removed
-        }),
-        (
-            "larder.store.sweep.renewed",
-            "Valid entries that sweeps moved to the newest ban",
-            |store| store.sweep_stats().renewed,
-        ),
-        (
-            "larder.store.sweep.dropped_bans",
-            "Banned tags and patterns that sweeps dropped",
-            |store| store.sweep_stats().dropped_bans,
-        ),
-        ("larder.store.resent", "Commands sent again on another connection", |store| {
-            store.pool_state().resent
-        }),
-        ("larder.store.server_changes", "Times that another Redis server answered", |store| {
-            store.pool_state().server_changes
-        }),
-        ("larder.store.clock_steps", "Times that the clock of Redis was set", |store| {
-            store.pool_state().clock_steps
-        }),
+    let counters: [(Metric, Count); 17] = [
+        (metric_list::STORE_CONNECTIONS_CREATED, |store| store.pool_state().created),
+        (metric_list::STORE_CONNECTIONS_FAILED, |store| store.pool_state().failed),
+        (metric_list::DB_CLIENT_CONNECTION_TIMEOUTS, |store| store.pool_state().checkout_timeouts),
+        (metric_list::STORE_CORRUPT_ENTRIES, RedisStore::corrupt_entries),
+        (metric_list::STORE_BAN_CHECKS, |store| store.ban_stats().checks),
+        (metric_list::STORE_BANNED, |store| store.ban_stats().banned),
+        (metric_list::STORE_LOST_BANS, |store| store.ban_stats().lost_positions),
+        (metric_list::STORE_BANS_FORGOTTEN, |store| store.ban_stats().forgotten),
+        (metric_list::STORE_SWEEP_PASSES, |store| store.sweep_stats().passes),
+        (metric_list::STORE_SWEEP_INTERRUPTED, |store| store.sweep_stats().interrupted),
+        (metric_list::STORE_SWEEP_EXAMINED, |store| store.sweep_stats().examined),
+        (metric_list::STORE_SWEEP_REMOVED, |store| store.sweep_stats().removed),
+        (metric_list::STORE_SWEEP_RENEWED, |store| store.sweep_stats().renewed),
+        (metric_list::STORE_SWEEP_DROPPED_BANS, |store| store.sweep_stats().dropped_bans),
+        (metric_list::STORE_RESENT, |store| store.pool_state().resent),
+        (metric_list::STORE_SERVER_CHANGES, |store| store.pool_state().server_changes),
+        (metric_list::STORE_CLOCK_STEPS, |store| store.pool_state().clock_steps),
     ];
-    for (name, description, count) in counters {
+    for (metric, count) in counters {
         let store = store.clone();
         // OpenTelemetry requires the name of the pool.
         let pool = KeyValue::new("db.client.connection.pool.name", "shared");
-        let labels = if name.starts_with("db.client.connection.") { vec![pool] } else { vec![] };
-        meter
-            .u64_observable_counter(name)
-            .with_description(description)
+        let labels = if metric.labels.is_empty() { vec![] } else { vec![pool] };
+        metric
+            .observed_counter(meter)
             .with_callback(move |observer| observer.observe(count(&store), &labels))
             .build();
     }
@@ -286,9 +223,8 @@ fn register_cluster(meter: &Meter, store: &RedisStore) {
         move || store.cluster_stats().unwrap_or_default()
     };
     let primaries = stats.clone();
-    meter
-        .u64_observable_gauge("larder.store.cluster.primary.available")
-        .with_description("1 while a primary of the Redis Cluster answers, by its address")
+    metric_list::STORE_CLUSTER_PRIMARY_AVAILABLE
+        .observed_gauge(meter)
         .with_callback(move |gauge| {
             for (node, is_available) in primaries().primaries.into_iter().take(MAX_NODE_SERIES) {
                 gauge.observe(u64::from(is_available), &[KeyValue::new("node", node)]);
@@ -296,20 +232,17 @@ fn register_cluster(meter: &Meter, store: &RedisStore) {
         })
         .build();
     let unserved = stats.clone();
-    meter
-        .u64_observable_gauge("larder.store.cluster.unserved_slots")
-        .with_description("Slots of the Redis Cluster without a primary")
+    metric_list::STORE_CLUSTER_UNSERVED_SLOTS
+        .observed_gauge(meter)
         .with_callback(move |gauge| gauge.observe(unserved().unserved_slots, &[]))
         .build();
     let refreshes = stats.clone();
-    meter
-        .u64_observable_counter("larder.store.cluster.refreshes")
-        .with_description("Reads of the map of slots")
+    metric_list::STORE_CLUSTER_REFRESHES
+        .observed_counter(meter)
         .with_callback(move |counter| counter.observe(refreshes().refreshes, &[]))
         .build();
-    meter
-        .u64_observable_counter("larder.store.cluster.redirects")
-        .with_description("Commands that were sent again because a slot was moved, by answer")
+    metric_list::STORE_CLUSTER_REDIRECTS
+        .observed_counter(meter)
         .with_callback(move |counter| {
             for (answer, count) in stats().redirects {
                 counter.observe(count, &[KeyValue::new("answer", answer)]);
@@ -321,21 +254,16 @@ fn register_cluster(meter: &Meter, store: &RedisStore) {
 /// Registers the metrics of the embedded store.
 pub fn register_memory(meter: &Meter, store: &MemoryStore) {
     let (used, max, evicted) = (store.clone(), store.clone(), store.clone());
-    meter
-        .u64_observable_gauge("larder.memory.used")
-        .with_unit("By")
-        .with_description("Memory in use by the embedded store")
+    metric_list::MEMORY_USED
+        .observed_gauge(meter)
         .with_callback(move |observer| observer.observe(used.snapshot().used_bytes, &[]))
         .build();
-    meter
-        .u64_observable_gauge("larder.memory.limit")
-        .with_unit("By")
-        .with_description("Memory that the embedded store may use")
+    metric_list::MEMORY_LIMIT
+        .observed_gauge(meter)
         .with_callback(move |observer| observer.observe(max.snapshot().max_bytes, &[]))
         .build();
-    meter
-        .u64_observable_counter("larder.memory.evictions")
-        .with_description("Entries that the embedded store evicted to make room")
+    metric_list::MEMORY_EVICTIONS
+        .observed_counter(meter)
         .with_callback(move |observer| observer.observe(evicted.snapshot().evicted_keys, &[]))
         .build();
     register_lease_records(meter, store);
@@ -343,35 +271,28 @@ pub fn register_memory(meter: &Meter, store: &MemoryStore) {
 
 fn register_lease_records(meter: &Meter, store: &MemoryStore) {
     let (used, max) = (store.clone(), store.clone());
-    meter
-        .u64_observable_gauge("larder.memory.leases.used")
-        .with_unit("By")
-        .with_description("Memory of leases, hold-offs and bans in the embedded store")
+    metric_list::MEMORY_LEASES_USED
+        .observed_gauge(meter)
         .with_callback(move |observer| observer.observe(used.lease_records().used_bytes, &[]))
         .build();
-    meter
-        .u64_observable_gauge("larder.memory.leases.limit")
-        .with_unit("By")
-        .with_description("Memory that leases, hold-offs and bans of the embedded store may use")
+    metric_list::MEMORY_LEASES_LIMIT
+        .observed_gauge(meter)
         .with_callback(move |observer| observer.observe(max.lease_records().max_bytes, &[]))
         .build();
     let bans = store.clone();
-    meter
-        .u64_observable_gauge("larder.memory.bans")
-        .with_description("Banned tags and patterns that the embedded store keeps")
+    metric_list::MEMORY_BANS
+        .observed_gauge(meter)
         .with_callback(move |observer| observer.observe(bans.lease_records().bans, &[]))
         .build();
     let (refused, widened) = (store.clone(), store.clone());
-    meter
-        .u64_observable_counter("larder.memory.leases.refused")
-        .with_description("Leases that the embedded store could not record and did not grant")
+    metric_list::MEMORY_LEASES_REFUSED
+        .observed_counter(meter)
         .with_callback(move |observer| {
             observer.observe(refused.lease_records().refused_leases, &[]);
         })
         .build();
-    meter
-        .u64_observable_counter("larder.memory.hold_offs.widened")
-        .with_description("Hold-offs that were not recorded and hold off their whole namespace")
+    metric_list::MEMORY_HOLD_OFFS_WIDENED
+        .observed_counter(meter)
         .with_callback(move |observer| {
             observer.observe(widened.lease_records().widened_hold_offs, &[]);
         })

@@ -18,15 +18,15 @@ use crate::sources::{Source, line_of, paths, without_tests};
 
 /// Each top-level module of the library and each other crate, with the ones that it may use.
 const LAYERS: &[(&str, &str)] = &[
-    ("admin", "audit config health model repeated_events transport"),
-    ("audit", "config model repeated_events"),
-    ("auth", "audit config count_guard error_chain model quota repeated_events"),
+    ("admin", "audit config exemplars health metric_list model repeated_events transport"),
+    ("audit", "config metric_list model repeated_events"),
+    ("auth", "audit config count_guard error_chain metric_list model quota repeated_events"),
     (
         "cache",
-        "changes config error_chain event_template histogram model origin planted quota \
+        "changes config error_chain event_template metric_list model origin planted quota \
          repeated_events stats store trace_sampler",
     ),
-    ("changes", "histogram model"),
+    ("changes", "metric_list model"),
     ("checker", ""),
     ("circuit_breaker", ""),
     ("client_control", ""),
@@ -39,38 +39,43 @@ const LAYERS: &[(&str, &str)] = &[
     ("config", "event_template model sentinel_url tls url_template"),
     ("count_guard", ""),
     ("error_chain", ""),
-    ("event_streams", "audit cache config growing_pauses model repeated_events store tls"),
+    (
+        "event_streams",
+        "audit cache config growing_pauses metric_list model repeated_events store tls",
+    ),
     ("event_template", "model"),
+    ("exemplars", "metric_list trace_sampler"),
     ("fuzz_engine", ""),
     ("growing_pauses", ""),
     ("health", "model pb"),
-    ("histogram", ""),
+    ("metric_list", ""),
     ("model", ""),
     (
         "origin",
-        "circuit_breaker config count_guard histogram model pb repeated_events url_template",
+        "circuit_breaker config count_guard exemplars metric_list model pb repeated_events \
+         url_template",
     ),
     ("pb", "model"),
     ("planted", ""),
-    ("quota", "config model"),
+    ("quota", "config metric_list model"),
     ("repeated_events", ""),
     (
         "rpc",
-        "audit auth cache config event_template health histogram model pb quota \
+        "audit auth cache config event_template exemplars health metric_list model pb quota \
          repeated_events stats trace_sampler transport warm_list",
     ),
     ("sentinel_url", ""),
     (
         "server",
         "admin audit auth cache changes circuit_breaker cloud_events config error_chain \
-         event_streams health histogram model origin quota repeated_events rpc stats store \
+         event_streams health metric_list model origin quota repeated_events rpc stats store \
          telemetry tls transport warm_list",
     ),
     ("stats", "model"),
     (
         "store",
-        "changes circuit_breaker count_guard error_chain growing_pauses histogram model planted \
-         repeated_events sentinel_url stats tls trace_sampler",
+        "changes circuit_breaker count_guard error_chain exemplars growing_pauses metric_list \
+         model planted repeated_events sentinel_url stats tls trace_sampler",
     ),
     ("telemetry", "config repeated_events trace_sampler"),
     ("tls", ""),

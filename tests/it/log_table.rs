@@ -1,5 +1,4 @@
-//! The table of log lines in docs/operations.md, against the targets in the code, and the runbooks
-//! of alerts.
+//! The table of log lines in docs/operations.md, against the targets in the code.
 
 use std::{collections::BTreeSet, fs};
 
@@ -52,25 +51,4 @@ fn the_log_table_has_the_targets_of_the_code() {
     let missing: Vec<_> = in_code.difference(&documented).collect();
     let stale: Vec<_> = documented.difference(&in_code).collect();
     assert!(missing.is_empty() && stale.is_empty(), "missing: {missing:?}, stale: {stale:?}");
-}
-
-#[test]
-fn every_alert_links_to_a_section_of_the_documents() {
-    let alerts = fs::read_to_string("deploy/prometheus/alerts.yml").unwrap();
-    for alert in alerts.split("- alert: ").skip(1) {
-        let name = alert.lines().next().unwrap();
-        // The annotations of another alert.
-        if alert.contains("annotations: *") {
-            continue;
-        }
-        let link = alert.split("runbook_url: \"").nth(1).and_then(|rest| rest.split('"').next());
-        let link = link.unwrap_or_else(|| panic!("{name} has no runbook_url"));
-        let (file, anchor) = link.split_once('#').unwrap();
-        let document = fs::read_to_string(file).unwrap();
-        let anchors = document.lines().filter_map(|line| line.strip_prefix("## "));
-        let anchors: Vec<String> = anchors
-            .map(|title| title.to_lowercase().replace([',', ':'], "").replace(' ', "-"))
-            .collect();
-        assert!(anchors.iter().any(|known| known == anchor), "{name}: {link}");
-    }
 }

@@ -25,7 +25,7 @@ const TALKING_WORDS: &str = "told tell tells telling know knows knowing say says
 /// Beginnings of a riddle. A comment begins with a noun for the thing: state, outcome, source.
 const RIDDLES: [&str; 2] = ["What ", "Whoever "];
 /// Documents outside `docs`.
-const DOCUMENTS: [&str; 25] = [
+const DOCUMENTS: [&str; 27] = [
     "README.md",
     "CHANGELOG.md",
     "CONTRIBUTING.md",
@@ -45,7 +45,9 @@ const DOCUMENTS: [&str; 25] = [
     "clients/python/docs/decorators.md",
     "clients/rust/README.md",
     "crates/transport/README.md",
-    "deploy/prometheus/alerts.yml",
+    "deploy/prometheus/rules/namespaces.yml",
+    "deploy/prometheus/rules/service.yml",
+    "deploy/prometheus/rules/store.yml",
     "examples/README.md",
     "examples/apps/README.md",
     "examples/python/README.md",

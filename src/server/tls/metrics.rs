@@ -9,7 +9,7 @@ use opentelemetry::{
 use transport::HandshakeOutcome;
 
 use super::expiry::Expiries;
-use crate::histogram::LATENCY_BOUNDS;
+use crate::metric_list;
 
 /// Number and duration of handshakes.
 #[derive(Clone)]
@@ -20,16 +20,8 @@ pub(super) struct HandshakeMetrics {
 
 impl HandshakeMetrics {
     pub(super) fn new(meter: &Meter) -> Self {
-        let handshakes = meter
-            .u64_counter("larder.tls.handshakes")
-            .with_description("TLS handshakes of callers, by result")
-            .build();
-        let duration = meter
-            .f64_histogram("larder.tls.handshake.duration")
-            .with_unit("s")
-            .with_description("Duration of TLS handshakes, the network included")
-            .with_boundaries(LATENCY_BOUNDS.to_vec())
-            .build();
+        let handshakes = metric_list::TLS_HANDSHAKES.counter(meter);
+        let duration = metric_list::TLS_HANDSHAKE_DURATION.histogram(meter);
         Self { handshakes, duration }
     }
 
@@ -52,10 +44,8 @@ impl HandshakeMetrics {
 /// Registers the metric of expiry.
 pub(super) fn register_expiry(meter: &Meter, expiries: &Arc<Expiries>) {
     let expiries = expiries.clone();
-    meter
-        .f64_observable_gauge("larder.tls.certificate.expiry")
-        .with_unit("s")
-        .with_description("Time until a certificate expires; negative after that")
+    metric_list::TLS_CERTIFICATE_EXPIRY
+        .observed_level(meter)
         .with_callback(move |observer| {
             for (name, seconds) in expiries.seconds_left() {
                 observer.observe(seconds, &[KeyValue::new("certificate", name)]);

@@ -10,7 +10,7 @@ use parking_lot::Mutex;
 use repeated_events::{RepeatedEvent, Summary};
 
 use super::{Journal, JournalError, quarantine::Quarantine};
-use crate::model::Timestamp;
+use crate::{metric_list, model::Timestamp};
 
 /// Counts appends, and logs the first of an outage and those that are refused.
 pub struct JournalLog {
@@ -22,10 +22,7 @@ pub struct JournalLog {
 impl JournalLog {
     /// Creates the counter.
     pub fn new(meter: &Meter) -> Self {
-        let appends = meter
-            .u64_counter("larder.journal.appends")
-            .with_description("Invalidations that the store did not take, by outcome")
-            .build();
+        let appends = metric_list::JOURNAL_APPENDS.counter(meter);
         Self { appends, appending: Mutex::default(), refusing: Mutex::default() }
     }
 
@@ -76,30 +73,22 @@ pub fn register(
     now: impl Fn() -> Timestamp + Send + Sync + 'static,
 ) {
     let (entries, bytes) = (journal.pending().clone(), journal.pending().clone());
-    meter
-        .u64_observable_gauge("larder.journal.entries")
-        .with_unit("{entry}")
-        .with_description("Invalidations in the journal that the store has not applied")
+    metric_list::JOURNAL_ENTRIES
+        .observed_gauge(meter)
         .with_callback(move |gauge| gauge.observe(entries.size().entries, &[]))
         .build();
-    meter
-        .u64_observable_gauge("larder.journal.size")
-        .with_unit("By")
-        .with_description("Bytes of the invalidations in the journal, of journal.max_bytes")
+    metric_list::JOURNAL_SIZE
+        .observed_gauge(meter)
         .with_callback(move |gauge| gauge.observe(bytes.size().bytes, &[]))
         .build();
     let max_bytes = journal.max_bytes();
-    meter
-        .u64_observable_gauge("larder.journal.limit")
-        .with_unit("By")
-        .with_description("Most bytes that the journal takes (journal.max_bytes)")
+    metric_list::JOURNAL_LIMIT
+        .observed_gauge(meter)
         .with_callback(move |gauge| gauge.observe(max_bytes, &[]))
         .build();
     let pending = journal.pending().clone();
-    meter
-        .f64_observable_gauge("larder.journal.age")
-        .with_unit("s")
-        .with_description("Age of the eldest invalidation in the journal; 0 if it is empty")
+    metric_list::JOURNAL_AGE
+        .observed_level(meter)
         .with_callback(move |gauge| {
             let eldest = pending.eldest().map(Timestamp);
             let age = eldest.map_or(0.0, |eldest| now().since(eldest).as_secs_f64());
@@ -107,14 +96,12 @@ pub fn register(
         })
         .build();
     let (active, expired) = (quarantine.clone(), quarantine.clone());
-    meter
-        .u64_observable_gauge("larder.journal.quarantine.active")
-        .with_description("1 while reads are degraded, because journals may not be replayed yet")
+    metric_list::JOURNAL_QUARANTINE_ACTIVE
+        .observed_gauge(meter)
         .with_callback(move |gauge| gauge.observe(u64::from(active.is_active()), &[]))
         .build();
-    meter
-        .u64_observable_counter("larder.journal.quarantine.expired")
-        .with_description("Quarantines that ended after their time, with journals missing")
+    metric_list::JOURNAL_QUARANTINE_EXPIRED
+        .observed_counter(meter)
         .with_callback(move |counter| counter.observe(expired.expired(), &[]))
         .build();
 }

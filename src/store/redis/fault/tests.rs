@@ -131,7 +131,7 @@ fn meaning_decides_the_breaker_and_the_health() {
 
 /// The faults in the expression of each alert `LarderStoreFault...` with this severity.
 fn alerted(severity: &str) -> Vec<&'static str> {
-    const ALERTS: &str = include_str!("../../../../deploy/prometheus/alerts.yml");
+    const ALERTS: &str = include_str!("../../../../deploy/prometheus/rules/store.yml");
     let alerts = ALERTS.split("- alert: ").filter(|alert| alert.starts_with("LarderStoreFault"));
     let of_severity = alerts.filter(|alert| alert.contains(&format!("severity: {severity}")));
     let listed = of_severity.filter_map(|alert| alert.split_once("fault=~\"")?.1.split('"').next());
