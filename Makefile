@@ -22,7 +22,7 @@ CHECKER := $(BUILD) && target/debug/checker
 .PHONY: help run install test unit integration soak planted polyglot clients soak-clients check \
 	lint fmt mutants fuzz instructions bench bench-clients bench-cluster bench-redis-clients \
 	bench-security sbom measure-costs measure-fleet size clean \
-	setup lint-files clippy doc build-tests nextest doctest
+	docs setup lint-files clippy doc build-tests nextest doctest
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | \
@@ -83,6 +83,13 @@ check: ## Run everything that must pass before a change lands
 lint: ## Check formatting, lints, documentation, protos, packaging and dependencies
 	@scripts/setup.sh build
 	$(MAKE) lint-files clippy doc
+
+docs: ## Build the site into target/site/html, check its links, and run its blocks of code
+	@scripts/setup.sh build test
+	scripts/docs/build.py
+	scripts/docs/links.py --site
+	cargo build $(WORKSPACE) --bins
+	scripts/docs/blocks.py
 
 fmt: ## Format the code
 	cargo fmt --all
