@@ -37,86 +37,28 @@ import tempfile
 import time
 
 import pages
-from server import Fault, Surroundings, until
+from console import commands, is_as_shown
+from languages import Missing, link, prepare
+from server import Fault, Surroundings
 
 # Pages of which every block is run or has a remark. Of the others, the configuration is checked.
-RUN = "README.md", "docs/quick-start/", "docs/concepts/", "docs/how-to/"
+RUN = (
+    "README.md",
+    "docs/access.md",
+    "docs/concepts/",
+    "docs/demo.md",
+    "docs/events.md",
+    "docs/how-to/",
+    "docs/invalidation.md",
+    "docs/near-cache.md",
+    "docs/quick-start/",
+)
 # Blocks that are not code.
 SHOWN = "", "text", "mermaid", "properties"
 PROGRAMS = {"python": ("block.py", "python"), "js": ("block.mjs", "node")}
-COMMAND_SECONDS = 120
-
-# What differs from run to run: versions, tokens of leases, durations.
-VARIABLE = [
-    (r"\b[0-9a-f]{16}\b", r"[0-9a-f]{16}"),
-    (r"[A-Za-z0-9+/]{22}==", r"[A-Za-z0-9+/]{22}=="),
-    (r"\b\d+(?:\.\d+)?(?:us|ms|s|m|h|d)(?: \d+(?:us|ms|s|m|h))*\b", r"[0-9][0-9.a-z ]*"),
-    (r"\.\.\.", r".*"),
-]
 
 FILES = re.compile(r"/(?:etc/larder|run/secrets)/([\w.-]+)")
 VARIABLES = re.compile(r"\$\{env:(\w+)\}")
-
-
-def pattern(line: str) -> str:
-    """An expression for the lines that are as the shown one."""
-    parts = [line]
-    for shown, expression in VARIABLE:
-        split: list[str | tuple[str]] = []
-        for part in parts:
-            if isinstance(part, tuple):
-                split.append(part)
-                continue
-            position = 0
-            for match in re.finditer(shown, part):
-                split += [part[position : match.start()], (expression,)]
-                position = match.end()
-            split.append(part[position:])
-        parts = split
-    texts = [part[0] if isinstance(part, tuple) else re.escape(part) for part in parts]
-    # Columns are as wide as their content.
-    return re.sub(r"(?:\\ )+", r"\\s+", "".join(texts)).rstrip()
-
-
-def is_as_shown(output: str, shown: list[str]) -> bool:
-    lines = [".*(?:\n.*)*" if line.strip() == "..." else pattern(line.rstrip()) for line in shown]
-    text = "\n".join(line.rstrip() for line in output.rstrip().splitlines())
-    return re.fullmatch("\n".join(lines), text) is not None
-
-
-def is_complete(command: str) -> bool:
-    if command.rstrip().endswith("\\"):
-        return False
-    try:
-        shlex.split(command)
-    except ValueError:
-        return False
-    return True
-
-
-def commands(text: str) -> list[tuple[str, list[str]]]:
-    """The commands of a console, each with the output that is shown."""
-    found: list[tuple[str, list[str]]] = []
-    lines = text.splitlines()
-    number = 0
-    while number < len(lines):
-        line = lines[number]
-        number += 1
-        if not line.startswith("$ "):
-            if not found:
-                raise Fault("the first line has no command")
-            found[-1][1].append(line)
-            continue
-        command = line[2:]
-        while not is_complete(command) and number < len(lines):
-            command += f"\n{lines[number]}"
-            number += 1
-        found.append((command, []))
-    return found
-
-
-class Missing(Fault):
-    """What a block needs is not installed."""
 
 
 class Page:
@@ -198,29 +140,27 @@ class Page:
             program = {"python": ".venv/bin/python", "node": "node"}[language]
             self.command(f"{program} {file}", "0")
         else:
-            raise Fault(f"a block of `{block.language}` is not run: say why in a remark `skip`")
+            raise Fault(f"a block of `{block.language}` cannot run: give the reason by `skip`")
 
     def write(self, name: str, text: str) -> None:
         (self.surroundings.folder / name).write_text(self.surroundings.localized(text))
 
     def console(self, block: pages.Block) -> None:
         listed = commands(block.text)
-        for number, (command, shown) in enumerate(listed):
+        seconds = float(block.remarks.get("until", 0))
+        for number, (command, lines) in enumerate(listed):
             is_last = number == len(listed) - 1
             # A miss ends with 1, and is shown as what it is.
-            code = block.remarks.get("exit", "0 1") if is_last else "0 1"
-            shown = [self.surroundings.localized(line) for line in shown]
-            seconds = float(block.remarks.get("until", 0))
-            output = ""
-
-            def is_right() -> bool:
-                nonlocal output
-                output = self.command(command, code)
-                return is_as_shown(output, shown)
-
-            if not until(is_right, seconds):
-                expected = "\n".join(shown)
-                raise Fault(f"$ {command}\n--- shown\n{expected}\n--- printed\n{output}")
+            codes = block.remarks.get("exit", "0 1") if is_last else "0 1"
+            shown = [self.surroundings.localized(line) for line in lines]
+            output = self.command(command, codes)
+            deadline = time.monotonic() + seconds
+            while not is_as_shown(output, shown):
+                if time.monotonic() > deadline:
+                    expected = "\n".join(shown)
+                    raise Fault(f"$ {command}\n--- shown\n{expected}\n--- printed\n{output}")
+                time.sleep(0.1)
+                output = self.command(command, codes)
 
     def command(self, script: str, codes: str) -> str:
         script = self.surroundings.localized(script)
@@ -228,20 +168,11 @@ class Page:
         # The libraries read it. The server would take it for a key.
         if not script.startswith("larder --"):
             environment["LARDER_ENDPOINT"] = environment["LARDER_ADDRESS"]
-        done = subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", script],
-            cwd=self.surroundings.folder,
-            env=environment,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
-        if str(done.returncode) not in codes.split():
-            raise Fault(f"exit code {done.returncode}, not {codes}:\n$ {script}\n{done.stdout}")
-        return done.stdout
+        command = ["bash", "-euo", "pipefail", "-c", script]
+        code, output = self.surroundings.run(command, environment)
+        if str(code) not in codes.split():
+            raise Fault(f"exit code {code}, not {codes}:\n$ {script}\n{output}")
+        return output
 
     def localized_files(self, text: str) -> str:
         folder = self.surroundings.folder
@@ -261,17 +192,10 @@ class Page:
             environment[name] = self.localized_files(value)
         for name in VARIABLES.findall(text):
             environment[name] = "a-token-of-more-than-32-characters"
-        done = subprocess.run(
-            [self.surroundings.larder, "check-config", "--config", file.name],
-            cwd=folder,
-            env=environment,
-            capture_output=True,
-            text=True,
-            timeout=COMMAND_SECONDS,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise Fault(done.stderr.strip())
+        command = [self.surroundings.larder, "check-config", "--config", file.name]
+        code, output = self.surroundings.run(command, environment)
+        if code != 0:
+            raise Fault(output.strip())
         if is_config:
             self.surroundings.start_server()
 
@@ -298,44 +222,6 @@ def is_part_of(text: str, file: str) -> None:
 
     if plain(text) not in plain(pages.read(file)):
         raise Fault(f"{file} does not have this block")
-
-
-def prepare(language: str, surroundings: Surroundings) -> None:
-    """Makes the library of a language usable in the folder of the page."""
-    folder = surroundings.folder
-    if language == "python":
-        venv = pathlib.Path(
-            os.environ.get("LARDER_VENV", pages.ROOT / "target/clients/python-venv")
-        )
-        require(venv / "bin/python", "clients/python/test.sh --setup")
-        link(folder / ".venv", venv)
-    elif language == "node":
-        library = pages.ROOT / "clients/node"
-        require(library / "dist", "clients/node/test.sh --setup")
-        (folder / "node_modules").mkdir(exist_ok=True)
-        link(folder / "node_modules/larder-cache", library)
-    elif language == "go":
-        if shutil.which("go") is None:
-            raise Missing("go is not installed")
-        if not (folder / "go.mod").exists():
-            library = pages.ROOT / "clients/go"
-            for command in (
-                ["go", "mod", "init", "first"],
-                ["go", "mod", "edit", "-replace", f"larder.test/clients/go={library}"],
-            ):
-                subprocess.run(command, cwd=folder, check=True, capture_output=True)
-    else:
-        raise Fault(f"`run: {language}` is not a language of this script")
-
-
-def require(path: pathlib.Path, command: str) -> None:
-    if not path.exists():
-        raise Missing(f"{path} is missing: run {command}")
-
-
-def link(path: pathlib.Path, target: pathlib.Path) -> None:
-    if not path.exists():
-        path.symlink_to(target)
 
 
 def tool_folder(folder: pathlib.Path, larder: str, needs_grpcurl: bool) -> pathlib.Path:

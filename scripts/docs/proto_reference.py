@@ -54,7 +54,8 @@ class Reference:
         """The comment as a paragraph of Markdown."""
         text = self.comments.get(path, "")
         # Text such as `<name>` would be a tag.
-        return re.sub(r"<(?=[a-zA-Z/])", r"\\<", "\n".join(l.strip() for l in text.splitlines()))
+        lines = "\n".join(line.strip() for line in text.splitlines())
+        return re.sub(r"<(?=[a-zA-Z/])", r"\\<", lines)
 
     def cell(self, path: tuple[int, ...]) -> str:
         """The comment within one cell of a table."""
@@ -116,7 +117,10 @@ class Reference:
         self.lines += [f"## {name}", "", self.comment(path), ""]
         for number, method in enumerate(service["method"]):
             ends = []
-            for end, is_stream in ("inputType", "clientStreaming"), ("outputType", "serverStreaming"):
+            for end, is_stream in (
+                ("inputType", "clientStreaming"),
+                ("outputType", "serverStreaming"),
+            ):
                 stream = "stream of " if method.get(is_stream) else ""
                 ends.append(stream + self.type_of({"typeName": method[end]}))
             self.lines += [

@@ -13,6 +13,8 @@ import time
 ADDRESS = re.compile(r"\b(127\.0\.0\.1|localhost)?(:| http\.server )(\d{4,5})\b")
 SERVER, ADMIN, REDIS = "50051", "9464", "6379"
 WAIT_SECONDS = 30
+# The first build of a program in Go takes most of a minute.
+COMMAND_SECONDS = 120
 
 
 def free_port() -> str:
@@ -57,9 +59,11 @@ class Surroundings:
     def localized(self, text: str) -> str:
         """The text with the ports that are in use."""
         return ADDRESS.sub(
-            lambda match: f"{match[1] or ''}{match[2]}{self.port(match[3])}"
-            if match[1] or match[2] != ":"
-            else match[0],
+            lambda match: (
+                f"{match[1] or ''}{match[2]}{self.port(match[3])}"
+                if match[1] or match[2] != ":"
+                else match[0]
+            ),
             text,
         )
 
@@ -98,6 +102,25 @@ class Surroundings:
             raise Fault(f"nothing listens on port {port} after {WAIT_SECONDS} s")
         if process.poll() is not None:
             raise Fault("a process ended:\n" + (self.folder / ".log").read_text())
+
+    def run(self, command: list[str], environment: dict[str, str]) -> tuple[int, str]:
+        """Runs a command to its end, and returns its exit code and what it printed."""
+        process = subprocess.Popen(
+            command,
+            cwd=self.folder,
+            env=environment,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+            text=True,
+            start_new_session=True,
+        )
+        try:
+            output, _ = process.communicate(timeout=COMMAND_SECONDS)
+        except subprocess.TimeoutExpired:
+            stop(process)
+            raise Fault(f"{command[-1]} does not end within {COMMAND_SECONDS} s") from None
+        return process.returncode, output
 
     def start_redis(self) -> None:
         port = self.port(REDIS)
