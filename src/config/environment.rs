@@ -10,9 +10,9 @@ use super::store_url::StoreUrl;
 
 const PREFIX: &str = "LARDER_";
 
-/// Larder's variables that set no key: the path of the file, and those of clients, with the
-/// server's address and how to connect.
-const NOT_KEYS: [&str; 7] = [
+/// Larder's variables that set no key: the path of the file, and those of the command line and of
+/// the client libraries, with the server's address and how to connect.
+const NOT_KEYS: [&str; 11] = [
     "LARDER_CONFIG",
     "LARDER_ADDRESS",
     "LARDER_TLS_CA",
@@ -20,6 +20,10 @@ const NOT_KEYS: [&str; 7] = [
     "LARDER_CERT",
     "LARDER_KEY",
     "LARDER_TOKEN",
+    "LARDER_ENDPOINT",
+    "LARDER_CA_FILE",
+    "LARDER_CERT_FILE",
+    "LARDER_KEY_FILE",
 ];
 
 /// The tables of a namespace. A variable cannot name a namespace that contains one of them between

@@ -38,6 +38,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("cloud_events", "audit cache model"),
     ("config", "event_template model sentinel_url tls url_template"),
     ("count_guard", ""),
+    ("demo", ""),
     ("error_chain", ""),
     (
         "event_streams",

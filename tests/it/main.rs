@@ -54,7 +54,9 @@ mod traces;
 // The stream of changes.
 mod watch;
 
-// The source tree: allowed dependencies between modules, the table of log lines, plain wording.
+// The source tree: allowed dependencies between modules, the tables of errors and of log lines, plain
+// wording.
+mod error_table;
 mod layers;
 mod log_table;
 mod sources;

@@ -58,6 +58,8 @@ fn foreign_and_empty_variables_are_ignored() {
             ("PATH", "/bin"),
             ("LARDER_CONFIG", "larder.toml"),
             ("LARDER_ADDRESS", "larder:50051"),
+            ("LARDER_ENDPOINT", "larder:50051"),
+            ("LARDER_CA_FILE", "/ca.pem"),
             ("LARDER_LISTEN", ""),
             ("LARDER_STORE", " "),
             ("LARDER_UNKNOWN", ""),
