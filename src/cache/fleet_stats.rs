@@ -134,7 +134,7 @@ impl FleetStats {
     /// Flushes every `interval` until `stop` is cancelled, and then once more. Meanwhile, this
     /// replica reports its state.
     pub async fn flush_every(&self, interval: Duration, stop: CancellationToken) {
-        tokio::join!(self.flush_until(interval, &stop), self.report_until(&stop));
+        tokio::join!(self.flush_until(interval, &stop), self.report_until(interval, &stop));
     }
 
     async fn flush_until(&self, interval: Duration, stop: &CancellationToken) {

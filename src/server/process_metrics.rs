@@ -32,11 +32,12 @@ pub(super) fn register(meter: &Meter) {
     linux::register(meter);
 }
 
+#[cfg(target_os = "linux")]
+pub(super) use linux::usage;
+
 /// Reads what this process uses.
+#[cfg(not(target_os = "linux"))]
 pub(super) fn usage() -> ProcessUsage {
-    #[cfg(target_os = "linux")]
-    return linux::usage();
-    #[cfg(not(target_os = "linux"))]
     ProcessUsage::default()
 }
 
@@ -109,7 +110,8 @@ mod linux {
             .build();
     }
 
-    pub(super) fn usage() -> ProcessUsage {
+    /// Reads what this process uses.
+    pub(in crate::server) fn usage() -> ProcessUsage {
         let Ok(process) = Process::myself() else { return ProcessUsage::default() };
         let stat = process.stat().ok();
         ProcessUsage {

@@ -5,7 +5,7 @@ use redis::Value;
 
 use super::RedisStore;
 use crate::{
-    stats::replica_report::{MAX_REPLICAS, MAX_REPORT_BYTES, REPORTS, ReplicaReport},
+    stats::replica_report::{MAX_REPLICAS, REPORTS, ReplicaReport},
     store::{Result, Store as _},
 };
 
@@ -62,7 +62,7 @@ fn reports_in(hash: Value) -> Result<Vec<ReplicaReport>> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::stats::delta::ReplicaInfo;
+    use crate::stats::{delta::ReplicaInfo, replica_report::MAX_REPORT_BYTES};
 
     #[test]
     fn malformed_fields_are_left_out() {
