@@ -63,9 +63,7 @@ mod linux {
 
     pub(super) fn register(meter: &Meter) {
         let gauges: [(Metric, Read); 6] = [
-            (metric_list::PROCESS_RESIDENT_MEMORY, |process| {
-                as_f64(resident_bytes(process)?)
-            }),
+            (metric_list::PROCESS_RESIDENT_MEMORY, |process| as_f64(resident_bytes(process)?)),
             (metric_list::PROCESS_VIRTUAL_MEMORY, |process| as_f64(process.stat().ok()?.vsize)),
             (metric_list::PROCESS_OPEN_FDS, |process| as_f64(process.fd_count().ok()? as u64)),
             (metric_list::PROCESS_MAX_FDS, |process| {
