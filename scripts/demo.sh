@@ -264,7 +264,9 @@ watch_processes() {
 
 # number SHOWN VALUE: the value of a flag.
 number() {
-    [[ $2 =~ ^[0-9]{1,7}$ ]] && ((10#$2 > 0)) || fail "$1 needs a number, not '$2'" "$EX_USAGE"
+    if ! [[ $2 =~ ^[0-9]{1,7}$ ]] || ((10#$2 == 0)); then
+        fail "$1 needs a number, not '$2'" "$EX_USAGE"
+    fi
     echo "$((10#$2))"
 }
 

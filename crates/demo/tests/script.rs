@@ -65,10 +65,8 @@ fn until(what: &str, mut is_done: impl FnMut() -> bool) {
 
 /// Reads and writes of each namespace, by the statistics of the fleet.
 fn calls(address: &str) -> Vec<u64> {
-    let output = Command::new(larder())
-        .args(["stats", "--json", "--address", address])
-        .output()
-        .unwrap();
+    let output =
+        Command::new(larder()).args(["stats", "--json", "--address", address]).output().unwrap();
     let Ok(stats) = serde_json::from_slice::<Value>(&output.stdout) else { return vec![0] };
     let of_namespace = |name: &&str| {
         let all = stats["namespaces"].as_array().into_iter().flatten();
