@@ -264,7 +264,7 @@ watch_processes() {
 
 # number SHOWN VALUE: the value of a flag.
 number() {
-    [[ $2 =~ ^[0-9]{1,7}$ ]] && ((10#$2 > 0)) || fail "$1 needs a number, not '$2'" "$EX_USAGE"
+    [[ $2 =~ ^0*[1-9][0-9]{0,6}$ ]] || fail "$1 needs a number, not '$2'" "$EX_USAGE"
     echo "$((10#$2))"
 }
 
