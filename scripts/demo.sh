@@ -113,7 +113,8 @@ build() {
     callers=${LARDER_DEMO_BIN:-$repository/target/debug/larder-demo}
     if [[ -z ${LARDER_BIN-} || -z ${LARDER_DEMO_BIN-} ]]; then
         "$repository/scripts/setup.sh" build test
-        make --silent -C "$repository" programs
+        # The selection of `make run`, so that nothing is built twice.
+        (cd "$repository" && cargo build --locked -p larder -p demo)
     fi
     command -v redis-server >/dev/null || fail "redis-server not found: run scripts/setup.sh test"
 }
@@ -199,15 +200,14 @@ show() {
     echo
     echo "Try, in another terminal:"
     echo
-    echo "  export LARDER_LISTEN=$first LARDER_ADDRESS=$first"
-    if "$larder" top --help >/dev/null 2>&1; then echo "  $command top"; fi
+    if "$larder" top --help >/dev/null 2>&1; then echo "  $command top --address $first"; fi
     cat <<TEXT
-  $command stats
-  $command namespaces
-  $command hot-keys users
-  $command inspect prices 0
-  $command invalidate users --tag team-7
-  $command watch users prices
+  $command stats --address $first
+  $command namespaces --address $first
+  $command hot-keys users --address $first
+  $command inspect prices 0 --address $first
+  $command invalidate users --tag team-7 --address $first
+  $command watch users prices --address $first
   tail -f $state/callers.log
   scripts/demo.sh stop
 

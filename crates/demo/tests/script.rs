@@ -20,7 +20,7 @@ const NAMESPACES: [&str; 7] =
 fn larder() -> PathBuf {
     let demo = Path::new(env!("CARGO_BIN_EXE_larder-demo"));
     let larder = demo.with_file_name("larder");
-    assert!(larder.exists(), "{} is missing: build it with `make programs`", larder.display());
+    assert!(larder.exists(), "{} is missing: build it with `make build-tests`", larder.display());
     larder
 }
 
