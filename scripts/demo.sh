@@ -57,7 +57,9 @@ stop() {
     script=$(cat "$state/pid" 2>/dev/null || true)
     if [[ -n $script ]] && alive "$script"; then
         kill -TERM "$script"
-        until_true "$STOP_SECONDS" dead "$script" || fail "process $script does not end"
+        # The script removes the folder last.
+        gone_or_dead() { [[ ! -e $state/pid ]] || dead "$script"; }
+        until_true "$((REPLICAS * STOP_SECONDS))" gone_or_dead || fail "process $script does not end"
     fi
     # Left over from a script that was killed.
     if [[ -f $state/pids ]]; then
