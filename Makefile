@@ -23,7 +23,7 @@ CHECKER := $(BUILD) && target/debug/checker
 	soak-clients check \
 	lint fmt mutants fuzz instructions bench bench-clients bench-cluster bench-redis-clients \
 	bench-security sbom package deploy measure-costs measure-fleet size clean \
-	setup lint-files clippy doc build-tests programs nextest doctest
+	setup lint-files clippy doc build-tests nextest doctest
 
 help: ## List the targets
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | \
@@ -92,7 +92,7 @@ docs: ## Build the site into target/site/html, check its links, and run its bloc
 	@scripts/setup.sh build test
 	scripts/docs/build.py
 	scripts/docs/links.py --site
-	$(MAKE) programs
+	$(MAKE) build-tests
 	scripts/docs/blocks.py
 
 fmt: ## Format the code
@@ -182,9 +182,6 @@ doc:
 # Also builds the debug binaries that the integration tests and the clients use.
 build-tests:
 	$(BUILD)
-
-programs:
-	cargo build $(WORKSPACE) --bins
 
 nextest:
 	"$$(scripts/tools.sh cargo-nextest)" nextest run $(WORKSPACE)

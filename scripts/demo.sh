@@ -57,7 +57,9 @@ stop() {
     script=$(cat "$state/pid" 2>/dev/null || true)
     if [[ -n $script ]] && alive "$script"; then
         kill -TERM "$script"
-        until_true "$STOP_SECONDS" dead "$script" || fail "process $script does not end"
+        # The script removes the folder last.
+        gone_or_dead() { [[ ! -e $state/pid ]] || dead "$script"; }
+        until_true "$((REPLICAS * STOP_SECONDS))" gone_or_dead || fail "process $script does not end"
     fi
     # Left over from a script that was killed.
     if [[ -f $state/pids ]]; then
@@ -113,7 +115,8 @@ build() {
     callers=${LARDER_DEMO_BIN:-$repository/target/debug/larder-demo}
     if [[ -z ${LARDER_BIN-} || -z ${LARDER_DEMO_BIN-} ]]; then
         "$repository/scripts/setup.sh" build test
-        make --silent -C "$repository" programs
+        # The selection of `make run`, so that nothing is built twice.
+        (cd "$repository" && cargo build --locked -p larder -p demo)
     fi
     command -v redis-server >/dev/null || fail "redis-server not found: run scripts/setup.sh test"
 }
@@ -199,15 +202,14 @@ show() {
     echo
     echo "Try, in another terminal:"
     echo
-    echo "  export LARDER_LISTEN=$first LARDER_ADDRESS=$first"
-    if "$larder" top --help >/dev/null 2>&1; then echo "  $command top"; fi
+    if "$larder" top --help >/dev/null 2>&1; then echo "  $command top --address $first"; fi
     cat <<TEXT
-  $command stats
-  $command namespaces
-  $command hot-keys users
-  $command inspect prices 0
-  $command invalidate users --tag team-7
-  $command watch users prices
+  $command stats --address $first
+  $command namespaces --address $first
+  $command hot-keys users --address $first
+  $command inspect prices 0 --address $first
+  $command invalidate users --tag team-7 --address $first
+  $command watch users prices --address $first
   tail -f $state/callers.log
   scripts/demo.sh stop
 
@@ -264,9 +266,7 @@ watch_processes() {
 
 # number SHOWN VALUE: the value of a flag.
 number() {
-    if ! [[ $2 =~ ^[0-9]{1,7}$ ]] || ((10#$2 == 0)); then
-        fail "$1 needs a number, not '$2'" "$EX_USAGE"
-    fi
+    [[ $2 =~ ^0*[1-9][0-9]{0,6}$ ]] || fail "$1 needs a number, not '$2'" "$EX_USAGE"
     echo "$((10#$2))"
 }
 

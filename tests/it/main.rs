@@ -54,8 +54,7 @@ mod traces;
 // The stream of changes.
 mod watch;
 
-// The source tree: allowed dependencies between modules, the tables of errors and of log lines, plain
-// wording.
+// The source tree: allowed dependencies between modules, tables of errors and log lines, wording.
 mod error_table;
 mod layers;
 mod log_table;

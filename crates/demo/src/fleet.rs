@@ -36,7 +36,7 @@ pub(crate) struct Fleet {
 impl Fleet {
     /// Clients of the replicas at these addresses. They connect at their first calls.
     pub(crate) fn new(address: &str) -> Result<Self, Error> {
-        let client = |_| Client::builder(address).ignore_environment().connect_lazy();
+        let client = |_| Client::builder(address).ignore_environment(true).connect_lazy();
         let clients: Result<_, _> = (0..CLIENTS).map(client).collect();
         Ok(Self {
             clients: clients.map_err(Error::Address)?,
