@@ -5,5 +5,6 @@ pub mod delta;
 pub mod hot_keys;
 pub mod read_samples;
 pub mod registry;
+pub mod reuse;
 pub mod striped_counters;
 pub mod windows;

@@ -2,6 +2,7 @@
 //! replicas.
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -9,7 +10,10 @@ use std::{
 use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::hot_keys::{HotKeyReport, HotKeys};
+use super::{
+    hot_keys::{HotKeyReport, HotKeys},
+    reuse::Reuse,
+};
 use crate::{
     error_chain::ErrorChain,
     model::{Namespace, SaturatingFrom as _, Timestamp},
@@ -17,6 +21,7 @@ use crate::{
         counters::Counters,
         delta::{ByNamespace, ReplicaInfo, StatsDelta, StatsReport},
         registry::StatsRegistry,
+        reuse::counts::ReuseFigures,
         windows::{self, Windows, merge},
     },
     store::{self, NamespacePage, NamespaceUsage, StatsBackend, StoreInfo, Topology},
@@ -34,6 +39,7 @@ pub struct FleetStats {
     /// threads.
     overviews: Mutex<()>,
     hot_keys: HotKeys,
+    reuse: Reuse,
 }
 
 /// Progress of the flushes: which counts the store has, and which it may have.
@@ -82,7 +88,8 @@ impl FleetStats {
             started_at_ms: u64::saturating_from(started_at.as_millis()),
         }));
         let hot_keys = HotKeys::new(registry.clone(), store.clone());
-        Self { registry, store, state, overviews: Mutex::default(), hot_keys }
+        let reuse = Reuse::new(registry.clone(), store.clone());
+        Self { registry, store, state, overviews: Mutex::default(), hot_keys, reuse }
     }
 
     /// Reports the `limit` keys of a namespace that were read most in the time `window` before now.
@@ -97,6 +104,15 @@ impl FleetStats {
     ) -> store::Result<HotKeyReport> {
         let _one_at_a_time = self.overviews.lock().await;
         self.hot_keys.report(namespace, window, limit).await
+    }
+
+    /// Counts of followed keys of at least the last day, by namespace.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn reuse(&self) -> store::Result<BTreeMap<String, ReuseFigures>> {
+        let _one_at_a_time = self.overviews.lock().await;
+        self.reuse.report().await
     }
 
     /// Sends the counts since the last flush to the store.
@@ -126,7 +142,11 @@ impl FleetStats {
     async fn flush_or_log(&self, is_last: bool) {
         let counted = self.flush().await;
         let sampled = self.hot_keys.flush(is_last).await;
-        if let Err(error) = counted.and(sampled) {
+        let followed = match is_last {
+            true => self.reuse.close().await,
+            false => self.reuse.flush(false).await,
+        };
+        if let Err(error) = counted.and(sampled).and(followed) {
             tracing::debug!(
                 error = %ErrorChain(&error),
                 "the counters could not be flushed and are kept for the next flush"

@@ -26,7 +26,12 @@ pub fn register(meter: &Meter, registry: &Arc<StatsRegistry>, cache: &Arc<Cache>
             })
             .build();
     }
-    let registry = registry.clone();
+    let (registry, followed) = (registry.clone(), registry.clone());
+    meter
+        .u64_observable_counter("larder.reuse.dropped")
+        .with_description("Events of followed keys that the analysis did not take")
+        .with_callback(move |observer| observer.observe(followed.dropped_reuse_events(), &[]))
+        .build();
     meter
         .u64_observable_counter("larder.hot_keys.dropped")
         .with_description("Sampled reads that the search for hot keys did not take")

@@ -32,6 +32,7 @@ mod namespace_bans;
 mod namespace_state;
 mod replace;
 mod reschedule;
+mod reuse_history;
 mod shard;
 mod slot;
 mod slots;
@@ -68,6 +69,7 @@ use generation::Generation;
 use generations::{Generations, NewBan};
 use hot_key_history::HotKeyHistory;
 use name::HashedKey;
+use reuse_history::ReuseHistory;
 use shard::Shard;
 use slot::Slot;
 
@@ -86,6 +88,7 @@ struct Inner {
     lease_watchers: KeyWatchers,
     stats: Mutex<Windows>,
     hot_keys: Mutex<HotKeyHistory>,
+    reuse: Mutex<ReuseHistory>,
     clock: StoreClock,
     /// Time at which the store was created.
     epoch: Timestamp,
@@ -119,6 +122,7 @@ impl MemoryStore {
             lease_watchers: KeyWatchers::default(),
             stats: Mutex::default(),
             hot_keys: Mutex::default(),
+            reuse: Mutex::default(),
             clock,
             epoch,
             budget: Budget::new(max_bytes),

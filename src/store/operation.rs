@@ -29,11 +29,15 @@ pub enum Operation {
     HotKeys,
     SampleEntries,
     ListNamespaces,
+    ExchangeReuse,
+    ReuseTable,
+    ReuseFigures,
+    PutReuse,
 }
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::Get,
         Self::GetMany,
         Self::Put,
@@ -58,6 +62,10 @@ impl Operation {
         Self::HotKeys,
         Self::SampleEntries,
         Self::ListNamespaces,
+        Self::ExchangeReuse,
+        Self::ReuseTable,
+        Self::ReuseFigures,
+        Self::PutReuse,
     ];
 
     /// Whether the operation moves so much data that it may time out while the store works.
@@ -74,6 +82,10 @@ impl Operation {
                 | Self::HotKeys
                 | Self::SampleEntries
                 | Self::ListNamespaces
+                | Self::ExchangeReuse
+                | Self::ReuseTable
+                | Self::ReuseFigures
+                | Self::PutReuse
         )
     }
 
@@ -96,6 +108,10 @@ impl Operation {
                 | Self::Info
                 | Self::Usage
                 | Self::PutHotKeys
+                | Self::ExchangeReuse
+                | Self::ReuseTable
+                | Self::ReuseFigures
+                | Self::PutReuse
         )
     }
 
@@ -126,6 +142,10 @@ impl Operation {
             Self::HotKeys => "hot_keys",
             Self::SampleEntries => "sample_entries",
             Self::ListNamespaces => "list_namespaces",
+            Self::ExchangeReuse => "exchange_reuse",
+            Self::ReuseTable => "reuse_table",
+            Self::ReuseFigures => "reuse_figures",
+            Self::PutReuse => "put_reuse",
         }
     }
 }

@@ -45,6 +45,7 @@ mod read_batcher;
 mod replicated;
 mod replication;
 mod request;
+mod reuse;
 mod router;
 mod script;
 mod script_calls;

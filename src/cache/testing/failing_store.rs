@@ -1,7 +1,7 @@
 //! A store that fails or delays its operations.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -19,6 +19,11 @@ use crate::{
     stats::{
         delta::{StatsDelta, StatsReport},
         hot_keys::{HotKeyBucket, HotKeyCounts, HotKeyRange},
+        reuse::{
+            counts::ReuseFigures,
+            event::ReuseBatch,
+            table::{ReuseState, ReuseTable},
+        },
     },
     store::{
         AcquireOutcome, AcquireRequest, Backend, Ban, BanLimits, BanOutcome, Condition,
@@ -274,6 +279,30 @@ impl StatsStore for FailingStore {
     ) -> Result<Vec<(u64, HotKeyCounts)>> {
         self.ask().await?;
         self.stats.hot_keys(namespace, range).await
+    }
+
+    async fn exchange_reuse(
+        &self,
+        replica: u64,
+        events: &ReuseBatch,
+    ) -> Result<Option<Vec<ReuseBatch>>> {
+        self.ask().await?;
+        self.stats.exchange_reuse(replica, events).await
+    }
+
+    async fn reuse_table(&self, namespace: &str) -> Result<Option<ReuseTable>> {
+        self.ask().await?;
+        self.stats.reuse_table(namespace).await
+    }
+
+    async fn reuse_figures(&self, bucket: u64) -> Result<BTreeMap<String, ReuseFigures>> {
+        self.ask().await?;
+        self.stats.reuse_figures(bucket).await
+    }
+
+    async fn put_reuse(&self, state: &ReuseState) -> Result<()> {
+        self.ask().await?;
+        self.stats.put_reuse(state).await
     }
 }
 

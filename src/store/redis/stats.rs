@@ -1,6 +1,6 @@
 //! The fleet's counters in Redis: one hash for the totals, and one per minute and per ten minutes.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use async_trait::async_trait;
 use redis::Value;
@@ -16,6 +16,11 @@ use crate::{
         counters::{cell_name, cell_of},
         delta::{ByNamespace, ReplicaInfo, StatsDelta, StatsReport},
         hot_keys::{HotKeyBucket, HotKeyCounts, HotKeyRange},
+        reuse::{
+            counts::ReuseFigures,
+            event::ReuseBatch,
+            table::{ReuseState, ReuseTable},
+        },
         windows::{DAY, HOUR, Window, merge},
     },
     store::{Result, StatsStore, Store as _},
@@ -73,6 +78,26 @@ impl StatsStore for RedisStore {
         range: &HotKeyRange,
     ) -> Result<Vec<(u64, HotKeyCounts)>> {
         self.read_hot_keys(namespace, range).await
+    }
+
+    async fn exchange_reuse(
+        &self,
+        replica: u64,
+        events: &ReuseBatch,
+    ) -> Result<Option<Vec<ReuseBatch>>> {
+        self.exchange_reuse_events(replica, events).await
+    }
+
+    async fn reuse_table(&self, namespace: &str) -> Result<Option<ReuseTable>> {
+        self.read_reuse_table(namespace).await
+    }
+
+    async fn reuse_figures(&self, bucket: u64) -> Result<BTreeMap<String, ReuseFigures>> {
+        self.read_reuse_figures(bucket).await
+    }
+
+    async fn put_reuse(&self, state: &ReuseState) -> Result<()> {
+        self.store_reuse(state).await
     }
 }
 

@@ -1,10 +1,11 @@
 //! One record for each call that is audited, with its caller, its targets and its result.
 
 use larder::pb::v1::{
-    AdminServiceListKeysRequest, BatchDeleteRequest, DeleteRequest, DistributionsRequest,
-    FlushNearCacheRequest, GetConfigRequest, GetRequest, HotKeysRequest, InspectEntryRequest,
-    InvalidateNamespaceRequest, KeyRef, ListEventsRequest, ListNamespacesRequest, MintTokenRequest,
-    PublishEventRequest, SetRequest, TailAuditRequest, WarmKey, WarmRequest,
+    AdminServiceListKeysRequest, AnalyzeRequest, BatchDeleteRequest, DeleteRequest,
+    DistributionsRequest, FlushNearCacheRequest, GetConfigRequest, GetRequest, HotKeysRequest,
+    InspectEntryRequest, InvalidateNamespaceRequest, KeyRef, ListEventsRequest,
+    ListNamespacesRequest, MintTokenRequest, PublishEventRequest, SetRequest, TailAuditRequest,
+    WarmKey, WarmRequest,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -109,6 +110,8 @@ async fn call_everything(audited: &Audited) {
     admin.hot_keys(with_token(hot, as_owner)).await.unwrap();
     let of_shop = DistributionsRequest { namespace: shop(), ..Default::default() };
     admin.distributions(with_token(of_shop, as_owner)).await.unwrap();
+    let analyze = AnalyzeRequest { namespaces: vec![shop()] };
+    admin.analyze(with_token(analyze, as_owner)).await.unwrap();
     admin.get_config(with_token(GetConfigRequest {}, as_owner)).await.unwrap();
     admin.list_events(with_token(ListEventsRequest::default(), as_owner)).await.unwrap();
     let tail = TailAuditRequest { records: Some(0), follow: true };
@@ -124,7 +127,7 @@ async fn call_everything(audited: &Audited) {
     assert_eq!(refused.code(), Code::Unauthenticated);
 }
 
-const SUMMARIES: [&str; 22] = [
+const SUMMARIES: [&str; 23] = [
     "server start - -",
     "delete Delete owner OK",
     "delete Delete owner INVALID_ARGUMENT",
@@ -140,6 +143,7 @@ const SUMMARIES: [&str; 22] = [
     "inspect InspectEntry owner OK",
     "inspect HotKeys owner OK",
     "inspect Distributions owner OK",
+    "inspect Analyze owner OK",
     "inspect GetConfig owner OK",
     "inspect ListEvents owner OK",
     "inspect TailAudit owner OK",

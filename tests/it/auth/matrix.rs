@@ -47,6 +47,7 @@ const NEEDED: &[(&str, &str)] = &[
     ("larder.v1.AdminService/ListEvents", "everywhere events"),
     // It names no namespace, and lists those that the caller may see.
     ("larder.v1.AdminService/ListNamespaces", "anywhere admin"),
+    ("larder.v1.AdminService/Analyze", "admin"),
     ("grpc.health.v1.Health/Check", "nothing"),
     ("grpc.health.v1.Health/List", "nothing"),
     ("grpc.health.v1.Health/Watch", "nothing"),
