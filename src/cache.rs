@@ -5,6 +5,7 @@
 //! rules. [`Cache::get_or_fetch`] is the place to start reading.
 
 mod abandon_log;
+mod analysis;
 mod batch_get;
 mod batch_get_or_fetch;
 mod chunk_sizer;
@@ -16,6 +17,7 @@ mod error;
 mod events;
 pub mod fleet_stats;
 mod flush_near;
+mod follow;
 mod get;
 mod get_or_fetch;
 mod hot_keys;
@@ -32,6 +34,7 @@ mod policy;
 mod projection;
 mod renew;
 mod request;
+mod reuse;
 mod set;
 mod singleflight;
 #[cfg(test)]
@@ -69,6 +72,10 @@ pub use crate::{
         LeaseInspection, LeaseInspectionState, LeaseLoss, LeaseToken, MatchingBan, NamespaceFilter,
         NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES, Topology,
     },
+};
+pub use analysis::{
+    Analysis, AnalyzedNamespace, Figure, Finding, FindingKind, ReuseEstimate, Severity, Share,
+    TtlEstimate,
 };
 pub use batch_get::BatchGet;
 pub use batch_get_or_fetch::BatchGetOrFetch;

@@ -7,5 +7,6 @@ pub mod hot_keys;
 pub mod read_samples;
 pub mod registry;
 pub mod replica_report;
+pub mod reuse;
 pub mod striped_counters;
 pub mod windows;

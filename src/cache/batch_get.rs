@@ -83,6 +83,7 @@ impl BatchGet {
                 let entry = entry.unwrap_or_default();
                 let read = GetResult::of(entry, context, self.max_stale, degraded, now);
                 self.cache.sample(read.count(context), &self.keys[index]);
+                context.follow_read(&*self.cache.store, &self.keys[index], read.followed());
                 reads[index - chunk.start] = Some(read);
             }
         }
@@ -113,7 +114,9 @@ impl BatchGet {
         let context = &self.contexts[index];
         let found = self.cache.read_near(context, &self.keys[index], read)?;
         self.cache.sample(context.count_outcome(Some(found.outcome)), &self.keys[index]);
-        Some(GetResult { found: Some(found), degraded: false })
+        let result = GetResult { found: Some(found), degraded: false };
+        context.follow_read(&*self.cache.store, &self.keys[index], result.followed());
+        Some(result)
     }
 }
 

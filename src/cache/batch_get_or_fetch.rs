@@ -13,6 +13,7 @@ use super::{
     Cache, Error, FetchMode, GetOrFetchOutcome, GetOrFetchRequest, GetOrFetchResult,
     NamespaceContext,
     chunk_sizer::{ChunkLimits, ChunkSizer},
+    follow::FollowedRead,
     get_or_fetch::{Decision, FetchContext, LeaseAttempt, OriginFetch},
     request::MAX_WAIT,
     singleflight::run_together,
@@ -125,6 +126,8 @@ impl BatchGetOrFetch {
         for (result, (context, request)) in answers.iter().zip(keys) {
             if let Ok(result) = result {
                 self.cache.sample(result.count(context), &request.key);
+                let read = FollowedRead::of_fetch(result, request.mode);
+                context.follow_read(&*self.cache.store, &request.key, read);
             }
         }
         Some(answers)

@@ -45,6 +45,7 @@ impl Cache {
         let key = &*context.key(key);
         let applied = Durability::of(self.store.delete(key, hold_off).await)?;
         context.counters.count(Counter::Deletes);
+        context.follow_removal(&*self.store, key);
         Ok(match applied {
             Some(existed) => DeleteResult { existed, deleted: existed, ..DeleteResult::default() },
             None => DeleteResult { durability: Durability::Queued, ..DeleteResult::default() },
@@ -86,6 +87,7 @@ impl Cache {
                 }
             };
         context.counters.count(Counter::Deletes);
+        context.follow_removal(&*self.store, key);
         let removed = GetResult::of(entry, &context, None, false, self.store.now()).found;
         let durability = Durability::Applied;
         Ok(DeleteResult { existed: true, deleted: true, removed, durability })

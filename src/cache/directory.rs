@@ -4,7 +4,11 @@
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use tokio::{
     task::yield_now,
@@ -12,7 +16,8 @@ use tokio::{
 };
 
 use super::{
-    Cache, Error, Outcome, Tier,
+    Analysis, AnalyzedNamespace, Cache, Error, Outcome, Tier,
+    analysis::ReuseEstimate,
     distributions::Distributions,
     fleet_stats::{FleetStats, Overview},
     hot_keys::HotKeyReport,
@@ -237,6 +242,52 @@ impl Directory {
     ) -> Result<HotKeyReport, Error> {
         self.cache.namespaces().rules(namespace)?;
         Ok(self.fleet.hot_keys(namespace, window, limit).await?)
+    }
+
+    /// Analyses the `named` namespaces; of all with statistics, those with the most reads if none
+    /// are named.
+    ///
+    /// # Errors
+    /// [`Error::UnknownNamespace`] for one that is named.
+    pub async fn analyze(
+        &self,
+        named: &[Namespace],
+        visible: Option<NamespaceFilter>,
+    ) -> Result<Analysis, Error> {
+        named.iter().try_for_each(|name| self.cache.namespaces().rules(name).map(drop))?;
+        let selected = named.iter().map(Namespace::to_string).collect();
+        let page = NamespacePage::new(selected, String::new(), NamespacePage::MAX);
+        let page = page.visible_to(visible);
+        let overview = self.fleet.overview(&page).await;
+        let mut reuse = match overview.degraded {
+            true => BTreeMap::new(),
+            // Without an answer of the store, the counters are analysed alone.
+            false => self.fleet.reuse().await.unwrap_or_default(),
+        };
+        let facts = overview.facts.as_ref();
+        let memory = facts.filter(|_| overview.store_kind == "memory").map(|facts| facts.max_bytes);
+        let names: BTreeSet<Namespace> = if named.is_empty() {
+            let counted = overview.report.last_day.keys().filter(|name| page.selects(name));
+            counted.filter_map(|name| Namespace::new(name).ok()).collect()
+        } else {
+            named.iter().cloned().collect()
+        };
+        let namespaces = names.into_iter().filter_map(|name| {
+            let counters = overview.report.last_day.get(name.as_str()).cloned().unwrap_or_default();
+            let miss_rate = counters.hit_rate().map(|rate| 1.0 - rate);
+            Some(AnalyzedNamespace {
+                counters,
+                usage: overview.size(name.as_str()).cloned(),
+                config: self.cache.namespaces().rules(&name).ok()?.config.clone(),
+                reuse: reuse
+                    .remove(name.as_str())
+                    .and_then(|figures| ReuseEstimate::of(figures, miss_rate)),
+                evictions: facts.map_or(0, |facts| facts.evicted_keys),
+                memory_bytes: memory,
+                name,
+            })
+        });
+        Ok(Analysis::of(namespaces.collect(), overview.degraded))
     }
 
     /// All namespaces that are configured or have entries, and that requests may use. Sorted.

@@ -5,6 +5,7 @@ mod history;
 mod replicas;
 
 use std::{
+    collections::BTreeMap,
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
@@ -12,7 +13,10 @@ use std::{
 use tokio::{sync::Mutex, time::Instant};
 use tokio_util::sync::CancellationToken;
 
-use super::hot_keys::{HotKeyReport, HotKeys};
+use super::{
+    hot_keys::{HotKeyReport, HotKeys},
+    reuse::Reuse,
+};
 use crate::{
     error_chain::ErrorChain,
     model::{Namespace, SaturatingFrom as _, Timestamp},
@@ -20,6 +24,7 @@ use crate::{
         counters::Counters,
         delta::{ByNamespace, ReplicaInfo, StatsDelta, StatsReport},
         registry::StatsRegistry,
+        reuse::counts::ReuseFigures,
         windows::{self, Windows, merge},
     },
     store::{self, NamespacePage, NamespaceUsage, StatsBackend, StoreInfo, Topology},
@@ -44,6 +49,7 @@ pub struct FleetStats {
     /// The state of this process.
     probe: Option<ReplicaProbe>,
     reports: Mutex<OwnReports>,
+    reuse: Reuse,
 }
 
 /// Progress of the flushes: which counts the store has, and which it may have.
@@ -93,8 +99,9 @@ impl FleetStats {
         };
         let state = Mutex::new(FlushState::new(replica.clone()));
         let hot_keys = HotKeys::new(registry.clone(), store.clone());
+        let reuse = Reuse::new(registry.clone(), store.clone());
         let (overviews, reports) = Default::default();
-        Self { replica, registry, store, state, overviews, hot_keys, probe: None, reports }
+        Self { replica, registry, store, state, overviews, hot_keys, probe: None, reports, reuse }
     }
 
     /// Reports the state that `probe` reads of this process to the other replicas.
@@ -115,6 +122,15 @@ impl FleetStats {
     ) -> store::Result<HotKeyReport> {
         let _one_at_a_time = self.overviews.lock().await;
         self.hot_keys.report(namespace, window, limit).await
+    }
+
+    /// Counts of followed keys of at least the last day, by namespace.
+    ///
+    /// # Errors
+    /// The store does not answer.
+    pub async fn reuse(&self) -> store::Result<BTreeMap<String, ReuseFigures>> {
+        let _one_at_a_time = self.overviews.lock().await;
+        self.reuse.report().await
     }
 
     /// Sends the counts since the last flush to the store.
@@ -149,7 +165,11 @@ impl FleetStats {
     async fn flush_or_log(&self, is_last: bool) {
         let counted = self.flush().await;
         let sampled = self.hot_keys.flush(is_last).await;
-        if let Err(error) = counted.and(sampled) {
+        let followed = match is_last {
+            true => self.reuse.close().await,
+            false => self.reuse.flush(false).await,
+        };
+        if let Err(error) = counted.and(sampled).and(followed) {
             tracing::debug!(
                 error = %ErrorChain(&error),
                 "the counters could not be flushed and are kept for the next flush"

@@ -5,8 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Cache, Consistency, Error, Found, NamespaceContext, Outcome, near_read::NearRead,
-    policy::Verdict,
+    Cache, Consistency, Error, Found, NamespaceContext, Outcome, follow::FollowedRead,
+    near_read::NearRead, policy::Verdict,
 };
 use crate::{
     model::{Entry, EntryKey, Timestamp},
@@ -39,6 +39,7 @@ impl Cache {
         let near_read = NearRead { consistency, now: self.store.now(), started };
         if let Some(found) = self.read_near(&context, key, near_read) {
             self.sample(context.count_outcome(Some(found.outcome)), key);
+            context.follow_read(&*self.store, key, FollowedRead::Hit(&found));
             context.counters.time(LatencyKind::Hit, started.elapsed());
             return Ok(GetResult { found: Some(found), degraded: false });
         }
@@ -48,6 +49,7 @@ impl Cache {
         };
         let read = GetResult::of(entry, &context, max_stale, degraded, self.store.now());
         self.sample(read.count(&context), key);
+        context.follow_read(&*self.store, key, read.followed());
         context.counters.time(read.latency_kind(), started.elapsed());
         Ok(read)
     }
@@ -79,6 +81,11 @@ impl GetResult {
     pub(super) fn count(&self, context: &NamespaceContext) -> bool {
         context.count_degraded(self.degraded);
         context.count_outcome(self.found.as_ref().map(|found| found.outcome))
+    }
+
+    /// The read, for the key that was read.
+    pub(super) fn followed(&self) -> FollowedRead<'_> {
+        FollowedRead::of(self.found.as_ref(), self.degraded)
     }
 
     /// The histogram for the latency of this read.

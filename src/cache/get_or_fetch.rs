@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use super::{
     Cache, Error, FetchMode, FillOutcome, Found, GetOrFetchRequest, LeaseGuard, NamespaceContext,
-    Outcome, Tier, near_read::NearRead,
+    Outcome, Tier, follow::FollowedRead, near_read::NearRead,
 };
 use crate::stats::counters::{Counter, LatencyKind};
 pub(super) use context::FetchContext;
@@ -146,6 +146,8 @@ impl Cache {
         };
         if let Ok(result) = &result {
             self.sample(result.count(&context), &request.key);
+            let read = FollowedRead::of_fetch(result, request.mode);
+            context.follow_read(&*self.store, &request.key, read);
         }
         result
     }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::{Cache, Error, policy};
 use crate::{
-    model::{EntryKey, Version},
+    model::{EntryKey, Lifetime, Version},
     stats::counters::Counter,
     store::{Increment, IncrementOutcome},
 };
@@ -48,6 +48,8 @@ impl Cache {
         match incremented? {
             IncrementOutcome::Sum { value, ttl_remaining } => {
                 context.counters.count(Counter::Sets);
+                let lifetime = Lifetime { ttl: ttl_remaining, ..lifetime };
+                context.follow_write(&*self.store, key, &lifetime, size_of_val(&value));
                 Ok(Some(IncrementResult { value, version, ttl_remaining }))
             }
             IncrementOutcome::Missing => {

@@ -24,7 +24,11 @@ pub fn register(meter: &Meter, registry: &Arc<StatsRegistry>, cache: &Arc<Cache>
             })
             .build();
     }
-    let registry = registry.clone();
+    let (registry, followed) = (registry.clone(), registry.clone());
+    metric_list::REUSE_DROPPED
+        .observed_counter(meter)
+        .with_callback(move |observer| observer.observe(followed.dropped_reuse_events(), &[]))
+        .build();
     metric_list::HOT_KEYS_DROPPED
         .observed_counter(meter)
         .with_callback(move |observer| observer.observe(registry.read_samples().dropped(), &[]))

@@ -144,6 +144,7 @@ impl Cache {
         Ok(match put? {
             PutOutcome::Stored => {
                 context.counters.count(Counter::Sets);
+                context.follow_write(&*self.store, key, &lifetime, changed.data.len());
                 Some(PatchOutcome::Applied { version: changed.version, ttl: lifetime.ttl })
             }
             PutOutcome::ConditionNotMet => None,

@@ -151,6 +151,9 @@ impl Cache {
             },
         };
         result.count(&context, command.mode);
+        if let SetOutcome::Stored { .. } = result.outcome {
+            context.follow_write(&*self.store, key, &entry.lifetime, entry.data.len());
+        }
         if let (SetMode::Under(token), SetOutcome::NotStored(kind)) = (command.mode, result.outcome)
             && let Some(exceeded) = context.exceeded(key.namespace(), kind)
         {

@@ -28,6 +28,9 @@ impl Cache {
             Err(error) => TouchResult { ttl: None, degraded: error.is_degraded() },
         };
         context.count_degraded(touched.degraded);
+        if touched.ttl.is_some() {
+            context.follow_touch(key, self.store.now(), &lifetime);
+        }
         Ok(touched)
     }
 
@@ -72,6 +75,7 @@ impl Cache {
         if let Ok(true) = self.store.prolong(key, found.entry.version, lifetime).await {
             found.entry.reschedule(&lifetime, now);
             found.ttl_remaining = lifetime.ttl;
+            context.follow_touch(key, now, &lifetime);
         }
     }
 }

@@ -3,6 +3,7 @@
 //! A command reads its arguments before it connects, calls the server through a [`session`], and
 //! writes to an [`output`]. `docs/cli.md` has the exit codes.
 
+mod analyze;
 mod arguments;
 mod audit;
 mod completions;
@@ -71,6 +72,8 @@ pub(super) enum CacheCommand {
     Replicas(replicas::Args),
     /// Print the keys of a namespace that are read most, by all replicas together.
     HotKeys(hot_keys::Args),
+    /// Print how well namespaces are cached, and what to change.
+    Analyze(analyze::Args),
     /// Print how the entries of a namespace are spread over sizes and ages.
     Distributions(distributions::Args),
     /// Remove the copies of entries in the near cache of a replica.
@@ -110,6 +113,7 @@ impl CacheCommand {
             Self::History(args) => args.run(),
             Self::Replicas(args) => args.run(),
             Self::HotKeys(args) => args.run(),
+            Self::Analyze(args) => args.run(),
             Self::Distributions(args) => args.run(),
             Self::FlushNearCache(args) => args.run(),
             Self::Config(args) => args.run(),

@@ -106,4 +106,9 @@ metrics! {
         [],
         "Sampled reads that the search for hot keys did not take"
     );
+    REUSE_DROPPED = Counter(
+        "larder.reuse.dropped",
+        [],
+        "Events of followed keys that the analysis did not take"
+    );
 }

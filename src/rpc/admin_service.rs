@@ -23,7 +23,9 @@ use super::{
 };
 use crate::{
     audit::AuditLog,
-    cache::{Cache, Directory, Durability, EventRoute, FlushedCopies, fleet_stats::FleetStats},
+    cache::{
+        Analysis, Cache, Directory, Durability, EventRoute, FlushedCopies, fleet_stats::FleetStats,
+    },
     model::Namespace,
     pb::v1::{self as pb, admin_service_server::AdminService},
 };
@@ -242,5 +244,20 @@ impl AdminService for AdminRpc {
             record.flag("follow", request.get_ref().follow);
         });
         Ok(Response::new(audit_stream::serve(&self.audit, request.get_ref())?))
+    }
+
+    async fn analyze(
+        &self,
+        request: Request<pb::AnalyzeRequest>,
+    ) -> Result<Response<pb::AnalyzeResponse>, Status> {
+        let access = Access::of(&request);
+        let named = &request.get_ref().namespaces;
+        // An empty list is valid: it selects all namespaces.
+        convert::check_batch_size("namespaces", named.len().max(1), Analysis::MAX_NAMED, None)
+            .map_err(status::batch_size)?;
+        access.check_names(named)?;
+        let names = convert::analyzed_names(request.get_ref())?;
+        let analysis = self.directory.analyze(&names, access.filter()).await?;
+        Ok(Response::new(convert::analysis_response(&analysis)))
     }
 }

@@ -24,7 +24,7 @@ const REQUEST_ID: &str = "x-request-id";
 const TRACE_PARENT: &str = "traceparent";
 
 /// The methods that are audited.
-const EVENTS: [(&str, AuditEvent); 18] = [
+const EVENTS: [(&str, AuditEvent); 19] = [
     ("larder.v1.CacheService/Delete", AuditEvent::Delete),
     ("larder.v1.CacheService/BatchDelete", AuditEvent::Delete),
     ("larder.v1.CacheService/InvalidateNamespace", AuditEvent::Invalidate),
@@ -38,6 +38,7 @@ const EVENTS: [(&str, AuditEvent); 18] = [
     ("larder.v1.AdminService/InspectEntry", AuditEvent::Inspect),
     ("larder.v1.AdminService/HotKeys", AuditEvent::Inspect),
     ("larder.v1.AdminService/Distributions", AuditEvent::Inspect),
+    ("larder.v1.AdminService/Analyze", AuditEvent::Inspect),
     ("larder.v1.AdminService/GetConfig", AuditEvent::Inspect),
     ("larder.v1.AdminService/ListEvents", AuditEvent::Inspect),
     ("larder.v1.AdminService/GetHistory", AuditEvent::Inspect),

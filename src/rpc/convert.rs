@@ -2,6 +2,7 @@
 //!
 //! Requests are validated here: behind this module no input is invalid.
 
+mod analysis;
 mod delete;
 mod directory;
 mod distributions;
@@ -32,6 +33,7 @@ use crate::{
     model::Violation,
     pb::{from_duration, v1 as pb},
 };
+pub(super) use analysis::{analysis_response, analyzed_names};
 pub(super) use delete::{delete_response, delete_result_name, deletion, deletions};
 pub(super) use directory::{
     InspectedKey, inspect_response, inspected_key, key_page_size, key_page_token, key_query,

@@ -63,6 +63,7 @@ const PERMISSIONS: [(&str, Permission); Method::COUNT] = [
     ("larder.v1.AdminService/MintToken", Needs(Verb::Admin)),
     ("larder.v1.AdminService/GetHistory", Needs(Verb::Stats)),
     ("larder.v1.AdminService/ListReplicas", Needs(Verb::Admin)),
+    ("larder.v1.AdminService/Analyze", Needs(Verb::Admin)),
     // Its records name namespaces and callers.
     ("larder.v1.AdminService/TailAudit", Server(Verb::Admin)),
     ("grpc.health.v1.Health/Check", Public),

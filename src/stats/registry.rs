@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use tokio::task::yield_now;
 
 use super::{
-    counters::Counter, delta::ByNamespace, read_samples::ReadSamples,
+    counters::Counter, delta::ByNamespace, read_samples::ReadSamples, reuse::event::ReuseBatch,
     striped_counters::StripedCounters,
 };
 use crate::model::Namespace;
@@ -88,6 +88,29 @@ impl StatsRegistry {
             }
         }
         snapshot
+    }
+
+    /// Takes the events of the followed keys. Those of the namespaces that share counters are
+    /// dropped: it is not known of which they are.
+    pub fn take_reuse_events(&self) -> ReuseBatch {
+        drop(self.other.reuse().take());
+        let known = self.by_namespace.load();
+        let taken = known.iter().filter_map(|(namespace, counts)| {
+            Some((namespace.to_string(), counts.reuse().take()?))
+        });
+        taken.collect()
+    }
+
+    /// Events of followed keys that were dropped so far.
+    pub fn dropped_reuse_events(&self) -> u64 {
+        let known = self.by_namespace.load();
+        known.values().map(|counts| counts.reuse().dropped()).sum::<u64>()
+            + self.other.reuse().dropped()
+    }
+
+    /// Counts events of followed keys that were dropped after they were taken.
+    pub fn count_dropped_reuse_events(&self, events: u64) {
+        self.other.reuse().count_dropped(events);
     }
 
     /// The label of a namespace in metrics: its name if it is counted separately.

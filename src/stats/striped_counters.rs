@@ -13,15 +13,16 @@ use std::{
 use super::{
     counters::{CELLS, Counter, Counters, LatencyKind, bucket_cell},
     read_samples::is_sampled,
+    reuse::events::ReuseEvents,
 };
 
 /// Maximum number of stripes; more threads share them.
 const MAX_STRIPES: usize = 16;
 
-/// One set of counters per core. A cache line that two cores write to would travel between their
-/// caches with every request.
+/// One set of counters per core, and the events of the followed keys. A cache line that two cores
+/// write to would travel between their caches with every request.
 #[derive(Debug)]
-pub struct StripedCounters(Box<[Stripe]>);
+pub struct StripedCounters(Box<[Stripe]>, ReuseEvents);
 
 /// Aligned to two cache lines, because processors fetch lines in pairs.
 #[derive(Debug)]
@@ -41,7 +42,8 @@ thread_local! {
 
 impl Default for StripedCounters {
     fn default() -> Self {
-        Self((0..*STRIPE_COUNT).map(|_| Stripe(array::from_fn(|_| AtomicU64::new(0)))).collect())
+        let stripe = |_| Stripe(array::from_fn(|_| AtomicU64::new(0)));
+        Self((0..*STRIPE_COUNT).map(stripe).collect(), ReuseEvents::default())
     }
 }
 
@@ -70,6 +72,11 @@ impl StripedCounters {
     /// Counts one latency.
     pub fn time(&self, kind: LatencyKind, took: Duration) {
         self.add(bucket_cell(kind, took), 1);
+    }
+
+    /// The events of the followed keys.
+    pub fn reuse(&self) -> &ReuseEvents {
+        &self.1
     }
 
     /// Sums the stripes.

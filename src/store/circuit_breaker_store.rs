@@ -3,7 +3,7 @@
 #[cfg(test)]
 mod tests;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, future::Future, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
 use parking_lot::Mutex;
@@ -28,6 +28,11 @@ use crate::{
         history::HistorySpan,
         hot_keys::{HotKeyBucket, HotKeyCounts, HotKeyRange},
         replica_report::ReplicaReport,
+        reuse::{
+            counts::ReuseFigures,
+            event::ReuseBatch,
+            table::{ReuseState, ReuseTable},
+        },
         windows::HistoryBucket,
     },
     trace_sampler,
@@ -336,6 +341,26 @@ impl<S: StatsStore + Inspect> StatsStore for CircuitBreakerStore<S> {
         range: &HotKeyRange,
     ) -> Result<Vec<(u64, HotKeyCounts)>> {
         self.run(Operation::HotKeys, self.inner.hot_keys(namespace, range)).await
+    }
+
+    async fn exchange_reuse(
+        &self,
+        replica: u64,
+        events: &ReuseBatch,
+    ) -> Result<Option<Vec<ReuseBatch>>> {
+        self.run(Operation::ExchangeReuse, self.inner.exchange_reuse(replica, events)).await
+    }
+
+    async fn reuse_table(&self, namespace: &str) -> Result<Option<ReuseTable>> {
+        self.run(Operation::ReuseTable, self.inner.reuse_table(namespace)).await
+    }
+
+    async fn reuse_figures(&self, bucket: u64) -> Result<BTreeMap<String, ReuseFigures>> {
+        self.run(Operation::ReuseFigures, self.inner.reuse_figures(bucket)).await
+    }
+
+    async fn put_reuse(&self, state: &ReuseState) -> Result<()> {
+        self.run(Operation::PutReuse, self.inner.put_reuse(state)).await
     }
 }
 

@@ -32,6 +32,7 @@ mod namespace_bans;
 mod namespace_state;
 mod replace;
 mod reschedule;
+mod reuse_history;
 mod shard;
 mod slot;
 mod slots;
@@ -69,6 +70,7 @@ use generation::Generation;
 use generations::{Generations, NewBan};
 use hot_key_history::HotKeyHistory;
 use name::HashedKey;
+use reuse_history::ReuseHistory;
 use shard::Shard;
 use slot::Slot;
 
@@ -89,6 +91,7 @@ struct Inner {
     hot_keys: Mutex<HotKeyHistory>,
     /// What replicas report of themselves, by their ids.
     reports: Mutex<BTreeMap<u64, ReplicaReport>>,
+    reuse: Mutex<ReuseHistory>,
     clock: StoreClock,
     /// Time at which the store was created.
     epoch: Timestamp,
@@ -123,6 +126,7 @@ impl MemoryStore {
             stats: Mutex::default(),
             hot_keys: Mutex::default(),
             reports: Mutex::default(),
+            reuse: Mutex::default(),
             clock,
             epoch,
             budget: Budget::new(max_bytes),

@@ -33,11 +33,15 @@ pub enum Operation {
     PutReplica,
     RemoveReplica,
     Replicas,
+    ExchangeReuse,
+    ReuseTable,
+    ReuseFigures,
+    PutReuse,
 }
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 28] = [
+    pub const ALL: [Self; 32] = [
         Self::Get,
         Self::GetMany,
         Self::Put,
@@ -66,6 +70,10 @@ impl Operation {
         Self::PutReplica,
         Self::RemoveReplica,
         Self::Replicas,
+        Self::ExchangeReuse,
+        Self::ReuseTable,
+        Self::ReuseFigures,
+        Self::PutReuse,
     ];
 
     /// Whether the operation moves so much data that it may time out while the store works.
@@ -85,6 +93,10 @@ impl Operation {
                 | Self::History
                 | Self::PutReplica
                 | Self::Replicas
+                | Self::ExchangeReuse
+                | Self::ReuseTable
+                | Self::ReuseFigures
+                | Self::PutReuse
         )
     }
 
@@ -111,6 +123,10 @@ impl Operation {
                 | Self::PutReplica
                 | Self::RemoveReplica
                 | Self::Replicas
+                | Self::ExchangeReuse
+                | Self::ReuseTable
+                | Self::ReuseFigures
+                | Self::PutReuse
         )
     }
 
@@ -145,6 +161,10 @@ impl Operation {
             Self::PutReplica => "put_replica",
             Self::RemoveReplica => "remove_replica",
             Self::Replicas => "replicas",
+            Self::ExchangeReuse => "exchange_reuse",
+            Self::ReuseTable => "reuse_table",
+            Self::ReuseFigures => "reuse_figures",
+            Self::PutReuse => "put_reuse",
         }
     }
 }

@@ -47,6 +47,7 @@ mod replica_reports;
 mod replicated;
 mod replication;
 mod request;
+mod reuse;
 mod router;
 mod script;
 mod script_calls;

@@ -1,5 +1,7 @@
 //! The fleet's counters.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 use super::Result;
@@ -10,6 +12,11 @@ use crate::{
         history::HistorySpan,
         hot_keys::{HotKeyBucket, HotKeyCounts, HotKeyRange},
         replica_report::ReplicaReport,
+        reuse::{
+            counts::ReuseFigures,
+            event::ReuseBatch,
+            table::{ReuseState, ReuseTable},
+        },
         windows::HistoryBucket,
     },
 };
@@ -48,4 +55,23 @@ pub trait StatsStore: Send + Sync {
         namespace: &Namespace,
         range: &HotKeyRange,
     ) -> Result<Vec<(u64, HotKeyCounts)>>;
+
+    /// Leaves events of followed keys for the replica that joins those of all. If that is this
+    /// one, returns all that were left, each once. A replica joins them for as long as it calls
+    /// this more often than every 20 s.
+    async fn exchange_reuse(
+        &self,
+        replica: u64,
+        events: &ReuseBatch,
+    ) -> Result<Option<Vec<ReuseBatch>>>;
+
+    /// The followed keys of a namespace, as they were put last.
+    async fn reuse_table(&self, namespace: &str) -> Result<Option<ReuseTable>>;
+
+    /// The counts of followed keys in a bucket of [`REUSE_WINDOW`](crate::stats::reuse), by
+    /// namespace.
+    async fn reuse_figures(&self, bucket: u64) -> Result<BTreeMap<String, ReuseFigures>>;
+
+    /// Replaces the counts and the tables of some namespaces. Idempotent.
+    async fn put_reuse(&self, state: &ReuseState) -> Result<()>;
 }

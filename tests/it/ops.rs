@@ -2,6 +2,8 @@
 
 // The admin port: probes and metrics.
 mod admin;
+// How well namespaces are cached, and what to change.
+mod analysis;
 // Worker threads poll for events before they sleep.
 mod busy_poll;
 // The command line.

@@ -135,11 +135,14 @@ impl NamespacePlan {
             }
             let invalidated = Durability::of(store.invalidate(namespace).await)?;
             counters.count(Counter::Invalidations);
+            counters.reuse().invalidated(store.now().0, true);
             return Ok(held_off.and(invalidated).map(|()| BanOutcome::NamespaceInvalidated));
         }
         let outcome = Durability::of(store.ban(namespace, &self.ban, &limits).await)?;
         counters.count_many(Counter::Bans, self.len() as u64);
-        if outcome == Some(BanOutcome::NamespaceInvalidated) {
+        let is_whole = outcome == Some(BanOutcome::NamespaceInvalidated);
+        counters.reuse().invalidated(store.now().0, is_whole);
+        if is_whole {
             counters.count(Counter::Invalidations);
             warn_of_widened_ban(namespace, &limits, log);
         }

@@ -311,7 +311,7 @@ pub(super) async fn fill(
             }
         },
     };
-    count(job, fill);
+    count(job, fill, &entry);
     permit.end_lease(store, job, fill).await;
     Some(FetchedEntry { entry, fill, is_cacheable, kind: write.fetch_kind() })
 }
@@ -325,10 +325,13 @@ fn fetch_metadata(
     Arc::new(FetchMetadata { validators, fetch_time, source })
 }
 
-fn count(job: &FetchJob, fill: FillOutcome) {
+fn count(job: &FetchJob, fill: FillOutcome, entry: &Entry) {
     let counters = &job.context.counters;
     match fill {
-        FillOutcome::Stored => counters.count(Counter::Sets),
+        FillOutcome::Stored => {
+            counters.count(Counter::Sets);
+            job.context.follow_fill(&job.key, entry);
+        }
         FillOutcome::LeaseLost(loss) => job.context.count_lost_fill(loss),
         FillOutcome::Uncacheable => counters.count(Counter::Uncacheable),
         FillOutcome::NotStored { .. } => counters.count(Counter::FillsNotStored),

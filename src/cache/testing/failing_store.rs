@@ -1,7 +1,7 @@
 //! A store that fails or delays its operations.
 
 use std::{
-    collections::HashMap,
+    collections::{BTreeMap, HashMap},
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -21,6 +21,11 @@ use crate::{
         history::HistorySpan,
         hot_keys::{HotKeyBucket, HotKeyCounts, HotKeyRange},
         replica_report::ReplicaReport,
+        reuse::{
+            counts::ReuseFigures,
+            event::ReuseBatch,
+            table::{ReuseState, ReuseTable},
+        },
         windows::HistoryBucket,
     },
     store::{
@@ -297,6 +302,30 @@ impl StatsStore for FailingStore {
     ) -> Result<Vec<(u64, HotKeyCounts)>> {
         self.ask().await?;
         self.stats.hot_keys(namespace, range).await
+    }
+
+    async fn exchange_reuse(
+        &self,
+        replica: u64,
+        events: &ReuseBatch,
+    ) -> Result<Option<Vec<ReuseBatch>>> {
+        self.ask().await?;
+        self.stats.exchange_reuse(replica, events).await
+    }
+
+    async fn reuse_table(&self, namespace: &str) -> Result<Option<ReuseTable>> {
+        self.ask().await?;
+        self.stats.reuse_table(namespace).await
+    }
+
+    async fn reuse_figures(&self, bucket: u64) -> Result<BTreeMap<String, ReuseFigures>> {
+        self.ask().await?;
+        self.stats.reuse_figures(bucket).await
+    }
+
+    async fn put_reuse(&self, state: &ReuseState) -> Result<()> {
+        self.ask().await?;
+        self.stats.put_reuse(state).await
     }
 }
 

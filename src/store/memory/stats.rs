@@ -1,5 +1,7 @@
 //! The counters of the replicas on the embedded store.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 
 use super::MemoryStore;
@@ -10,6 +12,11 @@ use crate::{
         history::HistorySpan,
         hot_keys::{HotKeyBucket, HotKeyCounts, HotKeyRange},
         replica_report::ReplicaReport,
+        reuse::{
+            counts::ReuseFigures,
+            event::ReuseBatch,
+            table::{ReuseState, ReuseTable},
+        },
         windows::{self, HistoryBucket},
     },
     store::{Result, StatsStore},
@@ -62,5 +69,26 @@ impl StatsStore for MemoryStore {
         range: &HotKeyRange,
     ) -> Result<Vec<(u64, HotKeyCounts)>> {
         Ok(self.0.hot_keys.lock().of(namespace, range))
+    }
+
+    async fn exchange_reuse(
+        &self,
+        replica: u64,
+        events: &ReuseBatch,
+    ) -> Result<Option<Vec<ReuseBatch>>> {
+        Ok(self.0.reuse.lock().exchange(replica, events, self.0.now()))
+    }
+
+    async fn reuse_table(&self, namespace: &str) -> Result<Option<ReuseTable>> {
+        Ok(self.0.reuse.lock().table(namespace))
+    }
+
+    async fn reuse_figures(&self, bucket: u64) -> Result<BTreeMap<String, ReuseFigures>> {
+        Ok(self.0.reuse.lock().figures(bucket))
+    }
+
+    async fn put_reuse(&self, state: &ReuseState) -> Result<()> {
+        self.0.reuse.lock().put(state);
+        Ok(())
     }
 }

@@ -177,6 +177,26 @@ impl KeySchema {
         format!("{}:{{stats}}:hot:{seconds}s:{bucket}:{namespace}", self.prefix)
     }
 
+    /// The replica that joins the events of followed keys, for a time.
+    pub(super) fn reuse_turn(&self) -> String {
+        format!("{}:{{stats}}:reuse:turn", self.prefix)
+    }
+
+    /// The events of followed keys that the replicas have left.
+    pub(super) fn reuse_events(&self) -> String {
+        format!("{}:{{stats}}:reuse:events", self.prefix)
+    }
+
+    /// The counts of followed keys in a bucket.
+    pub(super) fn reuse_figures(&self, bucket: u64) -> String {
+        format!("{}:{{stats}}:reuse:counts:{bucket}", self.prefix)
+    }
+
+    /// The followed keys of a namespace.
+    pub(super) fn reuse_table(&self, namespace: &str) -> String {
+        format!("{}:{{stats}}:reuse:keys:{namespace}", self.prefix)
+    }
+
     /// The shared state of the clock.
     pub(super) fn clock(&self) -> String {
         format!("{}:{{clock}}", self.prefix)

@@ -1,6 +1,8 @@
 //! The fleet's counters in Redis: one hash for the totals, and one per minute, per ten minutes and
 //! per hour. What replicas report of themselves is next to them.
 
+use std::collections::BTreeMap;
+
 use async_trait::async_trait;
 use redis::Value;
 
@@ -20,6 +22,11 @@ use crate::{
         history::HistorySpan,
         hot_keys::{HotKeyBucket, HotKeyCounts, HotKeyRange},
         replica_report::ReplicaReport,
+        reuse::{
+            counts::ReuseFigures,
+            event::ReuseBatch,
+            table::{ReuseState, ReuseTable},
+        },
         windows::{ALL, HistoryBucket},
     },
     store::{Result, StatsStore, Store as _},
@@ -80,6 +87,26 @@ impl StatsStore for RedisStore {
         range: &HotKeyRange,
     ) -> Result<Vec<(u64, HotKeyCounts)>> {
         self.read_hot_keys(namespace, range).await
+    }
+
+    async fn exchange_reuse(
+        &self,
+        replica: u64,
+        events: &ReuseBatch,
+    ) -> Result<Option<Vec<ReuseBatch>>> {
+        self.exchange_reuse_events(replica, events).await
+    }
+
+    async fn reuse_table(&self, namespace: &str) -> Result<Option<ReuseTable>> {
+        self.read_reuse_table(namespace).await
+    }
+
+    async fn reuse_figures(&self, bucket: u64) -> Result<BTreeMap<String, ReuseFigures>> {
+        self.read_reuse_figures(bucket).await
+    }
+
+    async fn put_reuse(&self, state: &ReuseState) -> Result<()> {
+        self.store_reuse(state).await
     }
 }
 

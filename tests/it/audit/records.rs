@@ -1,9 +1,9 @@
 //! One record for each call that is audited, with its caller, its targets and its result.
 
 use larder::pb::v1::{
-    AdminServiceListKeysRequest, BatchDeleteRequest, DeleteRequest, DistributionsRequest,
-    FlushNearCacheRequest, GetConfigRequest, GetHistoryRequest, GetRequest, HotKeysRequest,
-    InspectEntryRequest, InvalidateNamespaceRequest, KeyRef, ListEventsRequest,
+    AdminServiceListKeysRequest, AnalyzeRequest, BatchDeleteRequest, DeleteRequest,
+    DistributionsRequest, FlushNearCacheRequest, GetConfigRequest, GetHistoryRequest, GetRequest,
+    HotKeysRequest, InspectEntryRequest, InvalidateNamespaceRequest, KeyRef, ListEventsRequest,
     ListNamespacesRequest, ListReplicasRequest, MintTokenRequest, PublishEventRequest, SetRequest,
     TailAuditRequest, WarmKey, WarmRequest,
 };
@@ -113,6 +113,8 @@ async fn call_everything(audited: &Audited) {
     let history = GetHistoryRequest { namespaces: vec![shop()], ..Default::default() };
     admin.get_history(with_token(history, as_owner)).await.unwrap();
     admin.list_replicas(with_token(ListReplicasRequest {}, as_owner)).await.unwrap();
+    let analyze = AnalyzeRequest { namespaces: vec![shop()] };
+    admin.analyze(with_token(analyze, as_owner)).await.unwrap();
     admin.get_config(with_token(GetConfigRequest {}, as_owner)).await.unwrap();
     admin.list_events(with_token(ListEventsRequest::default(), as_owner)).await.unwrap();
     let tail = TailAuditRequest { records: Some(0), follow: true };
@@ -128,7 +130,7 @@ async fn call_everything(audited: &Audited) {
     assert_eq!(refused.code(), Code::Unauthenticated);
 }
 
-const SUMMARIES: [&str; 24] = [
+const SUMMARIES: [&str; 25] = [
     "server start - -",
     "delete Delete owner OK",
     "delete Delete owner INVALID_ARGUMENT",
@@ -146,6 +148,7 @@ const SUMMARIES: [&str; 24] = [
     "inspect Distributions owner OK",
     "inspect GetHistory owner OK",
     "inspect ListReplicas owner OK",
+    "inspect Analyze owner OK",
     "inspect GetConfig owner OK",
     "inspect ListEvents owner OK",
     "inspect TailAudit owner OK",

@@ -49,6 +49,7 @@ const NEEDED: &[(&str, &str)] = &[
     // They name no namespace, and list those that the caller may see.
     ("larder.v1.AdminService/ListNamespaces", "anywhere admin"),
     ("larder.v1.AdminService/ListReplicas", "anywhere admin"),
+    ("larder.v1.AdminService/Analyze", "admin"),
     ("grpc.health.v1.Health/Check", "nothing"),
     ("grpc.health.v1.Health/List", "nothing"),
     ("grpc.health.v1.Health/Watch", "nothing"),

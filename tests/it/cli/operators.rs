@@ -1,4 +1,4 @@
-//! `history`, `replicas`, `hot-keys`, `distributions`, `flush-near-cache`, `config`, and
+//! `history`, `replicas`, `hot-keys`, `analyze`, `distributions`, `flush-near-cache`, `config`, and
 //! `invalidate` of many namespaces.
 
 use serde_json::json;
@@ -25,6 +25,31 @@ on_both_stores!(hot_keys_are_printed_as_estimates, |env| {
     assert_eq!((&line["share"], &line["reads"]), (&json!(1.0), &line["namespace_reads"]));
     assert!(line["error"].as_u64() > Some(0) && line["replicas"] == 1, "{line}");
     cli(larder, "hot-keys ns --window 2h").expect_failure(USAGE, &["window", "3600 s"]);
+});
+
+on_both_stores!(analysis_is_printed_with_findings, |env| {
+    let larder = &env.larder;
+    assert_eq!(cli(larder, "analyze").result(), (MISS, ""));
+    env.cache.put("k", "v").await;
+    for key in ["k", "missing", "missing"] {
+        env.cache.batch_get(batch_get(vec![key_ref(key); 1000])).await.unwrap();
+    }
+    let shown = cli(larder, "analyze");
+    let text = shown.result().1;
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert_eq!(rows[0][..3], ["namespace", "hit", "rate"]);
+    assert_eq!(rows[1][..4], ["ns", "33.3", "%", "3000"], "{text}");
+    let finding = "notice: ns: low hit rate: the cache answers 33.3 % of 3000 reads\n    hit rate";
+    assert!(text.contains(finding), "{text}");
+    let line = cli(larder, "analyze ns --json").json().remove(0);
+    assert_eq!((&line["namespace"], &line["misses"]), (&json!("ns"), &json!(2000)));
+    let finding = &line["findings"][0];
+    assert_eq!(
+        (&finding["kind"], &finding["severity"], &finding["suggestion"]),
+        (&json!("low_hit_rate"), &json!("notice"), &json!(null))
+    );
+    assert_eq!(finding["figures"][1], json!({"name": "reads", "value": 3000.0, "unit": "reads"}));
+    cli(larder, "analyze NS").expect_failure(USAGE, &["namespaces[0]"]);
 });
 
 on_both_stores!(distributions_are_printed_as_histograms, |env| {

@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
-use larder::pb::v1::{DistributionsRequest, HotKeysRequest, ListKeysRequest, StatsRequest};
+use larder::pb::v1::{
+    AnalyzeRequest, DistributionsRequest, HotKeysRequest, ListKeysRequest, StatsRequest,
+};
 
 use crate::support::{
     client::{
@@ -55,6 +57,8 @@ pub(crate) async fn exercise_all_calls(cache: &Cache) {
     for _ in 0..2 {
         cache.batch_get(reads.clone()).await.unwrap();
     }
+    let analyzed = AnalyzeRequest { namespaces: vec!["ns".to_owned()] };
+    assert!(!cache.admin().analyze(analyzed).await.unwrap().into_inner().degraded);
     let request = HotKeysRequest { namespace: "ns".to_owned(), ..Default::default() };
     assert!(cache.admin().hot_keys(request).await.unwrap().into_inner().reads > 0);
     targets::invalidate(cache, &[targets::namespace("n*")]).await;

@@ -1,0 +1,277 @@
+//! `larder analyze` prints how well namespaces are cached, and what to change.
+
+use std::cmp::Ordering;
+
+use bytesize::ByteSize;
+use serde::Serialize;
+
+use super::{
+    arguments::CallArgs,
+    display::{phrase, seconds, show, word},
+    failure::{Ending, Error},
+    output::{Output, remark, table},
+    session,
+};
+use crate::{
+    cli::figures::{dash, percent},
+    pb::v1::{AnalyzeRequest, AnalyzeResponse, Figure, Finding, NamespaceAnalysis},
+};
+
+/// Namespaces at each end of the table, if there are more than two times as many.
+const ENDS: usize = 10;
+
+#[derive(Debug, clap::Args)]
+pub(in crate::cli) struct Args {
+    /// Namespaces to examine [default: all with statistics]
+    #[arg(value_name = "NAMESPACE")]
+    namespaces: Vec<String>,
+    #[command(flatten)]
+    call: CallArgs,
+}
+
+/// Fields without a value are null. The counters are those of the last 24 hours.
+#[derive(Serialize)]
+struct Line<'a> {
+    namespace: &'a str,
+    reads: u64,
+    hit_rate: Option<f64>,
+    misses: u64,
+    keys: Option<u64>,
+    bytes: Option<u64>,
+    ttl: Option<f64>,
+    findings: Vec<FindingJson<'a>>,
+    curve: Option<Vec<PointJson>>,
+}
+
+/// Effect of another TTL.
+#[derive(Serialize)]
+struct PointJson {
+    ttl: Option<f64>,
+    hit_rate: f64,
+    error: f64,
+    freed_memory: Option<f64>,
+}
+
+#[derive(Serialize)]
+struct FindingJson<'a> {
+    kind: String,
+    severity: String,
+    summary: &'a str,
+    figures: Vec<FigureJson<'a>>,
+    suggestion: Option<&'a str>,
+}
+
+#[derive(Serialize)]
+struct FigureJson<'a> {
+    name: &'a str,
+    value: f64,
+    unit: &'a str,
+}
+
+impl Args {
+    pub(super) fn run(&self) -> Result<Ending, Error> {
+        session::run(&self.call, async |session| {
+            let request = AnalyzeRequest { namespaces: self.namespaces.clone() };
+            let mut admin = session.admin();
+            let response = session.answer(admin.analyze(session.request(request))).await?;
+            let mut output = Output::stdout(self.call.json);
+            if output.is_json() {
+                for analyzed in &response.namespaces {
+                    output.line(&Line::new(analyzed, &response.findings), String::new)?;
+                }
+            } else if !response.namespaces.is_empty() {
+                output.line(&(), || text(&response))?;
+            }
+            if response.degraded {
+                remark("the store did not answer: counters are of one replica");
+            }
+            Ok(if response.namespaces.is_empty() { Ending::Miss } else { Ending::Done })
+        })
+    }
+}
+
+fn text(response: &AnalyzeResponse) -> String {
+    let mut sorted: Vec<&NamespaceAnalysis> = response.namespaces.iter().collect();
+    sorted.sort_by(|one, two| by_hit_rate(one, two));
+    let (worst, best) = if sorted.len() > 2 * ENDS {
+        (&sorted[..ENDS], &sorted[sorted.len() - ENDS..])
+    } else {
+        (&sorted[..], &[][..])
+    };
+    let left_out = sorted.len() - worst.len() - best.len();
+    let ellipsis = (left_out > 0).then(|| {
+        let mut row = vec![format!("({left_out} more)")];
+        row.resize(HEADER.len(), String::new());
+        row
+    });
+    let rows = |part: &[&NamespaceAnalysis]| -> Vec<Vec<String>> {
+        part.iter().map(|analyzed| row(analyzed, &response.findings)).collect()
+    };
+    let mut text = table(&HEADER, rows(worst).into_iter().chain(ellipsis).chain(rows(best)));
+    for finding in &response.findings {
+        text.push_str("\n\n");
+        text.push_str(&described(finding));
+    }
+    if response.findings.is_empty() {
+        text.push_str("\n\nno findings");
+    }
+    text
+}
+
+const HEADER: [&str; 8] =
+    ["namespace", "hit rate", "reads", "misses", "keys", "bytes", "ttl", "findings"];
+
+fn row(analyzed: &NamespaceAnalysis, findings: &[Finding]) -> Vec<String> {
+    let counters = analyzed.counters.unwrap_or_default();
+    let size = analyzed.size.as_ref();
+    // Estimates from a sample are marked.
+    let mark = if size.is_some_and(|size| size.sampled) { "~" } else { "" };
+    let found = findings.iter().filter(|finding| finding.namespace == analyzed.namespace).count();
+    vec![
+        analyzed.namespace.clone(),
+        counters.hit_rate.map_or_else(dash, percent),
+        reads(analyzed).to_string(),
+        counters.misses.to_string(),
+        size.map_or_else(dash, |size| format!("{mark}{}", size.keys)),
+        size.map_or_else(dash, |size| format!("{mark}{}", ByteSize(size.bytes))),
+        show(analyzed.ttl),
+        if found > 0 { found.to_string() } else { dash() },
+    ]
+}
+
+/// A finding in some lines: what and why, the figures, and the lines of the configuration.
+fn described(finding: &Finding) -> String {
+    let kind = phrase(finding.kind().as_str_name(), "KIND_");
+    let severity = phrase(finding.severity().as_str_name(), "SEVERITY_");
+    let figures: Vec<String> = finding.figures.iter().map(figure).collect();
+    let mut text = format!(
+        "{severity}: {}: {kind}: {}\n    {}",
+        finding.namespace,
+        finding.summary,
+        figures.join(", ")
+    );
+    for line in finding.suggestion.lines() {
+        text.push_str("\n    > ");
+        text.push_str(line);
+    }
+    text
+}
+
+fn figure(figure: &Figure) -> String {
+    let name = figure.name.replace('_', " ");
+    let value = match &*figure.unit {
+        "1" => percent(figure.value),
+        // Far below the largest number.
+        "bytes" => ByteSize(figure.value as u64).to_string(),
+        unit => format!("{} {unit}", figure.value),
+    };
+    format!("{name} {value}")
+}
+
+/// The lowest hit rate first, then the most reads. A namespace without reads comes last.
+fn by_hit_rate(one: &NamespaceAnalysis, two: &NamespaceAnalysis) -> Ordering {
+    let rate = |analyzed: &NamespaceAnalysis| {
+        analyzed.counters.unwrap_or_default().hit_rate.unwrap_or(f64::INFINITY)
+    };
+    rate(one)
+        .total_cmp(&rate(two))
+        .then_with(|| reads(two).cmp(&reads(one)))
+        .then_with(|| one.namespace.cmp(&two.namespace))
+}
+
+fn reads(analyzed: &NamespaceAnalysis) -> u64 {
+    let counters = analyzed.counters.unwrap_or_default();
+    counters.hits + counters.stale + counters.negative + counters.misses
+}
+
+impl<'a> Line<'a> {
+    fn new(analyzed: &'a NamespaceAnalysis, findings: &'a [Finding]) -> Self {
+        let counters = analyzed.counters.unwrap_or_default();
+        let size = analyzed.size.as_ref();
+        let own = findings.iter().filter(|finding| finding.namespace == analyzed.namespace);
+        Self {
+            namespace: &analyzed.namespace,
+            reads: reads(analyzed),
+            hit_rate: counters.hit_rate,
+            misses: counters.misses,
+            keys: size.map(|size| size.keys),
+            bytes: size.map(|size| size.bytes),
+            ttl: seconds(analyzed.ttl),
+            findings: own.map(FindingJson::new).collect(),
+            curve: analyzed.reuse.as_ref().map(|reuse| {
+                let points = reuse.ttls.iter().map(|other| PointJson {
+                    ttl: seconds(other.ttl),
+                    hit_rate: other.hit_rate,
+                    error: other.error,
+                    freed_memory: other.freed_memory,
+                });
+                points.collect()
+            }),
+        }
+    }
+}
+
+impl<'a> FindingJson<'a> {
+    fn new(finding: &'a Finding) -> Self {
+        let figures = finding.figures.iter();
+        Self {
+            kind: word(finding.kind().as_str_name(), "KIND_").into_owned(),
+            severity: word(finding.severity().as_str_name(), "SEVERITY_").into_owned(),
+            summary: &finding.summary,
+            figures: figures
+                .map(|Figure { name, value, unit }| FigureJson { name, value: *value, unit })
+                .collect(),
+            suggestion: (!finding.suggestion.is_empty()).then_some(&finding.suggestion),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::pb::v1::{Counters, finding::Kind, finding::Severity};
+
+    fn analyzed(name: &str, hits: u64, misses: u64) -> NamespaceAnalysis {
+        let rate = (hits + misses > 0).then(|| hits as f64 / (hits + misses) as f64);
+        let counters = Counters { hits, misses, hit_rate: rate, ..Counters::default() };
+        let (namespace, counters) = (name.to_owned(), Some(counters));
+        NamespaceAnalysis { namespace, counters, ..NamespaceAnalysis::default() }
+    }
+
+    #[test]
+    fn namespaces_are_listed_from_the_worst_to_the_best() {
+        let mut response = AnalyzeResponse::default();
+        response.namespaces =
+            vec![analyzed("idle", 0, 0), analyzed("good", 9, 1), analyzed("bad", 1, 9)];
+        let shown = text(&response);
+        let names: Vec<&str> =
+            shown.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!(names, ["namespace", "bad", "good", "idle", "no"]);
+        response.namespaces = (0..30).map(|hits| analyzed(&format!("n{hits}"), hits, 1)).collect();
+        let shown = text(&response);
+        let names: Vec<&str> =
+            shown.lines().filter_map(|line| line.split_whitespace().next()).collect();
+        assert_eq!((names.len(), names[10], names[11], names[12]), (23, "n9", "(10", "n20"));
+    }
+
+    #[test]
+    fn finding_is_shown_with_its_evidence_and_its_lines() {
+        let figures = vec![
+            Figure { name: "hit_rate".to_owned(), value: 0.25, unit: "1".to_owned() },
+            Figure { name: "reads".to_owned(), value: 7.0, unit: "reads".to_owned() },
+        ];
+        let finding = Finding {
+            namespace: "ns".to_owned(),
+            kind: Kind::LowHitRate.into(),
+            severity: Severity::Warning.into(),
+            summary: "few hits".to_owned(),
+            figures,
+            suggestion: "[namespaces.ns]\nttl = \"2h\"\n".to_owned(),
+        };
+        assert_eq!(
+            described(&finding),
+            "warning: ns: low hit rate: few hits\n    hit rate 25.0 %, reads 7 reads\n    \
+             > [namespaces.ns]\n    > ttl = \"2h\""
+        );
+    }
+}

@@ -1,0 +1,157 @@
+//! Events of followed keys. Replicas exchange them as JSON.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// Hits of a key within this time, in milliseconds, are one event: the simulated TTLs are longer.
+const RUN_MS: u64 = 250;
+
+/// An event of a followed key. Times are those of the store's clock, in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum ReuseEvent {
+    /// Reads that the entry answered.
+    #[serde(rename = "h")]
+    Hit {
+        /// The first read.
+        at: u64,
+        /// Number of reads.
+        count: u64,
+        /// The entry that the first read found.
+        entry: FollowedEntry,
+        /// Whether the entry was stale, so that it was refreshed.
+        is_stale: bool,
+    },
+    /// A read that no entry answered.
+    #[serde(rename = "m")]
+    Miss {
+        /// The read.
+        at: u64,
+    },
+    /// A value was stored.
+    #[serde(rename = "w")]
+    Write {
+        /// The entry.
+        entry: FollowedEntry,
+        /// Whether its TTL is that of the configuration.
+        is_default_ttl: bool,
+    },
+    /// The TTL of a fresh entry begins again.
+    #[serde(rename = "t")]
+    Touch {
+        /// When it began.
+        at: u64,
+        /// Its length.
+        ttl: u64,
+    },
+    /// The entry was deleted.
+    #[serde(rename = "r")]
+    Removal {
+        /// When it was deleted.
+        at: u64,
+    },
+}
+
+/// An entry of a followed key.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FollowedEntry {
+    /// When it was written.
+    #[serde(rename = "a")]
+    pub written_at: u64,
+    /// Its TTL.
+    #[serde(rename = "l")]
+    pub ttl: u64,
+    /// Time after the TTL in which it is served stale.
+    #[serde(rename = "s")]
+    pub window: u64,
+    /// Bytes of its value.
+    #[serde(rename = "b")]
+    pub bytes: u64,
+}
+
+/// Invalidation of entries without their keys.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReuseInvalidation {
+    /// When it happened.
+    pub at: u64,
+    /// Whether it concerned the whole namespace.
+    pub is_whole: bool,
+}
+
+/// Events of a namespace, those of each key in their order.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NamespaceEvents {
+    /// Events by the hash of the key.
+    pub keys: Vec<(u64, Vec<ReuseEvent>)>,
+    /// Invalidations of many entries.
+    pub invalidations: Vec<ReuseInvalidation>,
+}
+
+/// Events of one replica by namespace.
+pub type ReuseBatch = BTreeMap<String, NamespaceEvents>;
+
+impl ReuseEvent {
+    /// When it happened.
+    pub fn at(&self) -> u64 {
+        match *self {
+            Self::Hit { at, .. }
+            | Self::Miss { at }
+            | Self::Touch { at, .. }
+            | Self::Removal { at } => at,
+            Self::Write { entry, .. } => entry.written_at,
+        }
+    }
+
+    /// Adds a later event to this one, if both are hits of one run. Returns whether it did.
+    pub fn absorb(&mut self, later: &Self) -> bool {
+        match (self, later) {
+            (
+                Self::Hit { at, count, is_stale: false, .. },
+                Self::Hit { at: next, count: more, is_stale: false, .. },
+            ) if next.saturating_sub(*at) < RUN_MS => {
+                *count = count.saturating_add(*more);
+                true
+            }
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    fn hit(at: u64, is_stale: bool) -> ReuseEvent {
+        let entry = FollowedEntry { written_at: 1, ttl: 2, window: 3, bytes: 4 };
+        ReuseEvent::Hit { at, count: 1, entry, is_stale }
+    }
+
+    #[test]
+    fn hits_of_one_run_are_one_event() {
+        let mut first = hit(1000, false);
+        assert!(first.absorb(&hit(1249, false)));
+        assert!(!first.absorb(&hit(1250, false)), "the run began at 1000");
+        assert!(!first.absorb(&hit(1100, true)) && !first.absorb(&ReuseEvent::Miss { at: 1100 }));
+        let ReuseEvent::Hit { at, count, .. } = first else { panic!("{first:?}") };
+        assert_eq!((at, count), (1000, 2));
+    }
+
+    #[test]
+    fn events_survive_their_text() {
+        let entry = FollowedEntry { written_at: 7, ttl: 60_000, window: 0, bytes: 12 };
+        let events = vec![
+            hit(5, true),
+            ReuseEvent::Miss { at: 6 },
+            ReuseEvent::Write { entry, is_default_ttl: true },
+            ReuseEvent::Touch { at: 8, ttl: 9 },
+            ReuseEvent::Removal { at: 10 },
+        ];
+        let invalidations = vec![ReuseInvalidation { at: 11, is_whole: false }];
+        let namespace = NamespaceEvents { keys: vec![(u64::MAX, events)], invalidations };
+        let batch = ReuseBatch::from([("ns".to_owned(), namespace)]);
+        let text = serde_json::to_string(&batch).unwrap();
+        assert_eq!(serde_json::from_str::<ReuseBatch>(&text).unwrap(), batch);
+        assert!(text.len() < 300, "{text}");
+    }
+}

@@ -1,0 +1,141 @@
+//! The followed keys of a namespace.
+
+use std::collections::{BTreeMap, HashMap};
+
+use serde::{Deserialize, Serialize};
+
+use super::{
+    SAMPLING, SAMPLING_BITS,
+    counts::ReuseFigures,
+    event::{NamespaceEvents, ReuseEvent, ReuseInvalidation},
+    is_below,
+    record::{Counting, KeyRecord},
+};
+
+/// Most keys that are followed in a namespace.
+const MAX_KEYS: usize = 1024;
+/// Time without an event after which a key is no longer followed: the longest simulated TTL, and
+/// some more.
+const IDLE_MS: u64 = 25 * 3_600_000;
+/// Time after the end of an entry in which events of it may still arrive, in milliseconds.
+const LATE_MS: u64 = 1_000;
+
+/// The followed keys of a namespace. Replicas exchange it as JSON.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReuseTable {
+    /// How often the threshold was halved, because the table was full.
+    halvings: u32,
+    /// When entries were last invalidated without their keys.
+    invalidated_at: u64,
+    /// The keys by their hash.
+    records: HashMap<u64, KeyRecord>,
+}
+
+/// Counts and followed keys of some namespaces.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReuseState {
+    /// Number of the bucket of the counts.
+    pub bucket: u64,
+    /// The counts, by namespace.
+    pub figures: BTreeMap<String, ReuseFigures>,
+    /// The followed keys, by namespace.
+    pub tables: BTreeMap<String, ReuseTable>,
+}
+
+/// An event of a namespace.
+enum Step {
+    Key(u64, ReuseEvent),
+    Invalidation(ReuseInvalidation),
+}
+
+impl ReuseTable {
+    /// Number of followed keys.
+    pub fn keys(&self) -> usize {
+        self.records.len()
+    }
+
+    /// Number of keys for one that is followed.
+    pub fn weight(&self) -> u64 {
+        SAMPLING << self.halvings
+    }
+
+    /// Counts the events of some replicas in the order of their times.
+    pub fn apply(&mut self, events: Vec<NamespaceEvents>, figures: &mut ReuseFigures) {
+        let mut steps = Vec::new();
+        for NamespaceEvents { keys, invalidations } in events {
+            steps.extend(invalidations.into_iter().map(Step::Invalidation));
+            for (hash, events) in keys {
+                steps.extend(events.into_iter().map(|event| Step::Key(hash, event)));
+            }
+        }
+        // The sort is stable: events of one replica stay in their order.
+        steps.sort_by_key(Step::at);
+        for step in &steps {
+            match step {
+                Step::Key(hash, event) => self.apply_to_key(*hash, event, figures),
+                Step::Invalidation(invalidation) => self.invalidate(*invalidation, figures),
+            }
+        }
+    }
+
+    /// Counts the entries that have ended, and drops keys without events for a day.
+    pub fn sweep(&mut self, now: u64, figures: &mut ReuseFigures) {
+        let late = now.saturating_sub(LATE_MS);
+        self.each(figures, |record, to| record.end_if_over(late, to));
+        self.records.retain(|_, record| now.saturating_sub(record.seen_at()) < IDLE_MS);
+    }
+
+    fn apply_to_key(&mut self, hash: u64, event: &ReuseEvent, figures: &mut ReuseFigures) {
+        if !self.records.contains_key(&hash) {
+            while is_below(hash, self.halvings) && self.records.len() >= MAX_KEYS {
+                // Of 1,024 keys that are followed, half are below half the threshold.
+                self.halvings += 1;
+                let halvings = self.halvings;
+                self.records.retain(|hash, _| is_below(*hash, halvings));
+            }
+            if !is_below(hash, self.halvings) {
+                return;
+            }
+        }
+        let (weight, invalidated_at) = (self.weight(), self.invalidated_at);
+        let counts = figures.of_key(hash);
+        let mut to = Counting { counts, weight, invalidated_at };
+        self.records.entry(hash).or_default().apply(event, &mut to);
+    }
+
+    fn invalidate(&mut self, invalidation: ReuseInvalidation, figures: &mut ReuseFigures) {
+        self.invalidated_at = self.invalidated_at.max(invalidation.at);
+        if invalidation.is_whole {
+            self.each(figures, |record, to| record.remove(invalidation.at, to));
+        }
+    }
+
+    fn each(
+        &mut self,
+        figures: &mut ReuseFigures,
+        mut action: impl FnMut(&mut KeyRecord, &mut Counting<'_>),
+    ) {
+        let (weight, invalidated_at) = (self.weight(), self.invalidated_at);
+        for (hash, record) in &mut self.records {
+            let counts = figures.of_key(*hash);
+            action(record, &mut Counting { counts, weight, invalidated_at });
+        }
+    }
+
+    /// Whether the table can be used: another process may have written it.
+    pub fn is_valid(&self) -> bool {
+        self.records.len() <= MAX_KEYS && self.halvings < u64::BITS - SAMPLING_BITS
+    }
+}
+
+impl Step {
+    fn at(&self) -> u64 {
+        match self {
+            Self::Key(_, event) => event.at(),
+            Self::Invalidation(invalidation) => invalidation.at,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

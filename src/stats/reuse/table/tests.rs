@@ -1,0 +1,102 @@
+use super::*;
+use crate::stats::reuse::event::FollowedEntry;
+
+const NOW: u64 = 1_000_000_000_000;
+const MINUTE: u64 = 60_000;
+
+/// A hash of a followed key.
+fn hash(number: u64) -> u64 {
+    xxhash_rust::xxh3::xxh3_64(&number.to_be_bytes()) >> 7
+}
+
+fn write(written_at: u64) -> ReuseEvent {
+    let entry = FollowedEntry { written_at, ttl: MINUTE, window: 0, bytes: 10 };
+    ReuseEvent::Write { entry, is_default_ttl: true }
+}
+
+fn of_keys(keys: Vec<(u64, Vec<ReuseEvent>)>) -> NamespaceEvents {
+    NamespaceEvents { keys, ..NamespaceEvents::default() }
+}
+
+#[test]
+fn full_table_keeps_half_of_its_keys_and_weighs_them_twice() {
+    let (mut table, mut figures) = (ReuseTable::default(), ReuseFigures::default());
+    for number in 0..5000 {
+        table.apply(vec![of_keys(vec![(hash(number), vec![write(NOW)])])], &mut figures);
+        assert!(table.keys() <= MAX_KEYS && table.is_valid());
+    }
+    // 625 of 5,000 keys are below an eighth of the threshold.
+    assert_eq!(table.weight(), SAMPLING * 8);
+    assert!((550..700).contains(&table.keys()), "{}", table.keys());
+    // Each write counts for the keys that it stood for when it was seen.
+    let (writes, expected) = (figures.sum().writes as f64, 5000.0 * SAMPLING as f64);
+    assert!((writes / expected - 1.0).abs() < 0.1, "{writes} of {expected}");
+}
+
+#[test]
+fn events_of_several_replicas_are_joined_in_the_order_of_their_times() {
+    let (mut table, mut figures) = (ReuseTable::default(), ReuseFigures::default());
+    let missed = of_keys(vec![(7, vec![ReuseEvent::Miss { at: NOW + 2 * MINUTE }])]);
+    let written = of_keys(vec![(7, vec![write(NOW), write(NOW + 2 * MINUTE + 5)])]);
+    table.apply(vec![missed, written], &mut figures);
+    let again = of_keys(vec![(7, vec![ReuseEvent::Miss { at: NOW + 4 * MINUTE }])]);
+    table.apply(vec![again], &mut figures);
+    let sum = figures.sum();
+    let five_minutes = super::super::TTLS_MS.iter().position(|ttl| *ttl == 5 * MINUTE);
+    assert_eq!((sum.misses, sum.missed[five_minutes.unwrap_or(0)]), (2 * SAMPLING, 0));
+}
+
+#[test]
+fn ended_entries_are_counted_and_idle_keys_dropped() {
+    let (mut table, mut figures) = (ReuseTable::default(), ReuseFigures::default());
+    table.apply(vec![of_keys(vec![(7, vec![write(NOW)])])], &mut figures);
+    table.sweep(NOW + MINUTE, &mut figures);
+    assert_eq!(figures.sum().ended, 0, "events may still arrive");
+    table.sweep(NOW + 2 * MINUTE, &mut figures);
+    assert_eq!((figures.sum().unread, table.keys()), (SAMPLING, 1));
+    table.sweep(NOW + IDLE_MS, &mut figures);
+    assert_eq!((figures.sum().unread, table.keys()), (SAMPLING, 0));
+}
+
+#[test]
+fn invalidation_of_the_namespace_removes_every_entry() {
+    let (mut table, mut figures) = (ReuseTable::default(), ReuseFigures::default());
+    let invalidations = vec![ReuseInvalidation { at: NOW + 1, is_whole: true }];
+    let missed_at = NOW + MINUTE / 2;
+    let keys = vec![(7, vec![write(NOW), ReuseEvent::Miss { at: missed_at }])];
+    table.apply(vec![NamespaceEvents { keys, invalidations }], &mut figures);
+    let sum = figures.sum();
+    assert_eq!((sum.ended, sum.invalidated, sum.evicted), (SAMPLING, SAMPLING, 0));
+}
+
+#[test]
+fn table_survives_its_text() {
+    let (mut table, mut figures) = (ReuseTable::default(), ReuseFigures::default());
+    let keys = (0..1000).map(|number| (hash(number), vec![write(NOW)]));
+    table.apply(vec![of_keys(keys.collect())], &mut figures);
+    let Ok(text) = serde_json::to_string(&table) else { panic!("no text") };
+    assert_eq!(serde_json::from_str::<ReuseTable>(&text).ok(), Some(table));
+    assert!(text.len() < 1000 * 500, "{} bytes", text.len());
+}
+
+/// Events come from other processes: whatever their numbers, they are counted.
+#[test]
+fn extreme_numbers_are_no_failure() {
+    let (mut table, mut figures) = (ReuseTable::default(), ReuseFigures::default());
+    let numbers = [0, 1, NOW, u64::MAX];
+    for at in numbers {
+        for ttl in numbers {
+            let entry = FollowedEntry { written_at: at, ttl, window: ttl, bytes: u64::MAX };
+            let events = vec![
+                ReuseEvent::Write { entry, is_default_ttl: true },
+                ReuseEvent::Hit { at, count: u64::MAX, entry, is_stale: true },
+                ReuseEvent::Touch { at, ttl },
+                ReuseEvent::Miss { at },
+                ReuseEvent::Removal { at },
+            ];
+            table.apply(vec![of_keys(vec![(ttl >> 7, events)])], &mut figures);
+            table.sweep(at, &mut figures);
+        }
+    }
+    assert_eq!(figures.sum().hits, u64::MAX);
+}

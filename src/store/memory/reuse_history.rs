@@ -1,0 +1,107 @@
+//! Events, counts and tables of followed keys.
+
+use std::collections::BTreeMap;
+
+use crate::{
+    model::Timestamp,
+    stats::reuse::{
+        REUSE_WINDOW,
+        counts::ReuseFigures,
+        event::ReuseBatch,
+        table::{ReuseState, ReuseTable},
+    },
+};
+
+/// Time for which a replica joins the events after it has last asked for them, in milliseconds.
+const TURN_MS: u64 = 20_000;
+/// Most batches that wait to be joined.
+const MAX_BATCHES: usize = 64;
+
+/// Parts that replicas have put. Their size is bounded: there are few replicas and buckets, and each
+/// of their parts is bounded.
+#[derive(Debug, Default)]
+pub(super) struct ReuseHistory {
+    turn: Option<(u64, Timestamp)>,
+    waiting: Vec<ReuseBatch>,
+    figures: BTreeMap<u64, BTreeMap<String, ReuseFigures>>,
+    tables: BTreeMap<String, ReuseTable>,
+}
+
+impl ReuseHistory {
+    /// Adds events. Returns all that wait if the replica joins them.
+    pub(super) fn exchange(
+        &mut self,
+        replica: u64,
+        events: &ReuseBatch,
+        now: Timestamp,
+    ) -> Option<Vec<ReuseBatch>> {
+        if !events.is_empty() && self.waiting.len() < MAX_BATCHES {
+            self.waiting.push(events.clone());
+        }
+        let is_held_by_other = self.turn.is_some_and(|(holder, asked_at)| {
+            holder != replica && now.0 < asked_at.0.saturating_add(TURN_MS)
+        });
+        if is_held_by_other {
+            return None;
+        }
+        self.turn = Some((replica, now));
+        Some(std::mem::take(&mut self.waiting))
+    }
+
+    /// The followed keys of a namespace.
+    pub(super) fn table(&self, namespace: &str) -> Option<ReuseTable> {
+        self.tables.get(namespace).cloned()
+    }
+
+    /// The counts of a bucket.
+    pub(super) fn figures(&self, bucket: u64) -> BTreeMap<String, ReuseFigures> {
+        self.figures.get(&bucket).cloned().unwrap_or_default()
+    }
+
+    /// Replaces counts and tables, and drops the buckets that have left the window.
+    pub(super) fn put(&mut self, state: &ReuseState) {
+        let ReuseState { bucket, figures, tables } = state;
+        self.figures.entry(*bucket).or_default().extend(figures.clone());
+        self.tables.extend(tables.clone());
+        self.tables.retain(|_, table| table.keys() > 0);
+        let oldest = bucket.saturating_sub(REUSE_WINDOW.buckets - 1);
+        self.figures = self.figures.split_off(&oldest);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stats::reuse::event::NamespaceEvents;
+
+    #[test]
+    fn one_replica_joins_the_events_of_all_until_it_stops_asking() {
+        let mut history = ReuseHistory::default();
+        let events = ReuseBatch::from([("ns".to_owned(), NamespaceEvents::default())]);
+        let mut exchange = |replica, events: &ReuseBatch, at| {
+            history.exchange(replica, events, Timestamp(at)).map(|taken| taken.len())
+        };
+        assert_eq!(exchange(1, &ReuseBatch::new(), 0), Some(0));
+        assert_eq!(exchange(2, &events, 5_000), None);
+        assert_eq!(exchange(1, &events, 10_000), Some(2));
+        assert_eq!(exchange(2, &events, 29_999), None);
+        assert_eq!(exchange(2, &events, 30_000), Some(2));
+        assert_eq!(exchange(1, &events, 30_001), None);
+    }
+
+    #[test]
+    fn counts_are_replaced_by_namespace_and_leave_the_window() {
+        let mut history = ReuseHistory::default();
+        let mut put = |bucket, namespace: &str| {
+            let figures = BTreeMap::from([(namespace.to_owned(), ReuseFigures::default())]);
+            let tables = BTreeMap::from([(namespace.to_owned(), ReuseTable::default())]);
+            history.put(&ReuseState { bucket, figures, tables });
+            (1..=bucket).map(|bucket| history.figures(bucket).len()).collect::<Vec<_>>()
+        };
+        assert_eq!(put(1, "a"), [1]);
+        assert_eq!(put(1, "b"), [2]);
+        assert_eq!(put(5, "a"), [2, 0, 0, 0, 1]);
+        assert_eq!(put(6, "a"), [0, 0, 0, 0, 1, 1]);
+        assert_eq!(history.table("a"), None, "it has no keys");
+    }
+}
