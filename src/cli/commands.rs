@@ -27,6 +27,7 @@ mod patch;
 mod session;
 mod set;
 mod token;
+mod top;
 mod touch;
 mod value;
 mod warm;
@@ -65,6 +66,8 @@ pub(super) enum CacheCommand {
     Namespaces(namespaces::Args),
     /// Print the keys of a namespace that are read most, by all replicas together.
     HotKeys(hot_keys::Args),
+    /// Show what a fleet does, on a full screen, or once as text or JSON.
+    Top(top::Args),
     /// Print how the entries of a namespace are spread over sizes and ages.
     Distributions(distributions::Args),
     /// Remove the copies of entries in the near cache of a replica.
@@ -102,6 +105,7 @@ impl CacheCommand {
             Self::Namespaces(args) => args.run(),
             Self::Patch(args) => args.run(),
             Self::HotKeys(args) => args.run(),
+            Self::Top(args) => args.run(),
             Self::Distributions(args) => args.run(),
             Self::FlushNearCache(args) => args.run(),
             Self::Config(args) => args.run(),
