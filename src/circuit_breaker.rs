@@ -52,6 +52,8 @@ pub struct CircuitBreaker {
     failure_threshold: u32,
     consecutive_failures: AtomicU32,
     state: Mutex<BreakerState>,
+    /// When it closed or opened last. A trial that fails is no change.
+    changed_at: Mutex<Instant>,
     /// Mirrors `state`, so that calls read it without the lock.
     closed: watch::Sender<bool>,
     on_change: ChangeHook,
@@ -95,6 +97,7 @@ impl CircuitBreaker {
             failure_threshold,
             consecutive_failures: AtomicU32::new(0),
             state: Mutex::new(state),
+            changed_at: Mutex::new(Instant::now()),
             closed: watch::Sender::new(state == BreakerState::Closed),
             on_change,
         }
@@ -155,6 +158,9 @@ impl CircuitBreaker {
         }
         let has_changed =
             self.closed.send_if_modified(|was| std::mem::replace(was, closed) != closed);
+        if has_changed {
+            *self.changed_at.lock() = Instant::now();
+        }
         drop(state);
         if has_changed {
             (self.on_change)(closed);

@@ -4,6 +4,7 @@
 mod origins;
 mod process_metrics;
 mod reload;
+mod replica_probe;
 pub mod runtime_metrics;
 mod services;
 mod shutdown;

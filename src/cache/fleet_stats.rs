@@ -1,6 +1,9 @@
 //! Statistics of the fleet: sends this replica's counts to the store, and reads those of all
 //! replicas.
 
+mod history;
+mod replicas;
+
 use std::{
     sync::Arc,
     time::{Duration, SystemTime, UNIX_EPOCH},
@@ -21,12 +24,16 @@ use crate::{
     },
     store::{self, NamespacePage, NamespaceUsage, StatsBackend, StoreInfo, Topology},
 };
+use replicas::OwnReports;
+
+pub use replicas::ReplicaProbe;
 
 /// Time between two deltas of a replica that counts nothing. Each minute has at least one.
 const PRESENCE_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Flushes the counters of this replica to the store, and reports the statistics of the fleet.
 pub struct FleetStats {
+    replica: ReplicaInfo,
     registry: Arc<StatsRegistry>,
     store: Arc<dyn StatsBackend>,
     state: Mutex<FlushState>,
@@ -34,6 +41,9 @@ pub struct FleetStats {
     /// threads.
     overviews: Mutex<()>,
     hot_keys: HotKeys,
+    /// The state of this process.
+    probe: Option<ReplicaProbe>,
+    reports: Mutex<OwnReports>,
 }
 
 /// Progress of the flushes: which counts the store has, and which it may have.
@@ -76,13 +86,21 @@ impl FleetStats {
     /// Creates the statistics. Counts reach the store with [`FleetStats::flush`].
     pub fn new(registry: Arc<StatsRegistry>, store: Arc<dyn StatsBackend>) -> Self {
         let started_at = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let state = Mutex::new(FlushState::new(ReplicaInfo {
+        let replica = ReplicaInfo {
             id: rand::random(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             started_at_ms: u64::saturating_from(started_at.as_millis()),
-        }));
+        };
+        let state = Mutex::new(FlushState::new(replica.clone()));
         let hot_keys = HotKeys::new(registry.clone(), store.clone());
-        Self { registry, store, state, overviews: Mutex::default(), hot_keys }
+        let (overviews, reports) = Default::default();
+        Self { replica, registry, store, state, overviews, hot_keys, probe: None, reports }
+    }
+
+    /// Reports the state that `probe` reads of this process to the other replicas.
+    #[must_use]
+    pub fn observing(self, probe: ReplicaProbe) -> Self {
+        Self { probe: Some(probe), ..self }
     }
 
     /// Reports the `limit` keys of a namespace that were read most in the time `window` before now.
@@ -113,8 +131,13 @@ impl FleetStats {
         Ok(())
     }
 
-    /// Flushes every `interval` until `stop` is cancelled, and then once more.
+    /// Flushes every `interval` until `stop` is cancelled, and then once more. Meanwhile, this
+    /// replica reports its state.
     pub async fn flush_every(&self, interval: Duration, stop: CancellationToken) {
+        tokio::join!(self.flush_until(interval, &stop), self.report_until(interval, &stop));
+    }
+
+    async fn flush_until(&self, interval: Duration, stop: &CancellationToken) {
         let mut ticks = tokio::time::interval(interval);
         ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         while stop.run_until_cancelled(ticks.tick()).await.is_some() {
@@ -154,9 +177,8 @@ impl FleetStats {
             }
         };
         // The embedded store has no list of replicas, and a store that is down cannot be read.
-        let own = self.state.lock().await.replica.clone();
-        if report.replicas.iter().all(|replica| replica.id != own.id) {
-            report.replicas.push(own);
+        if report.replicas.iter().all(|replica| replica.id != self.replica.id) {
+            report.replicas.push(self.replica.clone());
         }
         report.replicas.sort_by_key(|replica| (replica.started_at_ms, replica.id));
         let facts = self.store.info().await.ok();

@@ -37,6 +37,13 @@ impl TrialBreaker {
         self.breaker.subscribe()
     }
 
+    /// The state, and when the breaker closed or opened last; its creation, if it never did. A
+    /// trial that fails is no change.
+    pub fn state(&self) -> (BreakerState, Instant) {
+        let state = self.breaker.state.lock();
+        (*state, *self.breaker.changed_at.lock())
+    }
+
     /// Admits a call.
     ///
     /// # Errors
@@ -213,6 +220,27 @@ mod tests {
         assert!(breaker.admit().is_err(), "the next one is a trial as well");
         trial.succeed();
         assert!(is_closed(&breaker));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_outage_lasts_from_its_begin_through_failed_trials() {
+        let created_at = Instant::now();
+        let breaker = TrialBreaker::new(1, COOLDOWN);
+        tokio::time::advance(COOLDOWN).await;
+        assert_eq!(breaker.state(), (BreakerState::Closed, created_at));
+        breaker.admit().unwrap().fail();
+        let opened_at = Instant::now();
+        for _ in 0..3 {
+            assert!(matches!(breaker.state(), (BreakerState::Open { .. }, at) if at == opened_at));
+            tokio::time::advance(COOLED_DOWN).await;
+            let trial = breaker.admit().unwrap();
+            let half_open = BreakerState::HalfOpen { expires_at: None };
+            assert_eq!(breaker.state(), (half_open, opened_at));
+            trial.fail();
+        }
+        tokio::time::advance(COOLED_DOWN).await;
+        breaker.admit().unwrap().succeed();
+        assert_eq!(breaker.state(), (BreakerState::Closed, Instant::now()));
     }
 
     #[tokio::test(start_paused = true)]

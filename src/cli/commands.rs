@@ -15,6 +15,7 @@ mod failure;
 mod fetch;
 mod flush_near_cache;
 mod get;
+mod history;
 mod hot_keys;
 mod incr;
 mod inspect;
@@ -24,6 +25,7 @@ mod keys;
 mod namespaces;
 mod output;
 mod patch;
+mod replicas;
 mod session;
 mod set;
 mod token;
@@ -64,6 +66,10 @@ pub(super) enum CacheCommand {
     Inspect(inspect::Args),
     /// List the namespaces in use, with their policies and figures.
     Namespaces(namespaces::Args),
+    /// Print the counters of the fleet over the last hour, day or week.
+    History(history::Args),
+    /// List the replicas on the same store, with their load and the state of their origins.
+    Replicas(replicas::Args),
     /// Print the keys of a namespace that are read most, by all replicas together.
     HotKeys(hot_keys::Args),
     /// Show what a fleet does, on a full screen, or once as text or JSON.
@@ -104,6 +110,8 @@ impl CacheCommand {
             Self::Inspect(args) => args.run(),
             Self::Namespaces(args) => args.run(),
             Self::Patch(args) => args.run(),
+            Self::History(args) => args.run(),
+            Self::Replicas(args) => args.run(),
             Self::HotKeys(args) => args.run(),
             Self::Top(args) => args.run(),
             Self::Distributions(args) => args.run(),

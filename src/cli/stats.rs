@@ -9,6 +9,7 @@ use comfy_table::{CellAlignment, Table, presets};
 use tonic::Status;
 
 use self::json::as_json;
+pub(super) use self::json::counters_json;
 use super::{
     StatsArgs,
     client::{self, Error, RemoteServer},
@@ -182,7 +183,8 @@ fn counted_table(
     table
 }
 
-fn show_latency(
+/// A percentile of a latency; a dash if nothing was measured.
+pub(super) fn show_latency(
     latency: Option<&pb::Latency>,
     of: fn(&pb::Latency) -> Option<prost_types::Duration>,
 ) -> String {
@@ -300,7 +302,7 @@ fn show_duration(duration: &prost_types::Duration) -> String {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
-    use super::{json::counters_json, *};
+    use super::*;
 
     #[test]
     fn sentinels_are_shown_also_while_the_store_is_away() {

@@ -35,6 +35,14 @@ impl Target {
         }
     }
 
+    /// The address, with secret query parameters as `***`.
+    pub fn shown(&self) -> String {
+        match self {
+            Self::Http(template) => redact(&template.to_string()),
+            Self::Grpc(url) => url.to_string(),
+        }
+    }
+
     /// Parses the value of `key`. The message repeats no text that may contain a password.
     pub(super) fn parse(key: &str, raw: &ValueKind) -> Result<Self, String> {
         if key == Self::GRPC { Self::parse_grpc(raw) } else { Self::parse_url(raw) }
@@ -42,10 +50,7 @@ impl Target {
 
     /// Renders the target as TOML, secret query parameters as `***`.
     pub(super) fn render(&self) -> String {
-        match self {
-            Self::Http(template) => quoted(&redact(&template.to_string())),
-            Self::Grpc(url) => quoted(url.as_str()),
-        }
+        quoted(&self.shown())
     }
 
     fn parse_url(raw: &ValueKind) -> Result<Self, String> {

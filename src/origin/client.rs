@@ -2,6 +2,7 @@
 //! and a deadline.
 
 mod origin_log;
+mod status;
 
 use std::{
     future::Future,
@@ -31,6 +32,8 @@ use crate::{
 };
 
 use origin_log::OriginLog;
+use status::Failures;
+pub use status::OriginStatus;
 
 /// Observes the fetches of all origins.
 pub trait FetchObserver: Send + Sync {
@@ -76,6 +79,7 @@ pub struct OriginClient {
     latency: LatencyEstimator,
     observer: Arc<dyn FetchObserver>,
     log: OriginLog,
+    failures: Failures,
 }
 
 /// A response with the latency of its request.
@@ -119,6 +123,7 @@ impl OriginClient {
             limits,
             observer,
             log: OriginLog::default(),
+            failures: Failures::default(),
         }
     }
 
@@ -140,6 +145,7 @@ impl OriginClient {
     /// Records for the log that a fetch was rejected without an attempt, because
     /// [`OriginClient::open_for`] returned a time.
     pub fn record_rejection(&self, error: &Error) {
+        self.failures.count(error);
         self.log.failed(&self.namespace, error, true);
     }
 
@@ -339,6 +345,7 @@ impl OriginClient {
         for result in results {
             let outcome = result.as_ref().map(drop).map_err(|error| &error.kind);
             self.observer.on_fetch(&self.namespace, started.elapsed(), outcome);
+            result.as_ref().err().into_iter().for_each(|error| self.failures.count(error));
             match result {
                 Ok(_) => self.log.answered(&self.namespace),
                 Err(error) => self.log.failed(&self.namespace, error, !self.is_available()),

@@ -14,7 +14,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::{
     Origin, OriginErrorKind,
-    client::{FetchObserver, OriginClient, OriginLimits},
+    client::{FetchObserver, OriginClient, OriginLimits, OriginStatus},
     grpc::{GrpcBuildError, GrpcOptions, GrpcOrigin},
     http::{HttpBuildError, HttpOptions, HttpOrigin, HttpVersion},
 };
@@ -121,6 +121,14 @@ impl OriginRegistry {
     pub fn clients(&self) -> HashMap<Namespace, Arc<OriginClient>> {
         let entries = self.clients.iter();
         entries.map(|(namespace, (_, client))| (namespace.clone(), client.clone())).collect()
+    }
+
+    /// The namespace, the address without secrets and the state of each origin, in no order.
+    pub fn statuses(&self) -> impl Iterator<Item = (&Namespace, String, OriginStatus)> {
+        self.clients.iter().map(|(namespace, (config, client))| {
+            let url = config.origin.as_ref().map(|origin| origin.target.shown());
+            (namespace, url.unwrap_or_default(), client.status())
+        })
     }
 
     /// The only match on the protocols of origins.

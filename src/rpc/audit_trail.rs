@@ -24,7 +24,7 @@ const REQUEST_ID: &str = "x-request-id";
 const TRACE_PARENT: &str = "traceparent";
 
 /// The methods that are audited.
-const EVENTS: [(&str, AuditEvent); 16] = [
+const EVENTS: [(&str, AuditEvent); 18] = [
     ("larder.v1.CacheService/Delete", AuditEvent::Delete),
     ("larder.v1.CacheService/BatchDelete", AuditEvent::Delete),
     ("larder.v1.CacheService/InvalidateNamespace", AuditEvent::Invalidate),
@@ -40,6 +40,8 @@ const EVENTS: [(&str, AuditEvent); 16] = [
     ("larder.v1.AdminService/Distributions", AuditEvent::Inspect),
     ("larder.v1.AdminService/GetConfig", AuditEvent::Inspect),
     ("larder.v1.AdminService/ListEvents", AuditEvent::Inspect),
+    ("larder.v1.AdminService/GetHistory", AuditEvent::Inspect),
+    ("larder.v1.AdminService/ListReplicas", AuditEvent::Inspect),
     ("larder.v1.AdminService/TailAudit", AuditEvent::Inspect),
 ];
 /// Also refuses by itself.

@@ -9,6 +9,7 @@ mod durability;
 mod event;
 mod get;
 mod get_or_fetch;
+mod history;
 mod hot_keys;
 mod invalidate;
 mod key;
@@ -16,6 +17,7 @@ mod lease;
 mod mint;
 mod patch;
 mod projection;
+mod replicas;
 mod set;
 mod stats;
 mod value;
@@ -43,6 +45,7 @@ pub(super) use get_or_fetch::{
     FetchReplyStatus, GrantedLease, batch_get_or_fetch_result, get_or_fetch_reply,
     get_or_fetch_request, get_or_fetch_template, projected_reply, projected_result,
 };
+pub(super) use history::{history_response, history_span};
 pub(super) use hot_keys::{HotKeysQuery, hot_keys_query, hot_keys_response};
 pub(super) use invalidate::{RequestedTarget, invalidate_targets, target_result};
 pub(super) use key::{entry_key, entry_keys};
@@ -53,6 +56,7 @@ pub(super) use projection::{
     BatchReadOptions, batch_fetch_options, batch_read_options, fetch_options, has_read_options,
     projected_get_response, projection,
 };
+pub(super) use replicas::replicas_response;
 pub(super) use set::{fill_command, set_command, set_response, set_result_name};
 pub(super) use stats::{stats_page, stats_response};
 pub(super) use value::value_bytes;

@@ -61,6 +61,8 @@ const PERMISSIONS: [(&str, Permission); Method::COUNT] = [
     ("larder.v1.AdminService/PublishEvent", Needs(Verb::Events)),
     ("larder.v1.AdminService/ListEvents", Server(Verb::Events)),
     ("larder.v1.AdminService/MintToken", Needs(Verb::Admin)),
+    ("larder.v1.AdminService/GetHistory", Needs(Verb::Stats)),
+    ("larder.v1.AdminService/ListReplicas", Needs(Verb::Admin)),
     // Its records name namespaces and callers.
     ("larder.v1.AdminService/TailAudit", Server(Verb::Admin)),
     ("grpc.health.v1.Health/Check", Public),

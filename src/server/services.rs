@@ -11,6 +11,7 @@ use super::{
     origins::{OriginManager, OriginSet},
     process_metrics,
     reload::Reload,
+    replica_probe::{ProbedParts, replica_probe},
     runtime_metrics::{PortStats, register_connections},
     store_report::StoreReport,
     stores::{OpenStore, SharedParts, limit_held, near_cache_options, watch_options},
@@ -103,7 +104,21 @@ impl Services {
             config.limits.max_waiting,
         ));
         cache.replace_events(&config.events, config.strict_events);
-        let fleet = Arc::new(FleetStats::new(registry.clone(), store.stats.clone()));
+        let ports = PortStats {
+            grpc: Arc::new(ConnectionStats::new(config.limits.max_connections)),
+            admin: Arc::new(ConnectionStats::new(admin::MAX_CONNECTIONS)),
+        };
+        register_connections(&meter, &ports);
+        let probe = replica_probe(ProbedParts {
+            admission: admission.clone(),
+            connections: ports.grpc.clone(),
+            near_cache: near_cache.clone(),
+            origins: origins.clone(),
+            store: store.stats.clone(),
+            store_healthy: store.healthy.clone(),
+        });
+        let fleet = FleetStats::new(registry.clone(), store.stats.clone()).observing(probe);
+        let fleet = Arc::new(fleet);
         let store_report = StoreReport::new(store.stats.clone(), &meter);
         let directory = Directory::new(cache.clone(), fleet.clone(), store.stats);
         let directory = Arc::new(directory);
@@ -114,11 +129,6 @@ impl Services {
         tokio::spawn(background.clone().run_until_cancelled_owned(changes.clone().run()));
         let watches = Arc::new(Watches::new(cache.clone(), changes));
         rpc::register_load(&meter, &admission, &limits);
-        let ports = PortStats {
-            grpc: Arc::new(ConnectionStats::new(config.limits.max_connections)),
-            admin: Arc::new(ConnectionStats::new(admin::MAX_CONNECTIONS)),
-        };
-        register_connections(&meter, &ports);
         let running_config = RunningConfig::new(config);
         let quotas = Quotas::new(&meter);
         quotas.configure(&config.namespaces);
@@ -138,6 +148,7 @@ impl Services {
         };
         let admin = AdminRpcParts {
             cache: cache.clone(),
+            fleet: fleet.clone(),
             directory,
             keys,
             access: access.clone(),

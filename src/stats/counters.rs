@@ -135,6 +135,17 @@ impl Counter {
     /// The outcomes of reads, from which hit rates are computed.
     pub const READS: [Self; 4] = [Self::Hits, Self::Stale, Self::Negative, Self::Misses];
 
+    /// Reads, writes and deletions of entries; each key of a batch counts.
+    pub const REQUESTS: [Self; 7] = [
+        Self::Hits,
+        Self::Stale,
+        Self::Negative,
+        Self::Misses,
+        Self::Sets,
+        Self::SetsRefused,
+        Self::Deletes,
+    ];
+
     /// Name in the store. Renaming a counter would lose its earlier counts.
     pub fn name(self) -> &'static str {
         match self {
@@ -243,6 +254,11 @@ impl Counters {
         (all > 0).then(|| answered as f64 / all as f64)
     }
 
+    /// Reads, writes and deletions of entries, including those that changed nothing.
+    pub fn requests(&self) -> u64 {
+        Counter::REQUESTS.into_iter().map(|counter| self.get(counter)).sum()
+    }
+
     /// Number of measured latencies.
     pub fn total(&self, kind: LatencyKind) -> u64 {
         self.0[first_bucket(kind)..][..BUCKETS].iter().sum()
@@ -277,6 +293,15 @@ impl Counters {
 }
 
 // === impl SparseCounters ===
+
+impl From<&Counters> for SparseCounters {
+    fn from(counters: &Counters) -> Self {
+        let cells = (0..).zip(counters.0);
+        let mut cells: Vec<_> = cells.filter(|(_, count)| *count > 0).collect();
+        cells.shrink_to_fit();
+        Self(cells)
+    }
+}
 
 impl SparseCounters {
     /// Adds `other` cell by cell.
@@ -329,7 +354,8 @@ mod tests {
         let (mut sum, mut twice) = (Counters::default(), counts.clone());
         sparse.add_to(&mut sum);
         twice.add(&counts);
-        assert_eq!((sum, sparse.0.len()), (twice, 3));
+        assert_eq!((&sum, sparse.0.len()), (&twice, 3));
+        assert_eq!(SparseCounters::from(&sum), sparse);
     }
 
     #[test]

@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use super::counters::Counters;
 use crate::model::Timestamp;
 
@@ -23,7 +25,8 @@ pub struct StatsDelta {
 }
 
 /// A replica that sends deltas.
-#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default)]
 pub struct ReplicaInfo {
     /// Random id of the process.
     pub id: u64,

@@ -1,7 +1,7 @@
-//! Sliding windows of buckets: one bucket per minute for the last hour, and one per ten minutes for
-//! the last 24 hours.
+//! Sliding windows of buckets: one bucket per minute for the last hour, one per ten minutes for the
+//! last 24 hours, and one per hour for the last seven days.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use tokio::task::yield_now;
 
@@ -38,6 +38,10 @@ const PARTS_PER_YIELD: usize = 4;
 pub const HOUR: Window = Window { bucket_ms: 60_000, buckets: 60 };
 /// The last 24 hours.
 pub const DAY: Window = Window { bucket_ms: 600_000, buckets: 144 };
+/// The last seven days.
+pub const WEEK: Window = Window { bucket_ms: 3_600_000, buckets: 168 };
+/// All windows in which counts are added.
+pub const ALL: [Window; 3] = [HOUR, DAY, WEEK];
 
 impl Window {
     /// Returns the number of the bucket that contains `now`.
@@ -51,34 +55,53 @@ impl Window {
         newest.saturating_sub(self.buckets - 1)..=newest
     }
 
+    /// Returns the begin of a bucket.
+    pub fn start(&self, bucket: u64) -> Timestamp {
+        Timestamp(bucket.saturating_mul(self.bucket_ms))
+    }
+
     /// Time for which a bucket must be retained, in milliseconds.
     pub fn retention_ms(&self) -> u64 {
         self.bucket_ms * (self.buckets + 1)
     }
 }
 
-/// Counts in both windows and in total: the statistics of the embedded store, and those that a
+/// Counts in all windows and in total: the statistics of the embedded store, and those that a
 /// replica keeps of itself.
 #[derive(Debug, Default)]
 pub struct Windows {
     /// When counts were added first.
     since: Option<Timestamp>,
     total: ByNamespace,
-    minutes: BTreeMap<u64, Bucket>,
-    ten_minutes: BTreeMap<u64, Bucket>,
+    minutes: Buckets,
+    ten_minutes: Buckets,
+    hours: Buckets,
 }
 
 /// Counts of one bucket. Sparse, because there are many buckets, and most counters of most
 /// namespaces are zero.
-type Bucket = BTreeMap<String, SparseCounters>;
+pub type Bucket = BTreeMap<String, SparseCounters>;
+
+/// Counts of one bucket.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct HistoryBucket {
+    /// Begin of its time, by the store's clock.
+    pub start: Timestamp,
+    /// The counts by namespace; empty if nothing was counted.
+    pub counts: Arc<Bucket>,
+}
+
+/// The buckets of a window by their numbers. They are shared with the histories that are read.
+type Buckets = BTreeMap<u64, Arc<Bucket>>;
 
 impl Windows {
     /// Adds counts to the buckets of `now`, and drops buckets that have left their window.
     pub fn add(&mut self, counts: &ByNamespace, now: Timestamp) {
         self.since.get_or_insert(now);
         merge(&mut self.total, counts);
-        for (window, buckets) in [(HOUR, &mut self.minutes), (DAY, &mut self.ten_minutes)] {
-            let bucket = buckets.entry(window.bucket(now)).or_default();
+        let Self { minutes, ten_minutes, hours, .. } = self;
+        for (window, buckets) in ALL.into_iter().zip([minutes, ten_minutes, hours]) {
+            let bucket = Arc::make_mut(buckets.entry(window.bucket(now)).or_default());
             for (namespace, counters) in counts {
                 bucket.entry(namespace.clone()).or_default().add(counters);
             }
@@ -98,11 +121,32 @@ impl Windows {
             Part::Minute(number) => (&self.minutes, number, &mut report.last_hour),
             Part::TenMinutes(number) => (&self.ten_minutes, number, &mut report.last_day),
         };
-        for (namespace, counts) in buckets.get(&number).into_iter().flatten() {
-            match sums.get_mut(namespace) {
-                Some(sum) => counts.add_to(sum),
-                None => counts.add_to(sums.entry(namespace.clone()).or_default()),
-            }
+        if let Some(bucket) = buckets.get(&number) {
+            add_bucket(sums, bucket);
+        }
+    }
+
+    /// The buckets of the window that ends at `now`, the oldest first, also those without counts.
+    pub fn history(&self, window: Window, now: Timestamp) -> Vec<HistoryBucket> {
+        let buckets = match window {
+            WEEK => &self.hours,
+            DAY => &self.ten_minutes,
+            _ => &self.minutes,
+        };
+        let bucket = |number| HistoryBucket {
+            start: window.start(number),
+            counts: buckets.get(&number).cloned().unwrap_or_default(),
+        };
+        window.at(now).map(bucket).collect()
+    }
+}
+
+/// Adds the counts of a bucket to `sums`, namespace by namespace.
+pub fn add_bucket(sums: &mut ByNamespace, bucket: &Bucket) {
+    for (namespace, counts) in bucket {
+        match sums.get_mut(namespace) {
+            Some(sum) => counts.add_to(sum),
+            None => counts.add_to(sums.entry(namespace.clone()).or_default()),
         }
     }
 }
@@ -186,7 +230,10 @@ mod tests {
         }
         assert_eq!(windows.minutes.len(), 60);
         assert_eq!(windows.ten_minutes.len(), 144);
+        assert_eq!(windows.hours.len(), 167, "all of them");
         let report = report_of(&windows, Timestamp(9_999 * 60_000)).await;
         assert_eq!(hits_in(&report.total), 10_000);
+        windows.add(&hits("a", 1), Timestamp(300 * WEEK.bucket_ms));
+        assert_eq!(windows.hours.len(), 35, "the last is number 300, and the first is 133");
     }
 }

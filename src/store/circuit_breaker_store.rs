@@ -25,7 +25,10 @@ use crate::{
     model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version},
     stats::{
         delta::{StatsDelta, StatsReport},
+        history::HistorySpan,
         hot_keys::{HotKeyBucket, HotKeyCounts, HotKeyRange},
+        replica_report::ReplicaReport,
+        windows::HistoryBucket,
     },
     trace_sampler,
 };
@@ -305,6 +308,22 @@ impl<S: StatsStore + Inspect> StatsStore for CircuitBreakerStore<S> {
 
     async fn report(&self) -> Result<StatsReport> {
         self.run(Operation::StatsReport, self.inner.report()).await
+    }
+
+    async fn history(&self, span: HistorySpan) -> Result<Vec<HistoryBucket>> {
+        self.run(Operation::History, self.inner.history(span)).await
+    }
+
+    async fn put_replica(&self, report: &ReplicaReport) -> Result<()> {
+        self.run(Operation::PutReplica, self.inner.put_replica(report)).await
+    }
+
+    async fn remove_replica(&self, replica: u64) -> Result<()> {
+        self.run(Operation::RemoveReplica, self.inner.remove_replica(replica)).await
+    }
+
+    async fn replicas(&self) -> Result<Vec<ReplicaReport>> {
+        self.run(Operation::Replicas, self.inner.replicas()).await
     }
 
     async fn put_hot_keys(&self, replica: u64, buckets: &[HotKeyBucket]) -> Result<()> {

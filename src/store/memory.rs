@@ -42,6 +42,7 @@ mod sweeper;
 mod tests;
 
 use std::{
+    collections::BTreeMap,
     hash::{BuildHasher, RandomState},
     sync::Arc,
     time::Duration,
@@ -58,7 +59,7 @@ use super::{
 use crate::{
     changes::{ChangeHub, ChangedKey, PublishedChange, WatchOptions},
     model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version},
-    stats::windows::Windows,
+    stats::{replica_report::ReplicaReport, windows::Windows},
 };
 pub use inspect::LeaseRecordInfo;
 
@@ -86,6 +87,8 @@ struct Inner {
     lease_watchers: KeyWatchers,
     stats: Mutex<Windows>,
     hot_keys: Mutex<HotKeyHistory>,
+    /// What replicas report of themselves, by their ids.
+    reports: Mutex<BTreeMap<u64, ReplicaReport>>,
     clock: StoreClock,
     /// Time at which the store was created.
     epoch: Timestamp,
@@ -119,6 +122,7 @@ impl MemoryStore {
             lease_watchers: KeyWatchers::default(),
             stats: Mutex::default(),
             hot_keys: Mutex::default(),
+            reports: Mutex::default(),
             clock,
             epoch,
             budget: Budget::new(max_bytes),

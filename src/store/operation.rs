@@ -29,11 +29,15 @@ pub enum Operation {
     HotKeys,
     SampleEntries,
     ListNamespaces,
+    History,
+    PutReplica,
+    RemoveReplica,
+    Replicas,
 }
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 28] = [
         Self::Get,
         Self::GetMany,
         Self::Put,
@@ -58,6 +62,10 @@ impl Operation {
         Self::HotKeys,
         Self::SampleEntries,
         Self::ListNamespaces,
+        Self::History,
+        Self::PutReplica,
+        Self::RemoveReplica,
+        Self::Replicas,
     ];
 
     /// Whether the operation moves so much data that it may time out while the store works.
@@ -74,6 +82,9 @@ impl Operation {
                 | Self::HotKeys
                 | Self::SampleEntries
                 | Self::ListNamespaces
+                | Self::History
+                | Self::PutReplica
+                | Self::Replicas
         )
     }
 
@@ -96,6 +107,10 @@ impl Operation {
                 | Self::Info
                 | Self::Usage
                 | Self::PutHotKeys
+                | Self::History
+                | Self::PutReplica
+                | Self::RemoveReplica
+                | Self::Replicas
         )
     }
 
@@ -126,6 +141,10 @@ impl Operation {
             Self::HotKeys => "hot_keys",
             Self::SampleEntries => "sample_entries",
             Self::ListNamespaces => "list_namespaces",
+            Self::History => "history",
+            Self::PutReplica => "put_replica",
+            Self::RemoveReplica => "remove_replica",
+            Self::Replicas => "replicas",
         }
     }
 }

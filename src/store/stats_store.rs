@@ -7,7 +7,10 @@ use crate::{
     model::Namespace,
     stats::{
         delta::{StatsDelta, StatsReport},
+        history::HistorySpan,
         hot_keys::{HotKeyBucket, HotKeyCounts, HotKeyRange},
+        replica_report::ReplicaReport,
+        windows::HistoryBucket,
     },
 };
 
@@ -20,6 +23,20 @@ pub trait StatsStore: Send + Sync {
 
     /// The sum of what all replicas have added.
     async fn report(&self) -> Result<StatsReport>;
+
+    /// What all replicas have added in each step of a span, the oldest first. Each step is there,
+    /// also without counts; the last one has not ended.
+    async fn history(&self, span: HistorySpan) -> Result<Vec<HistoryBucket>>;
+
+    /// Replaces the report of a replica. Idempotent.
+    async fn put_replica(&self, report: &ReplicaReport) -> Result<()>;
+
+    /// Removes the reports of a replica that ends. Idempotent.
+    async fn remove_replica(&self, replica: u64) -> Result<()>;
+
+    /// The reports of the last two minutes or more: perhaps several of a replica, and perhaps older
+    /// ones.
+    async fn replicas(&self) -> Result<Vec<ReplicaReport>>;
 
     /// Replaces what a replica has sampled in some buckets. Idempotent.
     async fn put_hot_keys(&self, replica: u64, buckets: &[HotKeyBucket]) -> Result<()>;

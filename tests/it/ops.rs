@@ -16,6 +16,8 @@ mod exposure;
 mod fleet_stats;
 // The standard gRPC health service.
 mod health;
+// The counters of the fleet over time.
+mod history;
 // The keys that are read most.
 mod hot_keys;
 // Leases and hold-offs of the embedded store have a limit of their own.
@@ -30,5 +32,7 @@ mod reflection;
 mod reload;
 // Calls on one replica: its near cache and its configuration.
 mod replica;
+// What replicas report of themselves.
+mod replicas;
 // Shutdown on SIGTERM and SIGINT.
 mod shutdown;

@@ -25,6 +25,63 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
+// HistorySpan is a time to look back.
+type HistorySpan int32
+
+const (
+	// Not set: the last hour.
+	HistorySpan_HISTORY_SPAN_UNSPECIFIED HistorySpan = 0
+	// The last hour, in 60 steps of a minute.
+	HistorySpan_HISTORY_SPAN_HOUR HistorySpan = 1
+	// The last day, in 144 steps of ten minutes.
+	HistorySpan_HISTORY_SPAN_DAY HistorySpan = 2
+	// The last week, in 168 steps of an hour.
+	HistorySpan_HISTORY_SPAN_WEEK HistorySpan = 3
+)
+
+// Enum value maps for HistorySpan.
+var (
+	HistorySpan_name = map[int32]string{
+		0: "HISTORY_SPAN_UNSPECIFIED",
+		1: "HISTORY_SPAN_HOUR",
+		2: "HISTORY_SPAN_DAY",
+		3: "HISTORY_SPAN_WEEK",
+	}
+	HistorySpan_value = map[string]int32{
+		"HISTORY_SPAN_UNSPECIFIED": 0,
+		"HISTORY_SPAN_HOUR":        1,
+		"HISTORY_SPAN_DAY":         2,
+		"HISTORY_SPAN_WEEK":        3,
+	}
+)
+
+func (x HistorySpan) Enum() *HistorySpan {
+	p := new(HistorySpan)
+	*p = x
+	return p
+}
+
+func (x HistorySpan) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (HistorySpan) Descriptor() protoreflect.EnumDescriptor {
+	return file_larder_v1_admin_service_proto_enumTypes[0].Descriptor()
+}
+
+func (HistorySpan) Type() protoreflect.EnumType {
+	return &file_larder_v1_admin_service_proto_enumTypes[0]
+}
+
+func (x HistorySpan) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use HistorySpan.Descriptor instead.
+func (HistorySpan) EnumDescriptor() ([]byte, []int) {
+	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{0}
+}
+
 // State of a lease.
 type InspectedLease_State int32
 
@@ -70,11 +127,11 @@ func (x InspectedLease_State) String() string {
 }
 
 func (InspectedLease_State) Descriptor() protoreflect.EnumDescriptor {
-	return file_larder_v1_admin_service_proto_enumTypes[0].Descriptor()
+	return file_larder_v1_admin_service_proto_enumTypes[1].Descriptor()
 }
 
 func (InspectedLease_State) Type() protoreflect.EnumType {
-	return &file_larder_v1_admin_service_proto_enumTypes[0]
+	return &file_larder_v1_admin_service_proto_enumTypes[1]
 }
 
 func (x InspectedLease_State) Number() protoreflect.EnumNumber {
@@ -123,11 +180,11 @@ func (x Distribution_Unit) String() string {
 }
 
 func (Distribution_Unit) Descriptor() protoreflect.EnumDescriptor {
-	return file_larder_v1_admin_service_proto_enumTypes[1].Descriptor()
+	return file_larder_v1_admin_service_proto_enumTypes[2].Descriptor()
 }
 
 func (Distribution_Unit) Type() protoreflect.EnumType {
-	return &file_larder_v1_admin_service_proto_enumTypes[1]
+	return &file_larder_v1_admin_service_proto_enumTypes[2]
 }
 
 func (x Distribution_Unit) Number() protoreflect.EnumNumber {
@@ -137,6 +194,63 @@ func (x Distribution_Unit) Number() protoreflect.EnumNumber {
 // Deprecated: Use Distribution_Unit.Descriptor instead.
 func (Distribution_Unit) EnumDescriptor() ([]byte, []int) {
 	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{19, 0}
+}
+
+// State of a circuit breaker.
+type OriginState_Breaker int32
+
+const (
+	// Not set, or not known to this release.
+	OriginState_BREAKER_UNSPECIFIED OriginState_Breaker = 0
+	// Fetches pass.
+	OriginState_BREAKER_CLOSED OriginState_Breaker = 1
+	// Fetches are rejected after repeated failures.
+	OriginState_BREAKER_OPEN OriginState_Breaker = 2
+	// One fetch is under way as a trial; all others are rejected.
+	OriginState_BREAKER_HALF_OPEN OriginState_Breaker = 3
+)
+
+// Enum value maps for OriginState_Breaker.
+var (
+	OriginState_Breaker_name = map[int32]string{
+		0: "BREAKER_UNSPECIFIED",
+		1: "BREAKER_CLOSED",
+		2: "BREAKER_OPEN",
+		3: "BREAKER_HALF_OPEN",
+	}
+	OriginState_Breaker_value = map[string]int32{
+		"BREAKER_UNSPECIFIED": 0,
+		"BREAKER_CLOSED":      1,
+		"BREAKER_OPEN":        2,
+		"BREAKER_HALF_OPEN":   3,
+	}
+)
+
+func (x OriginState_Breaker) Enum() *OriginState_Breaker {
+	p := new(OriginState_Breaker)
+	*p = x
+	return p
+}
+
+func (x OriginState_Breaker) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (OriginState_Breaker) Descriptor() protoreflect.EnumDescriptor {
+	return file_larder_v1_admin_service_proto_enumTypes[3].Descriptor()
+}
+
+func (OriginState_Breaker) Type() protoreflect.EnumType {
+	return &file_larder_v1_admin_service_proto_enumTypes[3]
+}
+
+func (x OriginState_Breaker) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use OriginState_Breaker.Descriptor instead.
+func (OriginState_Breaker) EnumDescriptor() ([]byte, []int) {
+	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{42, 0}
 }
 
 // WarmRequest selects the entries to fetch.
@@ -2646,6 +2760,586 @@ func (x *EventRule) GetWhen() map[string]string {
 	return nil
 }
 
+// GetHistoryRequest selects a time and namespaces.
+type GetHistoryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Namespaces to report one by one, at most 100. Empty: only the sums of all. `_other` stands for
+	// the namespaces that are not counted separately.
+	Namespaces []string `protobuf:"bytes,1,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	// Time to look back. Unset: the last hour.
+	Span          HistorySpan `protobuf:"varint,2,opt,name=span,proto3,enum=larder.v1.HistorySpan" json:"span,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetHistoryRequest) Reset() {
+	*x = GetHistoryRequest{}
+	mi := &file_larder_v1_admin_service_proto_msgTypes[35]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetHistoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetHistoryRequest) ProtoMessage() {}
+
+func (x *GetHistoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_larder_v1_admin_service_proto_msgTypes[35]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetHistoryRequest.ProtoReflect.Descriptor instead.
+func (*GetHistoryRequest) Descriptor() ([]byte, []int) {
+	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{35}
+}
+
+func (x *GetHistoryRequest) GetNamespaces() []string {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
+func (x *GetHistoryRequest) GetSpan() HistorySpan {
+	if x != nil {
+		return x.Span
+	}
+	return HistorySpan_HISTORY_SPAN_UNSPECIFIED
+}
+
+// GetHistoryResponse is the counters over time.
+type GetHistoryResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Sums over all namespaces that the caller may see, the oldest step first. Each step of the span
+	// is there, also without counts. The last one has not ended.
+	Totals []*HistoryStep `protobuf:"bytes,1,rep,name=totals,proto3" json:"totals,omitempty"`
+	// The requested namespaces, in the order of the request.
+	Namespaces []*NamespaceHistory `protobuf:"bytes,2,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	// Length of a step.
+	Step *durationpb.Duration `protobuf:"bytes,3,opt,name=step,proto3" json:"step,omitempty"`
+	// The store was unreachable: the counters are those of this replica only, since its start.
+	Degraded      bool `protobuf:"varint,4,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetHistoryResponse) Reset() {
+	*x = GetHistoryResponse{}
+	mi := &file_larder_v1_admin_service_proto_msgTypes[36]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetHistoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetHistoryResponse) ProtoMessage() {}
+
+func (x *GetHistoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_larder_v1_admin_service_proto_msgTypes[36]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetHistoryResponse.ProtoReflect.Descriptor instead.
+func (*GetHistoryResponse) Descriptor() ([]byte, []int) {
+	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{36}
+}
+
+func (x *GetHistoryResponse) GetTotals() []*HistoryStep {
+	if x != nil {
+		return x.Totals
+	}
+	return nil
+}
+
+func (x *GetHistoryResponse) GetNamespaces() []*NamespaceHistory {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
+func (x *GetHistoryResponse) GetStep() *durationpb.Duration {
+	if x != nil {
+		return x.Step
+	}
+	return nil
+}
+
+func (x *GetHistoryResponse) GetDegraded() bool {
+	if x != nil {
+		return x.Degraded
+	}
+	return false
+}
+
+// HistoryStep is the counters of one step.
+type HistoryStep struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Begin of the step, by the store's clock.
+	Start *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=start,proto3" json:"start,omitempty"`
+	// Counters of the step.
+	Counters      *Counters `protobuf:"bytes,2,opt,name=counters,proto3" json:"counters,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *HistoryStep) Reset() {
+	*x = HistoryStep{}
+	mi := &file_larder_v1_admin_service_proto_msgTypes[37]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *HistoryStep) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*HistoryStep) ProtoMessage() {}
+
+func (x *HistoryStep) ProtoReflect() protoreflect.Message {
+	mi := &file_larder_v1_admin_service_proto_msgTypes[37]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use HistoryStep.ProtoReflect.Descriptor instead.
+func (*HistoryStep) Descriptor() ([]byte, []int) {
+	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{37}
+}
+
+func (x *HistoryStep) GetStart() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Start
+	}
+	return nil
+}
+
+func (x *HistoryStep) GetCounters() *Counters {
+	if x != nil {
+		return x.Counters
+	}
+	return nil
+}
+
+// NamespaceHistory is the counters of one namespace over time.
+type NamespaceHistory struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the namespace.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Steps as in GetHistoryResponse.totals.
+	Steps         []*Counters `protobuf:"bytes,2,rep,name=steps,proto3" json:"steps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamespaceHistory) Reset() {
+	*x = NamespaceHistory{}
+	mi := &file_larder_v1_admin_service_proto_msgTypes[38]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamespaceHistory) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamespaceHistory) ProtoMessage() {}
+
+func (x *NamespaceHistory) ProtoReflect() protoreflect.Message {
+	mi := &file_larder_v1_admin_service_proto_msgTypes[38]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamespaceHistory.ProtoReflect.Descriptor instead.
+func (*NamespaceHistory) Descriptor() ([]byte, []int) {
+	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{38}
+}
+
+func (x *NamespaceHistory) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *NamespaceHistory) GetSteps() []*Counters {
+	if x != nil {
+		return x.Steps
+	}
+	return nil
+}
+
+// ListReplicasRequest selects all replicas.
+type ListReplicasRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReplicasRequest) Reset() {
+	*x = ListReplicasRequest{}
+	mi := &file_larder_v1_admin_service_proto_msgTypes[39]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReplicasRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReplicasRequest) ProtoMessage() {}
+
+func (x *ListReplicasRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_larder_v1_admin_service_proto_msgTypes[39]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReplicasRequest.ProtoReflect.Descriptor instead.
+func (*ListReplicasRequest) Descriptor() ([]byte, []int) {
+	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{39}
+}
+
+// ListReplicasResponse is the replicas of the fleet.
+type ListReplicasResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The replicas by the time of their start, at most 256.
+	Replicas []*Replica `protobuf:"bytes,1,rep,name=replicas,proto3" json:"replicas,omitempty"`
+	// The store was unreachable: this replica only.
+	Degraded      bool `protobuf:"varint,2,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListReplicasResponse) Reset() {
+	*x = ListReplicasResponse{}
+	mi := &file_larder_v1_admin_service_proto_msgTypes[40]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListReplicasResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListReplicasResponse) ProtoMessage() {}
+
+func (x *ListReplicasResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_larder_v1_admin_service_proto_msgTypes[40]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListReplicasResponse.ProtoReflect.Descriptor instead.
+func (*ListReplicasResponse) Descriptor() ([]byte, []int) {
+	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{40}
+}
+
+func (x *ListReplicasResponse) GetReplicas() []*Replica {
+	if x != nil {
+		return x.Replicas
+	}
+	return nil
+}
+
+func (x *ListReplicasResponse) GetDegraded() bool {
+	if x != nil {
+		return x.Degraded
+	}
+	return false
+}
+
+// Replica is what a replica has reported of itself.
+type Replica struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Its id, version and start.
+	Replica *ReplicaStats `protobuf:"bytes,1,opt,name=replica,proto3" json:"replica,omitempty"`
+	// Name of its host.
+	Host string `protobuf:"bytes,2,opt,name=host,proto3" json:"host,omitempty"`
+	// Time of the report, by the store's clock.
+	ReportedAt *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=reported_at,json=reportedAt,proto3" json:"reported_at,omitempty"`
+	// Reads, writes and deletions of entries per second, over the time since the report before. Each
+	// key of a batch counts.
+	RequestsPerSecond float64 `protobuf:"fixed64,4,opt,name=requests_per_second,json=requestsPerSecond,proto3" json:"requests_per_second,omitempty"`
+	// Processors in use, over the same time.
+	Cpus float64 `protobuf:"fixed64,5,opt,name=cpus,proto3" json:"cpus,omitempty"`
+	// Resident memory of the process, in bytes.
+	ResidentBytes uint64 `protobuf:"varint,6,opt,name=resident_bytes,json=residentBytes,proto3" json:"resident_bytes,omitempty"`
+	// Calls being answered.
+	InFlight uint64 `protobuf:"varint,7,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// Open gRPC connections.
+	Connections uint64 `protobuf:"varint,8,opt,name=connections,proto3" json:"connections,omitempty"`
+	// Memory of its near cache, of all namespaces, in bytes.
+	NearCacheBytes uint64 `protobuf:"varint,9,opt,name=near_cache_bytes,json=nearCacheBytes,proto3" json:"near_cache_bytes,omitempty"`
+	// Whether its store answers, and no fault of it lasts.
+	StoreAvailable bool `protobuf:"varint,10,opt,name=store_available,json=storeAvailable,proto3" json:"store_available,omitempty"`
+	// Why the store does not work, as far as it is known.
+	StoreTrouble string `protobuf:"bytes,11,opt,name=store_trouble,json=storeTrouble,proto3" json:"store_trouble,omitempty"`
+	// Its origins by namespace. If there are too many for a report of 64 KiB, those without failures
+	// are left out.
+	Origins       []*OriginState `protobuf:"bytes,12,rep,name=origins,proto3" json:"origins,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Replica) Reset() {
+	*x = Replica{}
+	mi := &file_larder_v1_admin_service_proto_msgTypes[41]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Replica) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Replica) ProtoMessage() {}
+
+func (x *Replica) ProtoReflect() protoreflect.Message {
+	mi := &file_larder_v1_admin_service_proto_msgTypes[41]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Replica.ProtoReflect.Descriptor instead.
+func (*Replica) Descriptor() ([]byte, []int) {
+	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{41}
+}
+
+func (x *Replica) GetReplica() *ReplicaStats {
+	if x != nil {
+		return x.Replica
+	}
+	return nil
+}
+
+func (x *Replica) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Replica) GetReportedAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.ReportedAt
+	}
+	return nil
+}
+
+func (x *Replica) GetRequestsPerSecond() float64 {
+	if x != nil {
+		return x.RequestsPerSecond
+	}
+	return 0
+}
+
+func (x *Replica) GetCpus() float64 {
+	if x != nil {
+		return x.Cpus
+	}
+	return 0
+}
+
+func (x *Replica) GetResidentBytes() uint64 {
+	if x != nil {
+		return x.ResidentBytes
+	}
+	return 0
+}
+
+func (x *Replica) GetInFlight() uint64 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *Replica) GetConnections() uint64 {
+	if x != nil {
+		return x.Connections
+	}
+	return 0
+}
+
+func (x *Replica) GetNearCacheBytes() uint64 {
+	if x != nil {
+		return x.NearCacheBytes
+	}
+	return 0
+}
+
+func (x *Replica) GetStoreAvailable() bool {
+	if x != nil {
+		return x.StoreAvailable
+	}
+	return false
+}
+
+func (x *Replica) GetStoreTrouble() string {
+	if x != nil {
+		return x.StoreTrouble
+	}
+	return ""
+}
+
+func (x *Replica) GetOrigins() []*OriginState {
+	if x != nil {
+		return x.Origins
+	}
+	return nil
+}
+
+// OriginState is the state of an origin, as one replica sees it.
+type OriginState struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Namespace whose values it has.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Its address, without credentials.
+	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	// State of its circuit breaker.
+	Breaker OriginState_Breaker `protobuf:"varint,3,opt,name=breaker,proto3,enum=larder.v1.OriginState_Breaker" json:"breaker,omitempty"`
+	// When the breaker closed or opened last, by the store's clock; the start of the replica if it
+	// never did. A trial that fails does not count.
+	Since *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=since,proto3" json:"since,omitempty"`
+	// Requests in flight; a batch counts as one.
+	InFlight uint64 `protobuf:"varint,5,opt,name=in_flight,json=inFlight,proto3" json:"in_flight,omitempty"`
+	// Failed fetches since the start of the replica, by kind of error.
+	Failures map[string]uint64 `protobuf:"bytes,6,rep,name=failures,proto3" json:"failures,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
+	// Description of the last failure, shortened; empty if there was none.
+	LastError     string `protobuf:"bytes,7,opt,name=last_error,json=lastError,proto3" json:"last_error,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *OriginState) Reset() {
+	*x = OriginState{}
+	mi := &file_larder_v1_admin_service_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *OriginState) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*OriginState) ProtoMessage() {}
+
+func (x *OriginState) ProtoReflect() protoreflect.Message {
+	mi := &file_larder_v1_admin_service_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use OriginState.ProtoReflect.Descriptor instead.
+func (*OriginState) Descriptor() ([]byte, []int) {
+	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *OriginState) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *OriginState) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *OriginState) GetBreaker() OriginState_Breaker {
+	if x != nil {
+		return x.Breaker
+	}
+	return OriginState_BREAKER_UNSPECIFIED
+}
+
+func (x *OriginState) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *OriginState) GetInFlight() uint64 {
+	if x != nil {
+		return x.InFlight
+	}
+	return 0
+}
+
+func (x *OriginState) GetFailures() map[string]uint64 {
+	if x != nil {
+		return x.Failures
+	}
+	return nil
+}
+
+func (x *OriginState) GetLastError() string {
+	if x != nil {
+		return x.LastError
+	}
+	return ""
+}
+
 var File_larder_v1_admin_service_proto protoreflect.FileDescriptor
 
 const file_larder_v1_admin_service_proto_rawDesc = "" +
@@ -2871,7 +3565,66 @@ const file_larder_v1_admin_service_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\x1a7\n" +
 	"\tWhenEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x012\xb1\a\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"_\n" +
+	"\x11GetHistoryRequest\x12\x1e\n" +
+	"\n" +
+	"namespaces\x18\x01 \x03(\tR\n" +
+	"namespaces\x12*\n" +
+	"\x04span\x18\x02 \x01(\x0e2\x16.larder.v1.HistorySpanR\x04span\"\xcc\x01\n" +
+	"\x12GetHistoryResponse\x12.\n" +
+	"\x06totals\x18\x01 \x03(\v2\x16.larder.v1.HistoryStepR\x06totals\x12;\n" +
+	"\n" +
+	"namespaces\x18\x02 \x03(\v2\x1b.larder.v1.NamespaceHistoryR\n" +
+	"namespaces\x12-\n" +
+	"\x04step\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x04step\x12\x1a\n" +
+	"\bdegraded\x18\x04 \x01(\bR\bdegraded\"p\n" +
+	"\vHistoryStep\x120\n" +
+	"\x05start\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x05start\x12/\n" +
+	"\bcounters\x18\x02 \x01(\v2\x13.larder.v1.CountersR\bcounters\"[\n" +
+	"\x10NamespaceHistory\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12)\n" +
+	"\x05steps\x18\x02 \x03(\v2\x13.larder.v1.CountersR\x05steps\"\x15\n" +
+	"\x13ListReplicasRequest\"b\n" +
+	"\x14ListReplicasResponse\x12.\n" +
+	"\breplicas\x18\x01 \x03(\v2\x12.larder.v1.ReplicaR\breplicas\x12\x1a\n" +
+	"\bdegraded\x18\x02 \x01(\bR\bdegraded\"\xe1\x03\n" +
+	"\aReplica\x121\n" +
+	"\areplica\x18\x01 \x01(\v2\x17.larder.v1.ReplicaStatsR\areplica\x12\x12\n" +
+	"\x04host\x18\x02 \x01(\tR\x04host\x12;\n" +
+	"\vreported_at\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
+	"reportedAt\x12.\n" +
+	"\x13requests_per_second\x18\x04 \x01(\x01R\x11requestsPerSecond\x12\x12\n" +
+	"\x04cpus\x18\x05 \x01(\x01R\x04cpus\x12%\n" +
+	"\x0eresident_bytes\x18\x06 \x01(\x04R\rresidentBytes\x12\x1b\n" +
+	"\tin_flight\x18\a \x01(\x04R\binFlight\x12 \n" +
+	"\vconnections\x18\b \x01(\x04R\vconnections\x12(\n" +
+	"\x10near_cache_bytes\x18\t \x01(\x04R\x0enearCacheBytes\x12'\n" +
+	"\x0fstore_available\x18\n" +
+	" \x01(\bR\x0estoreAvailable\x12#\n" +
+	"\rstore_trouble\x18\v \x01(\tR\fstoreTrouble\x120\n" +
+	"\aorigins\x18\f \x03(\v2\x16.larder.v1.OriginStateR\aorigins\"\xc5\x03\n" +
+	"\vOriginState\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\x128\n" +
+	"\abreaker\x18\x03 \x01(\x0e2\x1e.larder.v1.OriginState.BreakerR\abreaker\x120\n" +
+	"\x05since\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12\x1b\n" +
+	"\tin_flight\x18\x05 \x01(\x04R\binFlight\x12@\n" +
+	"\bfailures\x18\x06 \x03(\v2$.larder.v1.OriginState.FailuresEntryR\bfailures\x12\x1d\n" +
+	"\n" +
+	"last_error\x18\a \x01(\tR\tlastError\x1a;\n" +
+	"\rFailuresEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"_\n" +
+	"\aBreaker\x12\x17\n" +
+	"\x13BREAKER_UNSPECIFIED\x10\x00\x12\x12\n" +
+	"\x0eBREAKER_CLOSED\x10\x01\x12\x10\n" +
+	"\fBREAKER_OPEN\x10\x02\x12\x15\n" +
+	"\x11BREAKER_HALF_OPEN\x10\x03*o\n" +
+	"\vHistorySpan\x12\x1c\n" +
+	"\x18HISTORY_SPAN_UNSPECIFIED\x10\x00\x12\x15\n" +
+	"\x11HISTORY_SPAN_HOUR\x10\x01\x12\x14\n" +
+	"\x10HISTORY_SPAN_DAY\x10\x02\x12\x15\n" +
+	"\x11HISTORY_SPAN_WEEK\x10\x032\xcd\b\n" +
 	"\fAdminService\x129\n" +
 	"\x04Warm\x12\x16.larder.v1.WarmRequest\x1a\x17.larder.v1.WarmResponse0\x01\x12U\n" +
 	"\x0eListNamespaces\x12 .larder.v1.ListNamespacesRequest\x1a!.larder.v1.ListNamespacesResponse\x12[\n" +
@@ -2884,7 +3637,10 @@ const file_larder_v1_admin_service_proto_rawDesc = "" +
 	"\fPublishEvent\x12\x1e.larder.v1.PublishEventRequest\x1a\x1f.larder.v1.PublishEventResponse\x12I\n" +
 	"\n" +
 	"ListEvents\x12\x1c.larder.v1.ListEventsRequest\x1a\x1d.larder.v1.ListEventsResponse\x12F\n" +
-	"\tMintToken\x12\x1b.larder.v1.MintTokenRequest\x1a\x1c.larder.v1.MintTokenResponse\x12H\n" +
+	"\tMintToken\x12\x1b.larder.v1.MintTokenRequest\x1a\x1c.larder.v1.MintTokenResponse\x12I\n" +
+	"\n" +
+	"GetHistory\x12\x1c.larder.v1.GetHistoryRequest\x1a\x1d.larder.v1.GetHistoryResponse\x12O\n" +
+	"\fListReplicas\x12\x1e.larder.v1.ListReplicasRequest\x1a\x1f.larder.v1.ListReplicasResponse\x12H\n" +
 	"\tTailAudit\x12\x1b.larder.v1.TailAuditRequest\x1a\x1c.larder.v1.TailAuditResponse0\x01b\x06proto3"
 
 var (
@@ -2899,137 +3655,167 @@ func file_larder_v1_admin_service_proto_rawDescGZIP() []byte {
 	return file_larder_v1_admin_service_proto_rawDescData
 }
 
-var file_larder_v1_admin_service_proto_enumTypes = make([]protoimpl.EnumInfo, 2)
-var file_larder_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
+var file_larder_v1_admin_service_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
+var file_larder_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
 var file_larder_v1_admin_service_proto_goTypes = []any{
-	(InspectedLease_State)(0),            // 0: larder.v1.InspectedLease.State
-	(Distribution_Unit)(0),               // 1: larder.v1.Distribution.Unit
-	(*WarmRequest)(nil),                  // 2: larder.v1.WarmRequest
-	(*WarmKey)(nil),                      // 3: larder.v1.WarmKey
-	(*WarmResponse)(nil),                 // 4: larder.v1.WarmResponse
-	(*ListNamespacesRequest)(nil),        // 5: larder.v1.ListNamespacesRequest
-	(*ListNamespacesResponse)(nil),       // 6: larder.v1.ListNamespacesResponse
-	(*NamespaceSummary)(nil),             // 7: larder.v1.NamespaceSummary
-	(*NamespacePolicy)(nil),              // 8: larder.v1.NamespacePolicy
-	(*AdminServiceListKeysRequest)(nil),  // 9: larder.v1.AdminServiceListKeysRequest
-	(*AdminServiceListKeysResponse)(nil), // 10: larder.v1.AdminServiceListKeysResponse
-	(*InspectEntryRequest)(nil),          // 11: larder.v1.InspectEntryRequest
-	(*InspectEntryResponse)(nil),         // 12: larder.v1.InspectEntryResponse
-	(*InspectedEntry)(nil),               // 13: larder.v1.InspectedEntry
-	(*InspectedBan)(nil),                 // 14: larder.v1.InspectedBan
-	(*InspectedLease)(nil),               // 15: larder.v1.InspectedLease
-	(*HotKeysRequest)(nil),               // 16: larder.v1.HotKeysRequest
-	(*HotKeysResponse)(nil),              // 17: larder.v1.HotKeysResponse
-	(*HotKey)(nil),                       // 18: larder.v1.HotKey
-	(*DistributionsRequest)(nil),         // 19: larder.v1.DistributionsRequest
-	(*DistributionsResponse)(nil),        // 20: larder.v1.DistributionsResponse
-	(*Distribution)(nil),                 // 21: larder.v1.Distribution
-	(*DistributionBucket)(nil),           // 22: larder.v1.DistributionBucket
-	(*FlushNearCacheRequest)(nil),        // 23: larder.v1.FlushNearCacheRequest
-	(*FlushNearCacheResponse)(nil),       // 24: larder.v1.FlushNearCacheResponse
-	(*GetConfigRequest)(nil),             // 25: larder.v1.GetConfigRequest
-	(*GetConfigResponse)(nil),            // 26: larder.v1.GetConfigResponse
-	(*PublishEventRequest)(nil),          // 27: larder.v1.PublishEventRequest
-	(*PublishEventResponse)(nil),         // 28: larder.v1.PublishEventResponse
-	(*MintTokenRequest)(nil),             // 29: larder.v1.MintTokenRequest
-	(*MintTokenResponse)(nil),            // 30: larder.v1.MintTokenResponse
-	(*TailAuditRequest)(nil),             // 31: larder.v1.TailAuditRequest
-	(*TailAuditResponse)(nil),            // 32: larder.v1.TailAuditResponse
-	(*ListEventsRequest)(nil),            // 33: larder.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),           // 34: larder.v1.ListEventsResponse
-	(*EventRules)(nil),                   // 35: larder.v1.EventRules
-	(*EventRule)(nil),                    // 36: larder.v1.EventRule
-	nil,                                  // 37: larder.v1.WarmKey.ParamsEntry
-	nil,                                  // 38: larder.v1.InspectEntryRequest.ParamsEntry
-	nil,                                  // 39: larder.v1.PublishEventRequest.AttributesEntry
-	nil,                                  // 40: larder.v1.EventRule.ParamsEntry
-	nil,                                  // 41: larder.v1.EventRule.WhenEntry
-	(*durationpb.Duration)(nil),          // 42: google.protobuf.Duration
-	(*NamespaceSize)(nil),                // 43: larder.v1.NamespaceSize
-	(*Counters)(nil),                     // 44: larder.v1.Counters
-	(*ListedKey)(nil),                    // 45: larder.v1.ListedKey
-	(Tier)(0),                            // 46: larder.v1.Tier
-	(Outcome)(0),                         // 47: larder.v1.Outcome
-	(Durability)(0),                      // 48: larder.v1.Durability
-	(*EventTargetResult)(nil),            // 49: larder.v1.EventTargetResult
-	(*timestamppb.Timestamp)(nil),        // 50: google.protobuf.Timestamp
+	(HistorySpan)(0),                     // 0: larder.v1.HistorySpan
+	(InspectedLease_State)(0),            // 1: larder.v1.InspectedLease.State
+	(Distribution_Unit)(0),               // 2: larder.v1.Distribution.Unit
+	(OriginState_Breaker)(0),             // 3: larder.v1.OriginState.Breaker
+	(*WarmRequest)(nil),                  // 4: larder.v1.WarmRequest
+	(*WarmKey)(nil),                      // 5: larder.v1.WarmKey
+	(*WarmResponse)(nil),                 // 6: larder.v1.WarmResponse
+	(*ListNamespacesRequest)(nil),        // 7: larder.v1.ListNamespacesRequest
+	(*ListNamespacesResponse)(nil),       // 8: larder.v1.ListNamespacesResponse
+	(*NamespaceSummary)(nil),             // 9: larder.v1.NamespaceSummary
+	(*NamespacePolicy)(nil),              // 10: larder.v1.NamespacePolicy
+	(*AdminServiceListKeysRequest)(nil),  // 11: larder.v1.AdminServiceListKeysRequest
+	(*AdminServiceListKeysResponse)(nil), // 12: larder.v1.AdminServiceListKeysResponse
+	(*InspectEntryRequest)(nil),          // 13: larder.v1.InspectEntryRequest
+	(*InspectEntryResponse)(nil),         // 14: larder.v1.InspectEntryResponse
+	(*InspectedEntry)(nil),               // 15: larder.v1.InspectedEntry
+	(*InspectedBan)(nil),                 // 16: larder.v1.InspectedBan
+	(*InspectedLease)(nil),               // 17: larder.v1.InspectedLease
+	(*HotKeysRequest)(nil),               // 18: larder.v1.HotKeysRequest
+	(*HotKeysResponse)(nil),              // 19: larder.v1.HotKeysResponse
+	(*HotKey)(nil),                       // 20: larder.v1.HotKey
+	(*DistributionsRequest)(nil),         // 21: larder.v1.DistributionsRequest
+	(*DistributionsResponse)(nil),        // 22: larder.v1.DistributionsResponse
+	(*Distribution)(nil),                 // 23: larder.v1.Distribution
+	(*DistributionBucket)(nil),           // 24: larder.v1.DistributionBucket
+	(*FlushNearCacheRequest)(nil),        // 25: larder.v1.FlushNearCacheRequest
+	(*FlushNearCacheResponse)(nil),       // 26: larder.v1.FlushNearCacheResponse
+	(*GetConfigRequest)(nil),             // 27: larder.v1.GetConfigRequest
+	(*GetConfigResponse)(nil),            // 28: larder.v1.GetConfigResponse
+	(*PublishEventRequest)(nil),          // 29: larder.v1.PublishEventRequest
+	(*PublishEventResponse)(nil),         // 30: larder.v1.PublishEventResponse
+	(*MintTokenRequest)(nil),             // 31: larder.v1.MintTokenRequest
+	(*MintTokenResponse)(nil),            // 32: larder.v1.MintTokenResponse
+	(*TailAuditRequest)(nil),             // 33: larder.v1.TailAuditRequest
+	(*TailAuditResponse)(nil),            // 34: larder.v1.TailAuditResponse
+	(*ListEventsRequest)(nil),            // 35: larder.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),           // 36: larder.v1.ListEventsResponse
+	(*EventRules)(nil),                   // 37: larder.v1.EventRules
+	(*EventRule)(nil),                    // 38: larder.v1.EventRule
+	(*GetHistoryRequest)(nil),            // 39: larder.v1.GetHistoryRequest
+	(*GetHistoryResponse)(nil),           // 40: larder.v1.GetHistoryResponse
+	(*HistoryStep)(nil),                  // 41: larder.v1.HistoryStep
+	(*NamespaceHistory)(nil),             // 42: larder.v1.NamespaceHistory
+	(*ListReplicasRequest)(nil),          // 43: larder.v1.ListReplicasRequest
+	(*ListReplicasResponse)(nil),         // 44: larder.v1.ListReplicasResponse
+	(*Replica)(nil),                      // 45: larder.v1.Replica
+	(*OriginState)(nil),                  // 46: larder.v1.OriginState
+	nil,                                  // 47: larder.v1.WarmKey.ParamsEntry
+	nil,                                  // 48: larder.v1.InspectEntryRequest.ParamsEntry
+	nil,                                  // 49: larder.v1.PublishEventRequest.AttributesEntry
+	nil,                                  // 50: larder.v1.EventRule.ParamsEntry
+	nil,                                  // 51: larder.v1.EventRule.WhenEntry
+	nil,                                  // 52: larder.v1.OriginState.FailuresEntry
+	(*durationpb.Duration)(nil),          // 53: google.protobuf.Duration
+	(*NamespaceSize)(nil),                // 54: larder.v1.NamespaceSize
+	(*Counters)(nil),                     // 55: larder.v1.Counters
+	(*ListedKey)(nil),                    // 56: larder.v1.ListedKey
+	(Tier)(0),                            // 57: larder.v1.Tier
+	(Outcome)(0),                         // 58: larder.v1.Outcome
+	(Durability)(0),                      // 59: larder.v1.Durability
+	(*EventTargetResult)(nil),            // 60: larder.v1.EventTargetResult
+	(*timestamppb.Timestamp)(nil),        // 61: google.protobuf.Timestamp
+	(*ReplicaStats)(nil),                 // 62: larder.v1.ReplicaStats
 }
 var file_larder_v1_admin_service_proto_depIdxs = []int32{
-	3,  // 0: larder.v1.WarmRequest.keys:type_name -> larder.v1.WarmKey
-	37, // 1: larder.v1.WarmKey.params:type_name -> larder.v1.WarmKey.ParamsEntry
-	42, // 2: larder.v1.WarmResponse.took:type_name -> google.protobuf.Duration
-	7,  // 3: larder.v1.ListNamespacesResponse.namespaces:type_name -> larder.v1.NamespaceSummary
-	8,  // 4: larder.v1.NamespaceSummary.policy:type_name -> larder.v1.NamespacePolicy
-	43, // 5: larder.v1.NamespaceSummary.size:type_name -> larder.v1.NamespaceSize
-	44, // 6: larder.v1.NamespaceSummary.counted:type_name -> larder.v1.Counters
-	42, // 7: larder.v1.NamespacePolicy.ttl:type_name -> google.protobuf.Duration
-	42, // 8: larder.v1.NamespacePolicy.max_ttl:type_name -> google.protobuf.Duration
-	42, // 9: larder.v1.NamespacePolicy.stale_while_revalidate:type_name -> google.protobuf.Duration
-	42, // 10: larder.v1.NamespacePolicy.stale_if_error:type_name -> google.protobuf.Duration
-	42, // 11: larder.v1.NamespacePolicy.lease_ttl:type_name -> google.protobuf.Duration
-	45, // 12: larder.v1.AdminServiceListKeysResponse.keys:type_name -> larder.v1.ListedKey
-	38, // 13: larder.v1.InspectEntryRequest.params:type_name -> larder.v1.InspectEntryRequest.ParamsEntry
-	13, // 14: larder.v1.InspectEntryResponse.entry:type_name -> larder.v1.InspectedEntry
-	15, // 15: larder.v1.InspectEntryResponse.lease:type_name -> larder.v1.InspectedLease
-	46, // 16: larder.v1.InspectEntryResponse.tier:type_name -> larder.v1.Tier
-	42, // 17: larder.v1.InspectedEntry.age:type_name -> google.protobuf.Duration
-	42, // 18: larder.v1.InspectedEntry.ttl_remaining:type_name -> google.protobuf.Duration
-	42, // 19: larder.v1.InspectedEntry.stale_while_revalidate:type_name -> google.protobuf.Duration
-	42, // 20: larder.v1.InspectedEntry.stale_if_error:type_name -> google.protobuf.Duration
-	42, // 21: larder.v1.InspectedEntry.expires_in:type_name -> google.protobuf.Duration
-	47, // 22: larder.v1.InspectedEntry.outcome:type_name -> larder.v1.Outcome
-	14, // 23: larder.v1.InspectedEntry.bans:type_name -> larder.v1.InspectedBan
-	42, // 24: larder.v1.InspectedEntry.revalidation_window:type_name -> google.protobuf.Duration
-	0,  // 25: larder.v1.InspectedLease.state:type_name -> larder.v1.InspectedLease.State
-	42, // 26: larder.v1.InspectedLease.remaining:type_name -> google.protobuf.Duration
-	42, // 27: larder.v1.HotKeysRequest.window:type_name -> google.protobuf.Duration
-	18, // 28: larder.v1.HotKeysResponse.keys:type_name -> larder.v1.HotKey
-	42, // 29: larder.v1.HotKeysResponse.window:type_name -> google.protobuf.Duration
-	21, // 30: larder.v1.DistributionsResponse.value_bytes:type_name -> larder.v1.Distribution
-	21, // 31: larder.v1.DistributionsResponse.key_bytes:type_name -> larder.v1.Distribution
-	21, // 32: larder.v1.DistributionsResponse.ttl_remaining:type_name -> larder.v1.Distribution
-	21, // 33: larder.v1.DistributionsResponse.age:type_name -> larder.v1.Distribution
-	1,  // 34: larder.v1.Distribution.unit:type_name -> larder.v1.Distribution.Unit
-	22, // 35: larder.v1.Distribution.buckets:type_name -> larder.v1.DistributionBucket
-	39, // 36: larder.v1.PublishEventRequest.attributes:type_name -> larder.v1.PublishEventRequest.AttributesEntry
-	48, // 37: larder.v1.PublishEventRequest.required_durability:type_name -> larder.v1.Durability
-	49, // 38: larder.v1.PublishEventResponse.targets:type_name -> larder.v1.EventTargetResult
-	48, // 39: larder.v1.PublishEventResponse.durability:type_name -> larder.v1.Durability
-	42, // 40: larder.v1.MintTokenRequest.ttl:type_name -> google.protobuf.Duration
-	50, // 41: larder.v1.MintTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
-	35, // 42: larder.v1.ListEventsResponse.events:type_name -> larder.v1.EventRules
-	36, // 43: larder.v1.EventRules.rules:type_name -> larder.v1.EventRule
-	40, // 44: larder.v1.EventRule.params:type_name -> larder.v1.EventRule.ParamsEntry
-	41, // 45: larder.v1.EventRule.when:type_name -> larder.v1.EventRule.WhenEntry
-	2,  // 46: larder.v1.AdminService.Warm:input_type -> larder.v1.WarmRequest
-	5,  // 47: larder.v1.AdminService.ListNamespaces:input_type -> larder.v1.ListNamespacesRequest
-	9,  // 48: larder.v1.AdminService.ListKeys:input_type -> larder.v1.AdminServiceListKeysRequest
-	11, // 49: larder.v1.AdminService.InspectEntry:input_type -> larder.v1.InspectEntryRequest
-	16, // 50: larder.v1.AdminService.HotKeys:input_type -> larder.v1.HotKeysRequest
-	19, // 51: larder.v1.AdminService.Distributions:input_type -> larder.v1.DistributionsRequest
-	23, // 52: larder.v1.AdminService.FlushNearCache:input_type -> larder.v1.FlushNearCacheRequest
-	25, // 53: larder.v1.AdminService.GetConfig:input_type -> larder.v1.GetConfigRequest
-	27, // 54: larder.v1.AdminService.PublishEvent:input_type -> larder.v1.PublishEventRequest
-	33, // 55: larder.v1.AdminService.ListEvents:input_type -> larder.v1.ListEventsRequest
-	29, // 56: larder.v1.AdminService.MintToken:input_type -> larder.v1.MintTokenRequest
-	31, // 57: larder.v1.AdminService.TailAudit:input_type -> larder.v1.TailAuditRequest
-	4,  // 58: larder.v1.AdminService.Warm:output_type -> larder.v1.WarmResponse
-	6,  // 59: larder.v1.AdminService.ListNamespaces:output_type -> larder.v1.ListNamespacesResponse
-	10, // 60: larder.v1.AdminService.ListKeys:output_type -> larder.v1.AdminServiceListKeysResponse
-	12, // 61: larder.v1.AdminService.InspectEntry:output_type -> larder.v1.InspectEntryResponse
-	17, // 62: larder.v1.AdminService.HotKeys:output_type -> larder.v1.HotKeysResponse
-	20, // 63: larder.v1.AdminService.Distributions:output_type -> larder.v1.DistributionsResponse
-	24, // 64: larder.v1.AdminService.FlushNearCache:output_type -> larder.v1.FlushNearCacheResponse
-	26, // 65: larder.v1.AdminService.GetConfig:output_type -> larder.v1.GetConfigResponse
-	28, // 66: larder.v1.AdminService.PublishEvent:output_type -> larder.v1.PublishEventResponse
-	34, // 67: larder.v1.AdminService.ListEvents:output_type -> larder.v1.ListEventsResponse
-	30, // 68: larder.v1.AdminService.MintToken:output_type -> larder.v1.MintTokenResponse
-	32, // 69: larder.v1.AdminService.TailAudit:output_type -> larder.v1.TailAuditResponse
-	58, // [58:70] is the sub-list for method output_type
-	46, // [46:58] is the sub-list for method input_type
-	46, // [46:46] is the sub-list for extension type_name
-	46, // [46:46] is the sub-list for extension extendee
-	0,  // [0:46] is the sub-list for field type_name
+	5,  // 0: larder.v1.WarmRequest.keys:type_name -> larder.v1.WarmKey
+	47, // 1: larder.v1.WarmKey.params:type_name -> larder.v1.WarmKey.ParamsEntry
+	53, // 2: larder.v1.WarmResponse.took:type_name -> google.protobuf.Duration
+	9,  // 3: larder.v1.ListNamespacesResponse.namespaces:type_name -> larder.v1.NamespaceSummary
+	10, // 4: larder.v1.NamespaceSummary.policy:type_name -> larder.v1.NamespacePolicy
+	54, // 5: larder.v1.NamespaceSummary.size:type_name -> larder.v1.NamespaceSize
+	55, // 6: larder.v1.NamespaceSummary.counted:type_name -> larder.v1.Counters
+	53, // 7: larder.v1.NamespacePolicy.ttl:type_name -> google.protobuf.Duration
+	53, // 8: larder.v1.NamespacePolicy.max_ttl:type_name -> google.protobuf.Duration
+	53, // 9: larder.v1.NamespacePolicy.stale_while_revalidate:type_name -> google.protobuf.Duration
+	53, // 10: larder.v1.NamespacePolicy.stale_if_error:type_name -> google.protobuf.Duration
+	53, // 11: larder.v1.NamespacePolicy.lease_ttl:type_name -> google.protobuf.Duration
+	56, // 12: larder.v1.AdminServiceListKeysResponse.keys:type_name -> larder.v1.ListedKey
+	48, // 13: larder.v1.InspectEntryRequest.params:type_name -> larder.v1.InspectEntryRequest.ParamsEntry
+	15, // 14: larder.v1.InspectEntryResponse.entry:type_name -> larder.v1.InspectedEntry
+	17, // 15: larder.v1.InspectEntryResponse.lease:type_name -> larder.v1.InspectedLease
+	57, // 16: larder.v1.InspectEntryResponse.tier:type_name -> larder.v1.Tier
+	53, // 17: larder.v1.InspectedEntry.age:type_name -> google.protobuf.Duration
+	53, // 18: larder.v1.InspectedEntry.ttl_remaining:type_name -> google.protobuf.Duration
+	53, // 19: larder.v1.InspectedEntry.stale_while_revalidate:type_name -> google.protobuf.Duration
+	53, // 20: larder.v1.InspectedEntry.stale_if_error:type_name -> google.protobuf.Duration
+	53, // 21: larder.v1.InspectedEntry.expires_in:type_name -> google.protobuf.Duration
+	58, // 22: larder.v1.InspectedEntry.outcome:type_name -> larder.v1.Outcome
+	16, // 23: larder.v1.InspectedEntry.bans:type_name -> larder.v1.InspectedBan
+	53, // 24: larder.v1.InspectedEntry.revalidation_window:type_name -> google.protobuf.Duration
+	1,  // 25: larder.v1.InspectedLease.state:type_name -> larder.v1.InspectedLease.State
+	53, // 26: larder.v1.InspectedLease.remaining:type_name -> google.protobuf.Duration
+	53, // 27: larder.v1.HotKeysRequest.window:type_name -> google.protobuf.Duration
+	20, // 28: larder.v1.HotKeysResponse.keys:type_name -> larder.v1.HotKey
+	53, // 29: larder.v1.HotKeysResponse.window:type_name -> google.protobuf.Duration
+	23, // 30: larder.v1.DistributionsResponse.value_bytes:type_name -> larder.v1.Distribution
+	23, // 31: larder.v1.DistributionsResponse.key_bytes:type_name -> larder.v1.Distribution
+	23, // 32: larder.v1.DistributionsResponse.ttl_remaining:type_name -> larder.v1.Distribution
+	23, // 33: larder.v1.DistributionsResponse.age:type_name -> larder.v1.Distribution
+	2,  // 34: larder.v1.Distribution.unit:type_name -> larder.v1.Distribution.Unit
+	24, // 35: larder.v1.Distribution.buckets:type_name -> larder.v1.DistributionBucket
+	49, // 36: larder.v1.PublishEventRequest.attributes:type_name -> larder.v1.PublishEventRequest.AttributesEntry
+	59, // 37: larder.v1.PublishEventRequest.required_durability:type_name -> larder.v1.Durability
+	60, // 38: larder.v1.PublishEventResponse.targets:type_name -> larder.v1.EventTargetResult
+	59, // 39: larder.v1.PublishEventResponse.durability:type_name -> larder.v1.Durability
+	53, // 40: larder.v1.MintTokenRequest.ttl:type_name -> google.protobuf.Duration
+	61, // 41: larder.v1.MintTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	37, // 42: larder.v1.ListEventsResponse.events:type_name -> larder.v1.EventRules
+	38, // 43: larder.v1.EventRules.rules:type_name -> larder.v1.EventRule
+	50, // 44: larder.v1.EventRule.params:type_name -> larder.v1.EventRule.ParamsEntry
+	51, // 45: larder.v1.EventRule.when:type_name -> larder.v1.EventRule.WhenEntry
+	0,  // 46: larder.v1.GetHistoryRequest.span:type_name -> larder.v1.HistorySpan
+	41, // 47: larder.v1.GetHistoryResponse.totals:type_name -> larder.v1.HistoryStep
+	42, // 48: larder.v1.GetHistoryResponse.namespaces:type_name -> larder.v1.NamespaceHistory
+	53, // 49: larder.v1.GetHistoryResponse.step:type_name -> google.protobuf.Duration
+	61, // 50: larder.v1.HistoryStep.start:type_name -> google.protobuf.Timestamp
+	55, // 51: larder.v1.HistoryStep.counters:type_name -> larder.v1.Counters
+	55, // 52: larder.v1.NamespaceHistory.steps:type_name -> larder.v1.Counters
+	45, // 53: larder.v1.ListReplicasResponse.replicas:type_name -> larder.v1.Replica
+	62, // 54: larder.v1.Replica.replica:type_name -> larder.v1.ReplicaStats
+	61, // 55: larder.v1.Replica.reported_at:type_name -> google.protobuf.Timestamp
+	46, // 56: larder.v1.Replica.origins:type_name -> larder.v1.OriginState
+	3,  // 57: larder.v1.OriginState.breaker:type_name -> larder.v1.OriginState.Breaker
+	61, // 58: larder.v1.OriginState.since:type_name -> google.protobuf.Timestamp
+	52, // 59: larder.v1.OriginState.failures:type_name -> larder.v1.OriginState.FailuresEntry
+	4,  // 60: larder.v1.AdminService.Warm:input_type -> larder.v1.WarmRequest
+	7,  // 61: larder.v1.AdminService.ListNamespaces:input_type -> larder.v1.ListNamespacesRequest
+	11, // 62: larder.v1.AdminService.ListKeys:input_type -> larder.v1.AdminServiceListKeysRequest
+	13, // 63: larder.v1.AdminService.InspectEntry:input_type -> larder.v1.InspectEntryRequest
+	18, // 64: larder.v1.AdminService.HotKeys:input_type -> larder.v1.HotKeysRequest
+	21, // 65: larder.v1.AdminService.Distributions:input_type -> larder.v1.DistributionsRequest
+	25, // 66: larder.v1.AdminService.FlushNearCache:input_type -> larder.v1.FlushNearCacheRequest
+	27, // 67: larder.v1.AdminService.GetConfig:input_type -> larder.v1.GetConfigRequest
+	29, // 68: larder.v1.AdminService.PublishEvent:input_type -> larder.v1.PublishEventRequest
+	35, // 69: larder.v1.AdminService.ListEvents:input_type -> larder.v1.ListEventsRequest
+	31, // 70: larder.v1.AdminService.MintToken:input_type -> larder.v1.MintTokenRequest
+	39, // 71: larder.v1.AdminService.GetHistory:input_type -> larder.v1.GetHistoryRequest
+	43, // 72: larder.v1.AdminService.ListReplicas:input_type -> larder.v1.ListReplicasRequest
+	33, // 73: larder.v1.AdminService.TailAudit:input_type -> larder.v1.TailAuditRequest
+	6,  // 74: larder.v1.AdminService.Warm:output_type -> larder.v1.WarmResponse
+	8,  // 75: larder.v1.AdminService.ListNamespaces:output_type -> larder.v1.ListNamespacesResponse
+	12, // 76: larder.v1.AdminService.ListKeys:output_type -> larder.v1.AdminServiceListKeysResponse
+	14, // 77: larder.v1.AdminService.InspectEntry:output_type -> larder.v1.InspectEntryResponse
+	19, // 78: larder.v1.AdminService.HotKeys:output_type -> larder.v1.HotKeysResponse
+	22, // 79: larder.v1.AdminService.Distributions:output_type -> larder.v1.DistributionsResponse
+	26, // 80: larder.v1.AdminService.FlushNearCache:output_type -> larder.v1.FlushNearCacheResponse
+	28, // 81: larder.v1.AdminService.GetConfig:output_type -> larder.v1.GetConfigResponse
+	30, // 82: larder.v1.AdminService.PublishEvent:output_type -> larder.v1.PublishEventResponse
+	36, // 83: larder.v1.AdminService.ListEvents:output_type -> larder.v1.ListEventsResponse
+	32, // 84: larder.v1.AdminService.MintToken:output_type -> larder.v1.MintTokenResponse
+	40, // 85: larder.v1.AdminService.GetHistory:output_type -> larder.v1.GetHistoryResponse
+	44, // 86: larder.v1.AdminService.ListReplicas:output_type -> larder.v1.ListReplicasResponse
+	34, // 87: larder.v1.AdminService.TailAudit:output_type -> larder.v1.TailAuditResponse
+	74, // [74:88] is the sub-list for method output_type
+	60, // [60:74] is the sub-list for method input_type
+	60, // [60:60] is the sub-list for extension type_name
+	60, // [60:60] is the sub-list for extension extendee
+	0,  // [0:60] is the sub-list for field type_name
 }
 
 func init() { file_larder_v1_admin_service_proto_init() }
@@ -3049,8 +3835,8 @@ func file_larder_v1_admin_service_proto_init() {
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_larder_v1_admin_service_proto_rawDesc), len(file_larder_v1_admin_service_proto_rawDesc)),
-			NumEnums:      2,
-			NumMessages:   40,
+			NumEnums:      4,
+			NumMessages:   49,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

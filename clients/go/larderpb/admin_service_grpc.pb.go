@@ -32,6 +32,8 @@ const (
 	AdminService_PublishEvent_FullMethodName   = "/larder.v1.AdminService/PublishEvent"
 	AdminService_ListEvents_FullMethodName     = "/larder.v1.AdminService/ListEvents"
 	AdminService_MintToken_FullMethodName      = "/larder.v1.AdminService/MintToken"
+	AdminService_GetHistory_FullMethodName     = "/larder.v1.AdminService/GetHistory"
+	AdminService_ListReplicas_FullMethodName   = "/larder.v1.AdminService/ListReplicas"
 	AdminService_TailAudit_FullMethodName      = "/larder.v1.AdminService/TailAudit"
 )
 
@@ -89,6 +91,16 @@ type AdminServiceClient interface {
 	// the server mints no tokens; PERMISSION_DENIED if the caller may not do all that the token would
 	// allow, or has no permission to admin in its namespaces.
 	MintToken(ctx context.Context, in *MintTokenRequest, opts ...grpc.CallOption) (*MintTokenResponse, error)
+	// GetHistory reports the counters of the fleet over time: what Stats sums up, in steps. The
+	// counters of this replica are reported up to now, those of others up to their last flush. A
+	// caller that may see only some namespaces gets the sums of those. INVALID_ARGUMENT if `span` is
+	// unknown, or with more than 100 namespaces. Idempotent.
+	GetHistory(ctx context.Context, in *GetHistoryRequest, opts ...grpc.CallOption) (*GetHistoryResponse, error)
+	// ListReplicas reports what each replica on the same store has reported of itself within the
+	// last two minutes: its load, and the state of its origins. A replica reports with every fifth
+	// flush of its counters, and every 5 s at least. A caller that may see only some namespaces gets
+	// the origins of those. Idempotent.
+	ListReplicas(ctx context.Context, in *ListReplicasRequest, opts ...grpc.CallOption) (*ListReplicasResponse, error)
 	// TailAudit returns the last records of this replica's audit log, the oldest first, and then, if
 	// asked for, those that follow, until the caller cancels the call. It reads them in memory, which
 	// bounds how far back it reaches. It needs the permission to admin in all namespaces.
@@ -224,6 +236,26 @@ func (c *adminServiceClient) MintToken(ctx context.Context, in *MintTokenRequest
 	return out, nil
 }
 
+func (c *adminServiceClient) GetHistory(ctx context.Context, in *GetHistoryRequest, opts ...grpc.CallOption) (*GetHistoryResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(GetHistoryResponse)
+	err := c.cc.Invoke(ctx, AdminService_GetHistory_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
+func (c *adminServiceClient) ListReplicas(ctx context.Context, in *ListReplicasRequest, opts ...grpc.CallOption) (*ListReplicasResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(ListReplicasResponse)
+	err := c.cc.Invoke(ctx, AdminService_ListReplicas_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 func (c *adminServiceClient) TailAudit(ctx context.Context, in *TailAuditRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailAuditResponse], error) {
 	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
 	stream, err := c.cc.NewStream(ctx, &AdminService_ServiceDesc.Streams[1], AdminService_TailAudit_FullMethodName, cOpts...)
@@ -297,6 +329,16 @@ type AdminServiceServer interface {
 	// the server mints no tokens; PERMISSION_DENIED if the caller may not do all that the token would
 	// allow, or has no permission to admin in its namespaces.
 	MintToken(context.Context, *MintTokenRequest) (*MintTokenResponse, error)
+	// GetHistory reports the counters of the fleet over time: what Stats sums up, in steps. The
+	// counters of this replica are reported up to now, those of others up to their last flush. A
+	// caller that may see only some namespaces gets the sums of those. INVALID_ARGUMENT if `span` is
+	// unknown, or with more than 100 namespaces. Idempotent.
+	GetHistory(context.Context, *GetHistoryRequest) (*GetHistoryResponse, error)
+	// ListReplicas reports what each replica on the same store has reported of itself within the
+	// last two minutes: its load, and the state of its origins. A replica reports with every fifth
+	// flush of its counters, and every 5 s at least. A caller that may see only some namespaces gets
+	// the origins of those. Idempotent.
+	ListReplicas(context.Context, *ListReplicasRequest) (*ListReplicasResponse, error)
 	// TailAudit returns the last records of this replica's audit log, the oldest first, and then, if
 	// asked for, those that follow, until the caller cancels the call. It reads them in memory, which
 	// bounds how far back it reaches. It needs the permission to admin in all namespaces.
@@ -345,6 +387,12 @@ func (UnimplementedAdminServiceServer) ListEvents(context.Context, *ListEventsRe
 }
 func (UnimplementedAdminServiceServer) MintToken(context.Context, *MintTokenRequest) (*MintTokenResponse, error) {
 	return nil, status.Error(codes.Unimplemented, "method MintToken not implemented")
+}
+func (UnimplementedAdminServiceServer) GetHistory(context.Context, *GetHistoryRequest) (*GetHistoryResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method GetHistory not implemented")
+}
+func (UnimplementedAdminServiceServer) ListReplicas(context.Context, *ListReplicasRequest) (*ListReplicasResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method ListReplicas not implemented")
 }
 func (UnimplementedAdminServiceServer) TailAudit(*TailAuditRequest, grpc.ServerStreamingServer[TailAuditResponse]) error {
 	return status.Error(codes.Unimplemented, "method TailAudit not implemented")
@@ -561,6 +609,42 @@ func _AdminService_MintToken_Handler(srv interface{}, ctx context.Context, dec f
 	return interceptor(ctx, in, info, handler)
 }
 
+func _AdminService_GetHistory_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(GetHistoryRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).GetHistory(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_GetHistory_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).GetHistory(ctx, req.(*GetHistoryRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
+func _AdminService_ListReplicas_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(ListReplicasRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).ListReplicas(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_ListReplicas_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).ListReplicas(ctx, req.(*ListReplicasRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 func _AdminService_TailAudit_Handler(srv interface{}, stream grpc.ServerStream) error {
 	m := new(TailAuditRequest)
 	if err := stream.RecvMsg(m); err != nil {
@@ -618,6 +702,14 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "MintToken",
 			Handler:    _AdminService_MintToken_Handler,
+		},
+		{
+			MethodName: "GetHistory",
+			Handler:    _AdminService_GetHistory_Handler,
+		},
+		{
+			MethodName: "ListReplicas",
+			Handler:    _AdminService_ListReplicas_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -18,7 +18,10 @@ use crate::{
     model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version},
     stats::{
         delta::{StatsDelta, StatsReport},
+        history::HistorySpan,
         hot_keys::{HotKeyBucket, HotKeyCounts, HotKeyRange},
+        replica_report::ReplicaReport,
+        windows::HistoryBucket,
     },
     store::{
         AcquireOutcome, AcquireRequest, Backend, Ban, BanLimits, BanOutcome, Condition,
@@ -260,6 +263,26 @@ impl StatsStore for FailingStore {
     async fn report(&self) -> Result<StatsReport> {
         self.ask().await?;
         self.stats.report().await
+    }
+
+    async fn history(&self, span: HistorySpan) -> Result<Vec<HistoryBucket>> {
+        self.ask().await?;
+        self.stats.history(span).await
+    }
+
+    async fn put_replica(&self, report: &ReplicaReport) -> Result<()> {
+        self.ask().await?;
+        self.stats.put_replica(report).await
+    }
+
+    async fn remove_replica(&self, replica: u64) -> Result<()> {
+        self.ask().await?;
+        self.stats.remove_replica(replica).await
+    }
+
+    async fn replicas(&self) -> Result<Vec<ReplicaReport>> {
+        self.ask().await?;
+        self.stats.replicas().await
     }
 
     async fn put_hot_keys(&self, replica: u64, buckets: &[HotKeyBucket]) -> Result<()> {

@@ -37,7 +37,7 @@ fn windows_json(windows: &pb::WindowStats) -> Value {
     })
 }
 
-pub(super) fn counters_json(counters: &pb::Counters) -> Value {
+pub(in crate::cli) fn counters_json(counters: &pb::Counters) -> Value {
     json!({
         "hits": counters.hits,
         "stale": counters.stale,

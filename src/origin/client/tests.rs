@@ -13,6 +13,7 @@ use tokio::time::{advance, sleep};
 use super::*;
 use crate::{
     captured_log::CapturedLog,
+    circuit_breaker::BreakerState,
     model::{EntryKey, Kind, Validators},
     origin::{CacheDirectives, FetchBody},
 };
@@ -187,6 +188,25 @@ async fn a_rejection_is_logged() {
     let (log, setup) = (CapturedLog::start(), Setup::new(limits()));
     setup.client.record_rejection(&error(OriginErrorKind::Failed));
     assert_eq!(log.lines_with("circuit breaker is open").len(), 1, "{}", log.text());
+}
+
+#[tokio::test(start_paused = true)]
+async fn status_counts_failures_by_kind_and_has_the_cause_of_an_open_breaker() {
+    let setup = Setup::new(limits());
+    let status = setup.client.status();
+    assert_eq!((status.breaker, status.last_error.as_str()), (BreakerState::Closed, ""));
+    setup.script([Err(error(bad_key())), Err(error(OriginErrorKind::Refused)), failed()]);
+    for _ in 0..4 {
+        setup.fetch().await.unwrap_err();
+    }
+    let rejected = Error::breaker_open(COOLDOWN);
+    setup.client.record_rejection(&rejected);
+    let status = setup.client.status();
+    assert!(matches!(status.breaker, BreakerState::Open { .. }));
+    assert_eq!((status.changed_at, status.in_flight), (Instant::now(), 0));
+    let failures = [("breaker_open", 2), ("failed", 1), ("refused", 1)];
+    assert_eq!(status.failures, failures.into());
+    assert_eq!(status.last_error, "the origin failed: scripted");
 }
 
 #[tokio::test(start_paused = true)]

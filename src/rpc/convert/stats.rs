@@ -20,12 +20,9 @@ use crate::{
 /// Returns the page that a request asks for. The token of a page is the last name of the previous
 /// page.
 pub(in crate::rpc) fn stats_page(request: pb::StatsRequest) -> Checked<NamespacePage> {
-    for (index, name) in request.namespaces.iter().enumerate() {
-        check_reported(name)
-            .map_err(|violation| violation.renamed(format!("namespaces[{index}]")))?;
-    }
+    check_reported(&request.namespaces)?;
     if !request.page_token.is_empty() {
-        check_reported(&request.page_token)
+        check_name(&request.page_token)
             .map_err(|_| Violation::new("page_token", "must be a next_page_token of Stats"))?;
     }
     let limit = match request.page_size {
@@ -35,9 +32,17 @@ pub(in crate::rpc) fn stats_page(request: pb::StatsRequest) -> Checked<Namespace
     Ok(NamespacePage::new(request.namespaces, request.page_token, limit))
 }
 
+/// Checks the field `namespaces` of a request for statistics.
+pub(super) fn check_reported(names: &[String]) -> Checked<()> {
+    for (index, name) in names.iter().enumerate() {
+        check_name(name).map_err(|violation| violation.renamed(format!("namespaces[{index}]")))?;
+    }
+    Ok(())
+}
+
 /// Checks the name of a namespace. The name of the shared counters, which is no valid name of a
 /// namespace, is accepted too.
-fn check_reported(name: &str) -> Checked<()> {
+fn check_name(name: &str) -> Checked<()> {
     if name != OTHER {
         Namespace::new(name)?;
     }
@@ -87,7 +92,7 @@ pub(in crate::rpc) fn stats_response(
     }
 }
 
-fn replica(replica: &ReplicaInfo) -> pb::ReplicaStats {
+pub(super) fn replica(replica: &ReplicaInfo) -> pb::ReplicaStats {
     pb::ReplicaStats {
         id: format!("{:016x}", replica.id),
         version: replica.version.clone(),
@@ -95,7 +100,7 @@ fn replica(replica: &ReplicaInfo) -> pb::ReplicaStats {
     }
 }
 
-fn at_millis(since_epoch: u64) -> SystemTime {
+pub(super) fn at_millis(since_epoch: u64) -> SystemTime {
     UNIX_EPOCH + Duration::from_millis(since_epoch)
 }
 

@@ -7,8 +7,10 @@ use crate::{
     model::Namespace,
     stats::{
         delta::{StatsDelta, StatsReport},
+        history::HistorySpan,
         hot_keys::{HotKeyBucket, HotKeyCounts, HotKeyRange},
-        windows,
+        replica_report::ReplicaReport,
+        windows::{self, HistoryBucket},
     },
     store::{Result, StatsStore},
 };
@@ -26,6 +28,27 @@ impl StatsStore for MemoryStore {
             store.stats.lock().add_part(part, report);
         });
         Ok(report.await)
+    }
+
+    async fn history(&self, span: HistorySpan) -> Result<Vec<HistoryBucket>> {
+        Ok(self.0.stats.lock().history(span.window(), self.0.now()))
+    }
+
+    async fn put_replica(&self, report: &ReplicaReport) -> Result<()> {
+        let now = self.0.now();
+        let mut reports = self.0.reports.lock();
+        reports.retain(|_, report| report.is_current(now));
+        reports.insert(report.replica.id, report.clone());
+        Ok(())
+    }
+
+    async fn remove_replica(&self, replica: u64) -> Result<()> {
+        self.0.reports.lock().remove(&replica);
+        Ok(())
+    }
+
+    async fn replicas(&self) -> Result<Vec<ReplicaReport>> {
+        Ok(self.0.reports.lock().values().cloned().collect())
     }
 
     async fn put_hot_keys(&self, replica: u64, buckets: &[HotKeyBucket]) -> Result<()> {

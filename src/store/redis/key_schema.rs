@@ -166,6 +166,11 @@ impl KeySchema {
         format!("{}:{{stats}}:replica:{replica:016x}", self.prefix)
     }
 
+    /// What the replicas report of themselves in a bucket.
+    pub(super) fn replica_reports(&self, bucket: u64) -> String {
+        format!("{}:{{stats}}:reports:{bucket}", self.prefix)
+    }
+
     /// The replicas' samples of the keys of a namespace in a bucket.
     pub(super) fn hot_keys(&self, window: Window, bucket: u64, namespace: &Namespace) -> String {
         let seconds = window.bucket_ms / 1000;

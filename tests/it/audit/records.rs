@@ -2,9 +2,10 @@
 
 use larder::pb::v1::{
     AdminServiceListKeysRequest, BatchDeleteRequest, DeleteRequest, DistributionsRequest,
-    FlushNearCacheRequest, GetConfigRequest, GetRequest, HotKeysRequest, InspectEntryRequest,
-    InvalidateNamespaceRequest, KeyRef, ListEventsRequest, ListNamespacesRequest, MintTokenRequest,
-    PublishEventRequest, SetRequest, TailAuditRequest, WarmKey, WarmRequest,
+    FlushNearCacheRequest, GetConfigRequest, GetHistoryRequest, GetRequest, HotKeysRequest,
+    InspectEntryRequest, InvalidateNamespaceRequest, KeyRef, ListEventsRequest,
+    ListNamespacesRequest, ListReplicasRequest, MintTokenRequest, PublishEventRequest, SetRequest,
+    TailAuditRequest, WarmKey, WarmRequest,
 };
 use nix::sys::signal::Signal;
 use serde_json::{Value, json};
@@ -109,6 +110,9 @@ async fn call_everything(audited: &Audited) {
     admin.hot_keys(with_token(hot, as_owner)).await.unwrap();
     let of_shop = DistributionsRequest { namespace: shop(), ..Default::default() };
     admin.distributions(with_token(of_shop, as_owner)).await.unwrap();
+    let history = GetHistoryRequest { namespaces: vec![shop()], ..Default::default() };
+    admin.get_history(with_token(history, as_owner)).await.unwrap();
+    admin.list_replicas(with_token(ListReplicasRequest {}, as_owner)).await.unwrap();
     admin.get_config(with_token(GetConfigRequest {}, as_owner)).await.unwrap();
     admin.list_events(with_token(ListEventsRequest::default(), as_owner)).await.unwrap();
     let tail = TailAuditRequest { records: Some(0), follow: true };
@@ -124,7 +128,7 @@ async fn call_everything(audited: &Audited) {
     assert_eq!(refused.code(), Code::Unauthenticated);
 }
 
-const SUMMARIES: [&str; 22] = [
+const SUMMARIES: [&str; 24] = [
     "server start - -",
     "delete Delete owner OK",
     "delete Delete owner INVALID_ARGUMENT",
@@ -140,6 +144,8 @@ const SUMMARIES: [&str; 22] = [
     "inspect InspectEntry owner OK",
     "inspect HotKeys owner OK",
     "inspect Distributions owner OK",
+    "inspect GetHistory owner OK",
+    "inspect ListReplicas owner OK",
     "inspect GetConfig owner OK",
     "inspect ListEvents owner OK",
     "inspect TailAudit owner OK",

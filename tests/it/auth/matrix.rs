@@ -41,12 +41,14 @@ const NEEDED: &[(&str, &str)] = &[
     ("larder.v1.AdminService/Distributions", "admin"),
     ("larder.v1.AdminService/FlushNearCache", "admin"),
     ("larder.v1.AdminService/MintToken", "admin"),
+    ("larder.v1.AdminService/GetHistory", "stats"),
     ("larder.v1.AdminService/PublishEvent", "events"),
     ("larder.v1.AdminService/GetConfig", "everywhere admin"),
     ("larder.v1.AdminService/TailAudit", "everywhere admin"),
     ("larder.v1.AdminService/ListEvents", "everywhere events"),
-    // It names no namespace, and lists those that the caller may see.
+    // They name no namespace, and list those that the caller may see.
     ("larder.v1.AdminService/ListNamespaces", "anywhere admin"),
+    ("larder.v1.AdminService/ListReplicas", "anywhere admin"),
     ("grpc.health.v1.Health/Check", "nothing"),
     ("grpc.health.v1.Health/List", "nothing"),
     ("grpc.health.v1.Health/Watch", "nothing"),

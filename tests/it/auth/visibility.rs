@@ -2,9 +2,10 @@
 
 use larder::pb::v1::{
     BatchGetOrFetchRequest, BatchGetRequest, EventTarget, FlushNearCacheRequest, GetConfigRequest,
-    GetOrFetchRequest, GetRequest, InvalidateRequest, KeyRef, ListNamespacesRequest, SetRequest,
-    StatsRequest, Target, Value, admin_service_client::AdminServiceClient,
-    cache_service_client::CacheServiceClient, target, value,
+    GetHistoryRequest, GetOrFetchRequest, GetRequest, InvalidateRequest, KeyRef,
+    ListNamespacesRequest, SetRequest, StatsRequest, Target, Value,
+    admin_service_client::AdminServiceClient, cache_service_client::CacheServiceClient, target,
+    value,
 };
 use tonic::{Code, Status, transport::Channel};
 
@@ -79,6 +80,17 @@ async fn a_denied_namespace_is_in_no_list_and_no_call_for_all_of_them() {
     let list = with_token(ListNamespacesRequest::default(), &most.token);
     let list = format!("{:?}", most.admin.list_namespaces(list).await.unwrap().into_inner());
     assert!(list.contains("shop") && !list.contains("secret"), "{list}");
+
+    for (caller, expected) in [("most", 1), ("all", 2)] {
+        let mut caller = Caller::new(&server, caller).await;
+        let history = with_token(GetHistoryRequest::default(), &caller.token);
+        let history = caller.admin.get_history(history).await.unwrap().into_inner();
+        let sets = history.totals.iter().map(|step| step.counters.as_ref().unwrap().sets);
+        assert_eq!(sets.sum::<u64>(), expected);
+    }
+    let named = GetHistoryRequest { namespaces: vec!["secret".to_owned()], ..Default::default() };
+    let refused = most.admin.get_history(with_token(named, &most.token)).await;
+    expect_error(refused, Code::PermissionDenied, "PERMISSION_DENIED");
 
     let flush = with_token(FlushNearCacheRequest::default(), &most.token);
     let flushed = most.admin.flush_near_cache(flush).await;

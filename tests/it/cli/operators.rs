@@ -1,4 +1,5 @@
-//! `hot-keys`, `distributions`, `flush-near-cache`, `config`, and `invalidate` of many namespaces.
+//! `history`, `replicas`, `hot-keys`, `distributions`, `flush-near-cache`, `config`, and
+//! `invalidate` of many namespaces.
 
 use serde_json::json;
 
@@ -44,6 +45,39 @@ on_both_stores!(distributions_are_printed_as_histograms, |env| {
     assert_eq!((&line["examined"], &line["complete"]), (&json!(2), &json!(true)));
     assert_eq!(line["key_bytes"]["buckets"][0], json!({"up_to": 8.0, "entries": 2}));
     assert_eq!(line["value_bytes"]["max"], json!(2000.0));
+});
+
+on_both_stores!(history_is_printed_step_by_step, |env| {
+    let larder = &env.larder;
+    env.cache.put("k", "v").await;
+    env.cache.read("k").await.unwrap();
+    let table = cli(larder, "history --span day");
+    assert_eq!(table.code, DONE, "{table:?}");
+    let rows: Vec<_> = table.result().1.lines().collect();
+    assert!(rows.len() == 145 && rows[0].starts_with("namespace  time"), "{rows:?}");
+    let busy: Vec<_> = rows.iter().filter(|row| row.contains("100.0 %")).collect();
+    assert!(busy.len() == 1 && busy[0].starts_with("(all)"), "{rows:?}");
+    let lines = cli(larder, "history ns none --json").json();
+    assert_eq!(lines.len(), 120);
+    assert_eq!((&lines[0]["namespace"], &lines[119]["namespace"]), (&json!("ns"), &json!("none")));
+    let sets = |lines: &[serde_json::Value]| {
+        lines.iter().map(|line| line["sets"].as_u64().unwrap()).sum::<u64>()
+    };
+    assert_eq!((sets(&lines[..60]), sets(&lines[60..])), (1, 0));
+    assert_eq!(lines[0]["step"], 60.0);
+    cli(larder, "history Ns").expect_failure(USAGE, &["namespaces[0]"]);
+    cli(larder, "history --span year").expect_failure(USAGE, &["year"]);
+});
+
+on_both_stores!(replicas_are_listed, |env| {
+    let table = cli(&env.larder, "replicas");
+    assert_eq!(table.code, DONE, "{table:?}");
+    let rows: Vec<_> = table.result().1.lines().collect();
+    assert!(rows.len() == 2 && rows[0].starts_with("replica"), "{rows:?}");
+    let lines = cli(&env.larder, "replicas --json").json();
+    assert!(lines.len() == 1 && rows[1].starts_with(lines[0]["id"].as_str().unwrap()), "{lines:?}");
+    assert_eq!((&lines[0]["origins"], &lines[0]["store_trouble"]), (&json!([]), &json!("")));
+    assert!(lines[0]["resident_bytes"].as_u64() > Some(1 << 20), "{lines:?}");
 });
 
 const CONFIG: &str = "[namespaces.a]\nttl = '90s'\n";

@@ -4563,6 +4563,225 @@ pub struct EventRule {
         ::prost::alloc::string::String,
     >,
 }
+/// GetHistoryRequest selects a time and namespaces.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct GetHistoryRequest {
+    /// Namespaces to report one by one, at most 100. Empty: only the sums of all. `_other` stands for
+    /// the namespaces that are not counted separately.
+    #[prost(string, repeated, tag = "1")]
+    pub namespaces: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+    /// Time to look back. Unset: the last hour.
+    #[prost(enumeration = "HistorySpan", tag = "2")]
+    pub span: i32,
+}
+/// GetHistoryResponse is the counters over time.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct GetHistoryResponse {
+    /// Sums over all namespaces that the caller may see, the oldest step first. Each step of the span
+    /// is there, also without counts. The last one has not ended.
+    #[prost(message, repeated, tag = "1")]
+    pub totals: ::prost::alloc::vec::Vec<HistoryStep>,
+    /// The requested namespaces, in the order of the request.
+    #[prost(message, repeated, tag = "2")]
+    pub namespaces: ::prost::alloc::vec::Vec<NamespaceHistory>,
+    /// Length of a step.
+    #[prost(message, optional, tag = "3")]
+    pub step: ::core::option::Option<::prost_types::Duration>,
+    /// The store was unreachable: the counters are those of this replica only, since its start.
+    #[prost(bool, tag = "4")]
+    pub degraded: bool,
+}
+/// HistoryStep is the counters of one step.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct HistoryStep {
+    /// Begin of the step, by the store's clock.
+    #[prost(message, optional, tag = "1")]
+    pub start: ::core::option::Option<::prost_types::Timestamp>,
+    /// Counters of the step.
+    #[prost(message, optional, tag = "2")]
+    pub counters: ::core::option::Option<Counters>,
+}
+/// NamespaceHistory is the counters of one namespace over time.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NamespaceHistory {
+    /// Name of the namespace.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Steps as in GetHistoryResponse.totals.
+    #[prost(message, repeated, tag = "2")]
+    pub steps: ::prost::alloc::vec::Vec<Counters>,
+}
+/// ListReplicasRequest selects all replicas.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct ListReplicasRequest {}
+/// ListReplicasResponse is the replicas of the fleet.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ListReplicasResponse {
+    /// The replicas by the time of their start, at most 256.
+    #[prost(message, repeated, tag = "1")]
+    pub replicas: ::prost::alloc::vec::Vec<Replica>,
+    /// The store was unreachable: this replica only.
+    #[prost(bool, tag = "2")]
+    pub degraded: bool,
+}
+/// Replica is what a replica has reported of itself.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Replica {
+    /// Its id, version and start.
+    #[prost(message, optional, tag = "1")]
+    pub replica: ::core::option::Option<ReplicaStats>,
+    /// Name of its host.
+    #[prost(string, tag = "2")]
+    pub host: ::prost::alloc::string::String,
+    /// Time of the report, by the store's clock.
+    #[prost(message, optional, tag = "3")]
+    pub reported_at: ::core::option::Option<::prost_types::Timestamp>,
+    /// Reads, writes and deletions of entries per second, over the time since the report before. Each
+    /// key of a batch counts.
+    #[prost(double, tag = "4")]
+    pub requests_per_second: f64,
+    /// Processors in use, over the same time.
+    #[prost(double, tag = "5")]
+    pub cpus: f64,
+    /// Resident memory of the process, in bytes.
+    #[prost(uint64, tag = "6")]
+    pub resident_bytes: u64,
+    /// Calls being answered.
+    #[prost(uint64, tag = "7")]
+    pub in_flight: u64,
+    /// Open gRPC connections.
+    #[prost(uint64, tag = "8")]
+    pub connections: u64,
+    /// Memory of its near cache, of all namespaces, in bytes.
+    #[prost(uint64, tag = "9")]
+    pub near_cache_bytes: u64,
+    /// Whether its store answers, and no fault of it lasts.
+    #[prost(bool, tag = "10")]
+    pub store_available: bool,
+    /// Why the store does not work, as far as it is known.
+    #[prost(string, tag = "11")]
+    pub store_trouble: ::prost::alloc::string::String,
+    /// Its origins by namespace. If there are too many for a report of 64 KiB, those without failures
+    /// are left out.
+    #[prost(message, repeated, tag = "12")]
+    pub origins: ::prost::alloc::vec::Vec<OriginState>,
+}
+/// OriginState is the state of an origin, as one replica sees it.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct OriginState {
+    /// Namespace whose values it has.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Its address, without credentials.
+    #[prost(string, tag = "2")]
+    pub url: ::prost::alloc::string::String,
+    /// State of its circuit breaker.
+    #[prost(enumeration = "origin_state::Breaker", tag = "3")]
+    pub breaker: i32,
+    /// When the breaker closed or opened last, by the store's clock; the start of the replica if it
+    /// never did. A trial that fails does not count.
+    #[prost(message, optional, tag = "4")]
+    pub since: ::core::option::Option<::prost_types::Timestamp>,
+    /// Requests in flight; a batch counts as one.
+    #[prost(uint64, tag = "5")]
+    pub in_flight: u64,
+    /// Failed fetches since the start of the replica, by kind of error.
+    #[prost(btree_map = "string, uint64", tag = "6")]
+    pub failures: ::prost::alloc::collections::BTreeMap<
+        ::prost::alloc::string::String,
+        u64,
+    >,
+    /// Description of the last failure, shortened; empty if there was none.
+    #[prost(string, tag = "7")]
+    pub last_error: ::prost::alloc::string::String,
+}
+/// Nested message and enum types in `OriginState`.
+pub mod origin_state {
+    /// State of a circuit breaker.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Breaker {
+        /// Not set, or not known to this release.
+        Unspecified = 0,
+        /// Fetches pass.
+        Closed = 1,
+        /// Fetches are rejected after repeated failures.
+        Open = 2,
+        /// One fetch is under way as a trial; all others are rejected.
+        HalfOpen = 3,
+    }
+    impl Breaker {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "BREAKER_UNSPECIFIED",
+                Self::Closed => "BREAKER_CLOSED",
+                Self::Open => "BREAKER_OPEN",
+                Self::HalfOpen => "BREAKER_HALF_OPEN",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "BREAKER_UNSPECIFIED" => Some(Self::Unspecified),
+                "BREAKER_CLOSED" => Some(Self::Closed),
+                "BREAKER_OPEN" => Some(Self::Open),
+                "BREAKER_HALF_OPEN" => Some(Self::HalfOpen),
+                _ => None,
+            }
+        }
+    }
+}
+/// HistorySpan is a time to look back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
+#[repr(i32)]
+pub enum HistorySpan {
+    /// Not set: the last hour.
+    Unspecified = 0,
+    /// The last hour, in 60 steps of a minute.
+    Hour = 1,
+    /// The last day, in 144 steps of ten minutes.
+    Day = 2,
+    /// The last week, in 168 steps of an hour.
+    Week = 3,
+}
+impl HistorySpan {
+    /// String value of the enum field names used in the ProtoBuf definition.
+    ///
+    /// The values are not transformed in any way and thus are considered stable
+    /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+    pub fn as_str_name(&self) -> &'static str {
+        match self {
+            Self::Unspecified => "HISTORY_SPAN_UNSPECIFIED",
+            Self::Hour => "HISTORY_SPAN_HOUR",
+            Self::Day => "HISTORY_SPAN_DAY",
+            Self::Week => "HISTORY_SPAN_WEEK",
+        }
+    }
+    /// Creates an enum from field names used in the ProtoBuf definition.
+    pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+        match value {
+            "HISTORY_SPAN_UNSPECIFIED" => Some(Self::Unspecified),
+            "HISTORY_SPAN_HOUR" => Some(Self::Hour),
+            "HISTORY_SPAN_DAY" => Some(Self::Day),
+            "HISTORY_SPAN_WEEK" => Some(Self::Week),
+            _ => None,
+        }
+    }
+}
 /// Generated client implementations.
 pub mod admin_service_client {
     #![allow(
@@ -4945,6 +5164,62 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("larder.v1.AdminService", "MintToken"));
             self.inner.unary(req, path, codec).await
         }
+        /// GetHistory reports the counters of the fleet over time: what Stats sums up, in steps. The
+        /// counters of this replica are reported up to now, those of others up to their last flush. A
+        /// caller that may see only some namespaces gets the sums of those. INVALID_ARGUMENT if `span` is
+        /// unknown, or with more than 100 namespaces. Idempotent.
+        pub async fn get_history(
+            &mut self,
+            request: impl tonic::IntoRequest<super::GetHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetHistoryResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/larder.v1.AdminService/GetHistory",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("larder.v1.AdminService", "GetHistory"));
+            self.inner.unary(req, path, codec).await
+        }
+        /// ListReplicas reports what each replica on the same store has reported of itself within the
+        /// last two minutes: its load, and the state of its origins. A replica reports with every fifth
+        /// flush of its counters, and every 5 s at least. A caller that may see only some namespaces gets
+        /// the origins of those. Idempotent.
+        pub async fn list_replicas(
+            &mut self,
+            request: impl tonic::IntoRequest<super::ListReplicasRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListReplicasResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/larder.v1.AdminService/ListReplicas",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("larder.v1.AdminService", "ListReplicas"));
+            self.inner.unary(req, path, codec).await
+        }
         /// TailAudit returns the last records of this replica's audit log, the oldest first, and then, if
         /// asked for, those that follow, until the caller cancels the call. It reads them in memory, which
         /// bounds how far back it reaches. It needs the permission to admin in all namespaces.
@@ -5102,6 +5377,28 @@ pub mod admin_service_server {
             request: tonic::Request<super::MintTokenRequest>,
         ) -> std::result::Result<
             tonic::Response<super::MintTokenResponse>,
+            tonic::Status,
+        >;
+        /// GetHistory reports the counters of the fleet over time: what Stats sums up, in steps. The
+        /// counters of this replica are reported up to now, those of others up to their last flush. A
+        /// caller that may see only some namespaces gets the sums of those. INVALID_ARGUMENT if `span` is
+        /// unknown, or with more than 100 namespaces. Idempotent.
+        async fn get_history(
+            &self,
+            request: tonic::Request<super::GetHistoryRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::GetHistoryResponse>,
+            tonic::Status,
+        >;
+        /// ListReplicas reports what each replica on the same store has reported of itself within the
+        /// last two minutes: its load, and the state of its origins. A replica reports with every fifth
+        /// flush of its counters, and every 5 s at least. A caller that may see only some namespaces gets
+        /// the origins of those. Idempotent.
+        async fn list_replicas(
+            &self,
+            request: tonic::Request<super::ListReplicasRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::ListReplicasResponse>,
             tonic::Status,
         >;
         /// Server streaming response type for the TailAudit method.
@@ -5678,6 +5975,96 @@ pub mod admin_service_server {
                     let inner = self.inner.clone();
                     let fut = async move {
                         let method = MintTokenSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/larder.v1.AdminService/GetHistory" => {
+                    #[allow(non_camel_case_types)]
+                    struct GetHistorySvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::GetHistoryRequest>
+                    for GetHistorySvc<T> {
+                        type Response = super::GetHistoryResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::GetHistoryRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::get_history(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = GetHistorySvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/larder.v1.AdminService/ListReplicas" => {
+                    #[allow(non_camel_case_types)]
+                    struct ListReplicasSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::ListReplicasRequest>
+                    for ListReplicasSvc<T> {
+                        type Response = super::ListReplicasResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::ListReplicasRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::list_replicas(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = ListReplicasSvc(inner);
                         let codec = tonic_prost::ProstCodec::default();
                         let mut grpc = tonic::server::Grpc::new(codec)
                             .apply_compression_config(

@@ -1,7 +1,10 @@
 use proptest::prelude::*;
 
 use super::*;
-use crate::{model::Glob, stats::windows::HOUR};
+use crate::{
+    model::Glob,
+    stats::windows::{HOUR, WEEK},
+};
 
 fn key(key: &str, params: &[(&str, &str)]) -> EntryKey {
     EntryKey::new(Namespace::new("user").unwrap(), key, params.iter().copied()).unwrap()
@@ -26,6 +29,8 @@ fn names_never_change() {
         text(&schema.lease(&with_params)),
         schema.totals(),
         schema.bucket(HOUR, 29_000_000),
+        schema.bucket(WEEK, 500_000),
+        schema.replica_reports(15_000_000),
         schema.sequence(7),
         schema.hot_keys(HOUR, 29_000_000, plain.namespace()),
         schema.probe().join(" "),
@@ -44,6 +49,8 @@ fn names_never_change() {
         &format!("larder:l:{{user:10}}:p:{digest}:42"),
         "larder:{stats}:total",
         "larder:{stats}:60s:29000000",
+        "larder:{stats}:3600s:500000",
+        "larder:{stats}:reports:15000000",
         "larder:{stats}:replica:0000000000000007",
         "larder:{stats}:hot:60s:29000000:user",
         "larder:{probe}:1 larder:{probe}:2",

@@ -9,6 +9,17 @@ from typing import ClassVar as _ClassVar, Iterable as _Iterable, Mapping as _Map
 
 DESCRIPTOR: _descriptor.FileDescriptor
 
+class HistorySpan(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+    __slots__ = ()
+    HISTORY_SPAN_UNSPECIFIED: _ClassVar[HistorySpan]
+    HISTORY_SPAN_HOUR: _ClassVar[HistorySpan]
+    HISTORY_SPAN_DAY: _ClassVar[HistorySpan]
+    HISTORY_SPAN_WEEK: _ClassVar[HistorySpan]
+HISTORY_SPAN_UNSPECIFIED: HistorySpan
+HISTORY_SPAN_HOUR: HistorySpan
+HISTORY_SPAN_DAY: HistorySpan
+HISTORY_SPAN_WEEK: HistorySpan
+
 class WarmRequest(_message.Message):
     __slots__ = ("namespace", "keys", "refresh", "rate")
     NAMESPACE_FIELD_NUMBER: _ClassVar[int]
@@ -463,3 +474,114 @@ class EventRule(_message.Message):
     tags: _containers.RepeatedScalarFieldContainer[str]
     when: _containers.ScalarMap[str, str]
     def __init__(self, namespace: _Optional[str] = ..., pattern: _Optional[str] = ..., key: _Optional[str] = ..., params: _Optional[_Mapping[str, str]] = ..., tags: _Optional[_Iterable[str]] = ..., when: _Optional[_Mapping[str, str]] = ...) -> None: ...
+
+class GetHistoryRequest(_message.Message):
+    __slots__ = ("namespaces", "span")
+    NAMESPACES_FIELD_NUMBER: _ClassVar[int]
+    SPAN_FIELD_NUMBER: _ClassVar[int]
+    namespaces: _containers.RepeatedScalarFieldContainer[str]
+    span: HistorySpan
+    def __init__(self, namespaces: _Optional[_Iterable[str]] = ..., span: _Optional[_Union[HistorySpan, str]] = ...) -> None: ...
+
+class GetHistoryResponse(_message.Message):
+    __slots__ = ("totals", "namespaces", "step", "degraded")
+    TOTALS_FIELD_NUMBER: _ClassVar[int]
+    NAMESPACES_FIELD_NUMBER: _ClassVar[int]
+    STEP_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    totals: _containers.RepeatedCompositeFieldContainer[HistoryStep]
+    namespaces: _containers.RepeatedCompositeFieldContainer[NamespaceHistory]
+    step: _duration_pb2.Duration
+    degraded: bool
+    def __init__(self, totals: _Optional[_Iterable[_Union[HistoryStep, _Mapping]]] = ..., namespaces: _Optional[_Iterable[_Union[NamespaceHistory, _Mapping]]] = ..., step: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., degraded: bool = ...) -> None: ...
+
+class HistoryStep(_message.Message):
+    __slots__ = ("start", "counters")
+    START_FIELD_NUMBER: _ClassVar[int]
+    COUNTERS_FIELD_NUMBER: _ClassVar[int]
+    start: _timestamp_pb2.Timestamp
+    counters: _cache_service_pb2.Counters
+    def __init__(self, start: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., counters: _Optional[_Union[_cache_service_pb2.Counters, _Mapping]] = ...) -> None: ...
+
+class NamespaceHistory(_message.Message):
+    __slots__ = ("namespace", "steps")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    STEPS_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    steps: _containers.RepeatedCompositeFieldContainer[_cache_service_pb2.Counters]
+    def __init__(self, namespace: _Optional[str] = ..., steps: _Optional[_Iterable[_Union[_cache_service_pb2.Counters, _Mapping]]] = ...) -> None: ...
+
+class ListReplicasRequest(_message.Message):
+    __slots__ = ()
+    def __init__(self) -> None: ...
+
+class ListReplicasResponse(_message.Message):
+    __slots__ = ("replicas", "degraded")
+    REPLICAS_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    replicas: _containers.RepeatedCompositeFieldContainer[Replica]
+    degraded: bool
+    def __init__(self, replicas: _Optional[_Iterable[_Union[Replica, _Mapping]]] = ..., degraded: bool = ...) -> None: ...
+
+class Replica(_message.Message):
+    __slots__ = ("replica", "host", "reported_at", "requests_per_second", "cpus", "resident_bytes", "in_flight", "connections", "near_cache_bytes", "store_available", "store_trouble", "origins")
+    REPLICA_FIELD_NUMBER: _ClassVar[int]
+    HOST_FIELD_NUMBER: _ClassVar[int]
+    REPORTED_AT_FIELD_NUMBER: _ClassVar[int]
+    REQUESTS_PER_SECOND_FIELD_NUMBER: _ClassVar[int]
+    CPUS_FIELD_NUMBER: _ClassVar[int]
+    RESIDENT_BYTES_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    CONNECTIONS_FIELD_NUMBER: _ClassVar[int]
+    NEAR_CACHE_BYTES_FIELD_NUMBER: _ClassVar[int]
+    STORE_AVAILABLE_FIELD_NUMBER: _ClassVar[int]
+    STORE_TROUBLE_FIELD_NUMBER: _ClassVar[int]
+    ORIGINS_FIELD_NUMBER: _ClassVar[int]
+    replica: _cache_service_pb2.ReplicaStats
+    host: str
+    reported_at: _timestamp_pb2.Timestamp
+    requests_per_second: float
+    cpus: float
+    resident_bytes: int
+    in_flight: int
+    connections: int
+    near_cache_bytes: int
+    store_available: bool
+    store_trouble: str
+    origins: _containers.RepeatedCompositeFieldContainer[OriginState]
+    def __init__(self, replica: _Optional[_Union[_cache_service_pb2.ReplicaStats, _Mapping]] = ..., host: _Optional[str] = ..., reported_at: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., requests_per_second: _Optional[float] = ..., cpus: _Optional[float] = ..., resident_bytes: _Optional[int] = ..., in_flight: _Optional[int] = ..., connections: _Optional[int] = ..., near_cache_bytes: _Optional[int] = ..., store_available: bool = ..., store_trouble: _Optional[str] = ..., origins: _Optional[_Iterable[_Union[OriginState, _Mapping]]] = ...) -> None: ...
+
+class OriginState(_message.Message):
+    __slots__ = ("namespace", "url", "breaker", "since", "in_flight", "failures", "last_error")
+    class Breaker(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        BREAKER_UNSPECIFIED: _ClassVar[OriginState.Breaker]
+        BREAKER_CLOSED: _ClassVar[OriginState.Breaker]
+        BREAKER_OPEN: _ClassVar[OriginState.Breaker]
+        BREAKER_HALF_OPEN: _ClassVar[OriginState.Breaker]
+    BREAKER_UNSPECIFIED: OriginState.Breaker
+    BREAKER_CLOSED: OriginState.Breaker
+    BREAKER_OPEN: OriginState.Breaker
+    BREAKER_HALF_OPEN: OriginState.Breaker
+    class FailuresEntry(_message.Message):
+        __slots__ = ("key", "value")
+        KEY_FIELD_NUMBER: _ClassVar[int]
+        VALUE_FIELD_NUMBER: _ClassVar[int]
+        key: str
+        value: int
+        def __init__(self, key: _Optional[str] = ..., value: _Optional[int] = ...) -> None: ...
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    URL_FIELD_NUMBER: _ClassVar[int]
+    BREAKER_FIELD_NUMBER: _ClassVar[int]
+    SINCE_FIELD_NUMBER: _ClassVar[int]
+    IN_FLIGHT_FIELD_NUMBER: _ClassVar[int]
+    FAILURES_FIELD_NUMBER: _ClassVar[int]
+    LAST_ERROR_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    url: str
+    breaker: OriginState.Breaker
+    since: _timestamp_pb2.Timestamp
+    in_flight: int
+    failures: _containers.ScalarMap[str, int]
+    last_error: str
+    def __init__(self, namespace: _Optional[str] = ..., url: _Optional[str] = ..., breaker: _Optional[_Union[OriginState.Breaker, str]] = ..., since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., in_flight: _Optional[int] = ..., failures: _Optional[_Mapping[str, int]] = ..., last_error: _Optional[str] = ...) -> None: ...

@@ -70,6 +70,16 @@ class AdminServiceStub(object):
                 request_serializer=larder_dot_v1_dot_admin__service__pb2.MintTokenRequest.SerializeToString,
                 response_deserializer=larder_dot_v1_dot_admin__service__pb2.MintTokenResponse.FromString,
                 )
+        self.GetHistory = channel.unary_unary(
+                '/larder.v1.AdminService/GetHistory',
+                request_serializer=larder_dot_v1_dot_admin__service__pb2.GetHistoryRequest.SerializeToString,
+                response_deserializer=larder_dot_v1_dot_admin__service__pb2.GetHistoryResponse.FromString,
+                )
+        self.ListReplicas = channel.unary_unary(
+                '/larder.v1.AdminService/ListReplicas',
+                request_serializer=larder_dot_v1_dot_admin__service__pb2.ListReplicasRequest.SerializeToString,
+                response_deserializer=larder_dot_v1_dot_admin__service__pb2.ListReplicasResponse.FromString,
+                )
         self.TailAudit = channel.unary_stream(
                 '/larder.v1.AdminService/TailAudit',
                 request_serializer=larder_dot_v1_dot_admin__service__pb2.TailAuditRequest.SerializeToString,
@@ -184,6 +194,26 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetHistory(self, request, context):
+        """GetHistory reports the counters of the fleet over time: what Stats sums up, in steps. The
+        counters of this replica are reported up to now, those of others up to their last flush. A
+        caller that may see only some namespaces gets the sums of those. INVALID_ARGUMENT if `span` is
+        unknown, or with more than 100 namespaces. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListReplicas(self, request, context):
+        """ListReplicas reports what each replica on the same store has reported of itself within the
+        last two minutes: its load, and the state of its origins. A replica reports with every fifth
+        flush of its counters, and every 5 s at least. A caller that may see only some namespaces gets
+        the origins of those. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def TailAudit(self, request, context):
         """TailAudit returns the last records of this replica's audit log, the oldest first, and then, if
         asked for, those that follow, until the caller cancels the call. It reads them in memory, which
@@ -252,6 +282,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.MintToken,
                     request_deserializer=larder_dot_v1_dot_admin__service__pb2.MintTokenRequest.FromString,
                     response_serializer=larder_dot_v1_dot_admin__service__pb2.MintTokenResponse.SerializeToString,
+            ),
+            'GetHistory': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetHistory,
+                    request_deserializer=larder_dot_v1_dot_admin__service__pb2.GetHistoryRequest.FromString,
+                    response_serializer=larder_dot_v1_dot_admin__service__pb2.GetHistoryResponse.SerializeToString,
+            ),
+            'ListReplicas': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListReplicas,
+                    request_deserializer=larder_dot_v1_dot_admin__service__pb2.ListReplicasRequest.FromString,
+                    response_serializer=larder_dot_v1_dot_admin__service__pb2.ListReplicasResponse.SerializeToString,
             ),
             'TailAudit': grpc.unary_stream_rpc_method_handler(
                     servicer.TailAudit,
@@ -453,6 +493,40 @@ class AdminService(object):
         return grpc.experimental.unary_unary(request, target, '/larder.v1.AdminService/MintToken',
             larder_dot_v1_dot_admin__service__pb2.MintTokenRequest.SerializeToString,
             larder_dot_v1_dot_admin__service__pb2.MintTokenResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def GetHistory(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/larder.v1.AdminService/GetHistory',
+            larder_dot_v1_dot_admin__service__pb2.GetHistoryRequest.SerializeToString,
+            larder_dot_v1_dot_admin__service__pb2.GetHistoryResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def ListReplicas(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/larder.v1.AdminService/ListReplicas',
+            larder_dot_v1_dot_admin__service__pb2.ListReplicasRequest.SerializeToString,
+            larder_dot_v1_dot_admin__service__pb2.ListReplicasResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
 

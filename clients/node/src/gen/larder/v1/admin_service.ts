@@ -22,11 +22,43 @@ import {
 } from "@grpc/grpc-js";
 import { Duration } from "../../google/protobuf/duration.js";
 import { Timestamp } from "../../google/protobuf/timestamp.js";
-import { Counters, Durability, EventTargetResult, ListedKey, NamespaceSize, Outcome, Tier } from "./cache_service.js";
+import {
+  Counters,
+  Durability,
+  EventTargetResult,
+  ListedKey,
+  NamespaceSize,
+  Outcome,
+  ReplicaStats,
+  Tier,
+} from "./cache_service.js";
 
 export const protobufPackage = "larder.v1";
 
 export const protobufFileName = "larder/v1/admin_service.proto";
+
+/** HistorySpan is a time to look back. */
+export const HistorySpan = {
+  /** UNSPECIFIED - Not set: the last hour. */
+  UNSPECIFIED: 0,
+  /** HOUR - The last hour, in 60 steps of a minute. */
+  HOUR: 1,
+  /** DAY - The last day, in 144 steps of ten minutes. */
+  DAY: 2,
+  /** WEEK - The last week, in 168 steps of an hour. */
+  WEEK: 3,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type HistorySpan = typeof HistorySpan[keyof typeof HistorySpan];
+
+export namespace HistorySpan {
+  export type UNSPECIFIED = typeof HistorySpan.UNSPECIFIED;
+  export type HOUR = typeof HistorySpan.HOUR;
+  export type DAY = typeof HistorySpan.DAY;
+  export type WEEK = typeof HistorySpan.WEEK;
+  export type UNRECOGNIZED = typeof HistorySpan.UNRECOGNIZED;
+}
 
 /** WarmRequest selects the entries to fetch. */
 export interface WarmRequest {
@@ -576,6 +608,153 @@ export interface EventRule_ParamsEntry {
 export interface EventRule_WhenEntry {
   key: string;
   value: string;
+}
+
+/** GetHistoryRequest selects a time and namespaces. */
+export interface GetHistoryRequest {
+  /**
+   * Namespaces to report one by one, at most 100. Empty: only the sums of all. `_other` stands for
+   * the namespaces that are not counted separately.
+   */
+  namespaces: string[];
+  /** Time to look back. Unset: the last hour. */
+  span: HistorySpan;
+}
+
+/** GetHistoryResponse is the counters over time. */
+export interface GetHistoryResponse {
+  /**
+   * Sums over all namespaces that the caller may see, the oldest step first. Each step of the span
+   * is there, also without counts. The last one has not ended.
+   */
+  totals: HistoryStep[];
+  /** The requested namespaces, in the order of the request. */
+  namespaces: NamespaceHistory[];
+  /** Length of a step. */
+  step?:
+    | Duration
+    | undefined;
+  /** The store was unreachable: the counters are those of this replica only, since its start. */
+  degraded: boolean;
+}
+
+/** HistoryStep is the counters of one step. */
+export interface HistoryStep {
+  /** Begin of the step, by the store's clock. */
+  start?:
+    | Date
+    | undefined;
+  /** Counters of the step. */
+  counters?: Counters | undefined;
+}
+
+/** NamespaceHistory is the counters of one namespace over time. */
+export interface NamespaceHistory {
+  /** Name of the namespace. */
+  namespace: string;
+  /** Steps as in GetHistoryResponse.totals. */
+  steps: Counters[];
+}
+
+/** ListReplicasRequest selects all replicas. */
+export interface ListReplicasRequest {
+}
+
+/** ListReplicasResponse is the replicas of the fleet. */
+export interface ListReplicasResponse {
+  /** The replicas by the time of their start, at most 256. */
+  replicas: Replica[];
+  /** The store was unreachable: this replica only. */
+  degraded: boolean;
+}
+
+/** Replica is what a replica has reported of itself. */
+export interface Replica {
+  /** Its id, version and start. */
+  replica?:
+    | ReplicaStats
+    | undefined;
+  /** Name of its host. */
+  host: string;
+  /** Time of the report, by the store's clock. */
+  reportedAt?:
+    | Date
+    | undefined;
+  /**
+   * Reads, writes and deletions of entries per second, over the time since the report before. Each
+   * key of a batch counts.
+   */
+  requestsPerSecond: number;
+  /** Processors in use, over the same time. */
+  cpus: number;
+  /** Resident memory of the process, in bytes. */
+  residentBytes: bigint;
+  /** Calls being answered. */
+  inFlight: bigint;
+  /** Open gRPC connections. */
+  connections: bigint;
+  /** Memory of its near cache, of all namespaces, in bytes. */
+  nearCacheBytes: bigint;
+  /** Whether its store answers, and no fault of it lasts. */
+  storeAvailable: boolean;
+  /** Why the store does not work, as far as it is known. */
+  storeTrouble: string;
+  /**
+   * Its origins by namespace. If there are too many for a report of 64 KiB, those without failures
+   * are left out.
+   */
+  origins: OriginState[];
+}
+
+/** OriginState is the state of an origin, as one replica sees it. */
+export interface OriginState {
+  /** Namespace whose values it has. */
+  namespace: string;
+  /** Its address, without credentials. */
+  url: string;
+  /** State of its circuit breaker. */
+  breaker: OriginState_Breaker;
+  /**
+   * When the breaker closed or opened last, by the store's clock; the start of the replica if it
+   * never did. A trial that fails does not count.
+   */
+  since?:
+    | Date
+    | undefined;
+  /** Requests in flight; a batch counts as one. */
+  inFlight: bigint;
+  /** Failed fetches since the start of the replica, by kind of error. */
+  failures: { [key: string]: bigint };
+  /** Description of the last failure, shortened; empty if there was none. */
+  lastError: string;
+}
+
+/** State of a circuit breaker. */
+export const OriginState_Breaker = {
+  /** UNSPECIFIED - Not set, or not known to this release. */
+  UNSPECIFIED: 0,
+  /** CLOSED - Fetches pass. */
+  CLOSED: 1,
+  /** OPEN - Fetches are rejected after repeated failures. */
+  OPEN: 2,
+  /** HALF_OPEN - One fetch is under way as a trial; all others are rejected. */
+  HALF_OPEN: 3,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type OriginState_Breaker = typeof OriginState_Breaker[keyof typeof OriginState_Breaker];
+
+export namespace OriginState_Breaker {
+  export type UNSPECIFIED = typeof OriginState_Breaker.UNSPECIFIED;
+  export type CLOSED = typeof OriginState_Breaker.CLOSED;
+  export type OPEN = typeof OriginState_Breaker.OPEN;
+  export type HALF_OPEN = typeof OriginState_Breaker.HALF_OPEN;
+  export type UNRECOGNIZED = typeof OriginState_Breaker.UNRECOGNIZED;
+}
+
+export interface OriginState_FailuresEntry {
+  key: string;
+  value: bigint;
 }
 
 function createBaseWarmRequest(): WarmRequest {
@@ -4200,6 +4379,841 @@ export const EventRule_WhenEntry: MessageFns<EventRule_WhenEntry> = {
   },
 };
 
+function createBaseGetHistoryRequest(): GetHistoryRequest {
+  return { namespaces: [], span: 0 };
+}
+
+export const GetHistoryRequest: MessageFns<GetHistoryRequest> = {
+  encode(message: GetHistoryRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.namespaces) {
+      writer.uint32(10).string(v!);
+    }
+    if (message.span !== 0) {
+      writer.uint32(16).int32(message.span);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetHistoryRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetHistoryRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.namespaces.push(reader.string());
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.span = reader.int32() as any;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<GetHistoryRequest>, I>>(base?: I): GetHistoryRequest {
+    return GetHistoryRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<GetHistoryRequest>, I>>(object: I): GetHistoryRequest {
+    const message = createBaseGetHistoryRequest();
+    message.namespaces = object.namespaces?.map((e) => e) || [];
+    message.span = object.span ?? 0;
+    return message;
+  },
+};
+
+function createBaseGetHistoryResponse(): GetHistoryResponse {
+  return { totals: [], namespaces: [], step: undefined, degraded: false };
+}
+
+export const GetHistoryResponse: MessageFns<GetHistoryResponse> = {
+  encode(message: GetHistoryResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.totals) {
+      HistoryStep.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.namespaces) {
+      NamespaceHistory.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.step !== undefined) {
+      Duration.encode(message.step, writer.uint32(26).fork()).join();
+    }
+    if (message.degraded !== false) {
+      writer.uint32(32).bool(message.degraded);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): GetHistoryResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseGetHistoryResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.totals.push(HistoryStep.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.namespaces.push(NamespaceHistory.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.step = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 32) {
+              break;
+            }
+
+            message.degraded = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<GetHistoryResponse>, I>>(base?: I): GetHistoryResponse {
+    return GetHistoryResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<GetHistoryResponse>, I>>(object: I): GetHistoryResponse {
+    const message = createBaseGetHistoryResponse();
+    message.totals = object.totals?.map((e) => HistoryStep.fromPartial(e)) || [];
+    message.namespaces = object.namespaces?.map((e) => NamespaceHistory.fromPartial(e)) || [];
+    message.step = (object.step !== undefined && object.step !== null) ? Duration.fromPartial(object.step) : undefined;
+    message.degraded = object.degraded ?? false;
+    return message;
+  },
+};
+
+function createBaseHistoryStep(): HistoryStep {
+  return { start: undefined, counters: undefined };
+}
+
+export const HistoryStep: MessageFns<HistoryStep> = {
+  encode(message: HistoryStep, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.start !== undefined) {
+      Timestamp.encode(toTimestamp(message.start), writer.uint32(10).fork()).join();
+    }
+    if (message.counters !== undefined) {
+      Counters.encode(message.counters, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): HistoryStep {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseHistoryStep();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.start = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.counters = Counters.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<HistoryStep>, I>>(base?: I): HistoryStep {
+    return HistoryStep.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<HistoryStep>, I>>(object: I): HistoryStep {
+    const message = createBaseHistoryStep();
+    message.start = object.start ?? undefined;
+    message.counters = (object.counters !== undefined && object.counters !== null)
+      ? Counters.fromPartial(object.counters)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseNamespaceHistory(): NamespaceHistory {
+  return { namespace: "", steps: [] };
+}
+
+export const NamespaceHistory: MessageFns<NamespaceHistory> = {
+  encode(message: NamespaceHistory, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.namespace !== "") {
+      writer.uint32(10).string(message.namespace);
+    }
+    for (const v of message.steps) {
+      Counters.encode(v!, writer.uint32(18).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NamespaceHistory {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNamespaceHistory();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.steps.push(Counters.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<NamespaceHistory>, I>>(base?: I): NamespaceHistory {
+    return NamespaceHistory.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<NamespaceHistory>, I>>(object: I): NamespaceHistory {
+    const message = createBaseNamespaceHistory();
+    message.namespace = object.namespace ?? "";
+    message.steps = object.steps?.map((e) => Counters.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseListReplicasRequest(): ListReplicasRequest {
+  return {};
+}
+
+export const ListReplicasRequest: MessageFns<ListReplicasRequest> = {
+  encode(_: ListReplicasRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListReplicasRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListReplicasRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ListReplicasRequest>, I>>(base?: I): ListReplicasRequest {
+    return ListReplicasRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ListReplicasRequest>, I>>(_: I): ListReplicasRequest {
+    const message = createBaseListReplicasRequest();
+    return message;
+  },
+};
+
+function createBaseListReplicasResponse(): ListReplicasResponse {
+  return { replicas: [], degraded: false };
+}
+
+export const ListReplicasResponse: MessageFns<ListReplicasResponse> = {
+  encode(message: ListReplicasResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.replicas) {
+      Replica.encode(v!, writer.uint32(10).fork()).join();
+    }
+    if (message.degraded !== false) {
+      writer.uint32(16).bool(message.degraded);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ListReplicasResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseListReplicasResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.replicas.push(Replica.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.degraded = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ListReplicasResponse>, I>>(base?: I): ListReplicasResponse {
+    return ListReplicasResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ListReplicasResponse>, I>>(object: I): ListReplicasResponse {
+    const message = createBaseListReplicasResponse();
+    message.replicas = object.replicas?.map((e) => Replica.fromPartial(e)) || [];
+    message.degraded = object.degraded ?? false;
+    return message;
+  },
+};
+
+function createBaseReplica(): Replica {
+  return {
+    replica: undefined,
+    host: "",
+    reportedAt: undefined,
+    requestsPerSecond: 0,
+    cpus: 0,
+    residentBytes: 0n,
+    inFlight: 0n,
+    connections: 0n,
+    nearCacheBytes: 0n,
+    storeAvailable: false,
+    storeTrouble: "",
+    origins: [],
+  };
+}
+
+export const Replica: MessageFns<Replica> = {
+  encode(message: Replica, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.replica !== undefined) {
+      ReplicaStats.encode(message.replica, writer.uint32(10).fork()).join();
+    }
+    if (message.host !== "") {
+      writer.uint32(18).string(message.host);
+    }
+    if (message.reportedAt !== undefined) {
+      Timestamp.encode(toTimestamp(message.reportedAt), writer.uint32(26).fork()).join();
+    }
+    if (message.requestsPerSecond !== 0) {
+      writer.uint32(33).double(message.requestsPerSecond);
+    }
+    if (message.cpus !== 0) {
+      writer.uint32(41).double(message.cpus);
+    }
+    if (message.residentBytes !== 0n) {
+      if (BigInt.asUintN(64, message.residentBytes) !== message.residentBytes) {
+        throw new globalThis.Error("value provided for field message.residentBytes of type uint64 too large");
+      }
+      writer.uint32(48).uint64(message.residentBytes);
+    }
+    if (message.inFlight !== 0n) {
+      if (BigInt.asUintN(64, message.inFlight) !== message.inFlight) {
+        throw new globalThis.Error("value provided for field message.inFlight of type uint64 too large");
+      }
+      writer.uint32(56).uint64(message.inFlight);
+    }
+    if (message.connections !== 0n) {
+      if (BigInt.asUintN(64, message.connections) !== message.connections) {
+        throw new globalThis.Error("value provided for field message.connections of type uint64 too large");
+      }
+      writer.uint32(64).uint64(message.connections);
+    }
+    if (message.nearCacheBytes !== 0n) {
+      if (BigInt.asUintN(64, message.nearCacheBytes) !== message.nearCacheBytes) {
+        throw new globalThis.Error("value provided for field message.nearCacheBytes of type uint64 too large");
+      }
+      writer.uint32(72).uint64(message.nearCacheBytes);
+    }
+    if (message.storeAvailable !== false) {
+      writer.uint32(80).bool(message.storeAvailable);
+    }
+    if (message.storeTrouble !== "") {
+      writer.uint32(90).string(message.storeTrouble);
+    }
+    for (const v of message.origins) {
+      OriginState.encode(v!, writer.uint32(98).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Replica {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReplica();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.replica = ReplicaStats.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.host = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.reportedAt = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.requestsPerSecond = reader.double();
+            continue;
+          }
+          case 5: {
+            if (tag !== 41) {
+              break;
+            }
+
+            message.cpus = reader.double();
+            continue;
+          }
+          case 6: {
+            if (tag !== 48) {
+              break;
+            }
+
+            message.residentBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 7: {
+            if (tag !== 56) {
+              break;
+            }
+
+            message.inFlight = reader.uint64() as bigint;
+            continue;
+          }
+          case 8: {
+            if (tag !== 64) {
+              break;
+            }
+
+            message.connections = reader.uint64() as bigint;
+            continue;
+          }
+          case 9: {
+            if (tag !== 72) {
+              break;
+            }
+
+            message.nearCacheBytes = reader.uint64() as bigint;
+            continue;
+          }
+          case 10: {
+            if (tag !== 80) {
+              break;
+            }
+
+            message.storeAvailable = reader.bool();
+            continue;
+          }
+          case 11: {
+            if (tag !== 90) {
+              break;
+            }
+
+            message.storeTrouble = reader.string();
+            continue;
+          }
+          case 12: {
+            if (tag !== 98) {
+              break;
+            }
+
+            message.origins.push(OriginState.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Replica>, I>>(base?: I): Replica {
+    return Replica.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Replica>, I>>(object: I): Replica {
+    const message = createBaseReplica();
+    message.replica = (object.replica !== undefined && object.replica !== null)
+      ? ReplicaStats.fromPartial(object.replica)
+      : undefined;
+    message.host = object.host ?? "";
+    message.reportedAt = object.reportedAt ?? undefined;
+    message.requestsPerSecond = object.requestsPerSecond ?? 0;
+    message.cpus = object.cpus ?? 0;
+    message.residentBytes = (object.residentBytes !== undefined && object.residentBytes !== null)
+      ? BigInt(object.residentBytes)
+      : 0n;
+    message.inFlight = (object.inFlight !== undefined && object.inFlight !== null) ? BigInt(object.inFlight) : 0n;
+    message.connections = (object.connections !== undefined && object.connections !== null)
+      ? BigInt(object.connections)
+      : 0n;
+    message.nearCacheBytes = (object.nearCacheBytes !== undefined && object.nearCacheBytes !== null)
+      ? BigInt(object.nearCacheBytes)
+      : 0n;
+    message.storeAvailable = object.storeAvailable ?? false;
+    message.storeTrouble = object.storeTrouble ?? "";
+    message.origins = object.origins?.map((e) => OriginState.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseOriginState(): OriginState {
+  return { namespace: "", url: "", breaker: 0, since: undefined, inFlight: 0n, failures: {}, lastError: "" };
+}
+
+export const OriginState: MessageFns<OriginState> = {
+  encode(message: OriginState, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.namespace !== "") {
+      writer.uint32(10).string(message.namespace);
+    }
+    if (message.url !== "") {
+      writer.uint32(18).string(message.url);
+    }
+    if (message.breaker !== 0) {
+      writer.uint32(24).int32(message.breaker);
+    }
+    if (message.since !== undefined) {
+      Timestamp.encode(toTimestamp(message.since), writer.uint32(34).fork()).join();
+    }
+    if (message.inFlight !== 0n) {
+      if (BigInt.asUintN(64, message.inFlight) !== message.inFlight) {
+        throw new globalThis.Error("value provided for field message.inFlight of type uint64 too large");
+      }
+      writer.uint32(40).uint64(message.inFlight);
+    }
+    globalThis.Object.entries(message.failures).forEach(([key, value]: [string, bigint]) => {
+      OriginState_FailuresEntry.encode({ key: key as any, value }, writer.uint32(50).fork()).join();
+    });
+    if (message.lastError !== "") {
+      writer.uint32(58).string(message.lastError);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OriginState {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOriginState();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.url = reader.string();
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.breaker = reader.int32() as any;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.since = fromTimestamp(Timestamp.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 5: {
+            if (tag !== 40) {
+              break;
+            }
+
+            message.inFlight = reader.uint64() as bigint;
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            const entry6 = OriginState_FailuresEntry.decode(reader, reader.uint32());
+            if (entry6.value !== undefined) {
+              message.failures[entry6.key] = entry6.value;
+            }
+            continue;
+          }
+          case 7: {
+            if (tag !== 58) {
+              break;
+            }
+
+            message.lastError = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<OriginState>, I>>(base?: I): OriginState {
+    return OriginState.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<OriginState>, I>>(object: I): OriginState {
+    const message = createBaseOriginState();
+    message.namespace = object.namespace ?? "";
+    message.url = object.url ?? "";
+    message.breaker = object.breaker ?? 0;
+    message.since = object.since ?? undefined;
+    message.inFlight = (object.inFlight !== undefined && object.inFlight !== null) ? BigInt(object.inFlight) : 0n;
+    message.failures = (globalThis.Object.entries(object.failures ?? {}) as [string, bigint][]).reduce(
+      (acc: { [key: string]: bigint }, [key, value]: [string, bigint]) => {
+        if (value !== undefined) {
+          acc[key] = BigInt(value as string | number | bigint | boolean);
+        }
+        return acc;
+      },
+      {},
+    );
+    message.lastError = object.lastError ?? "";
+    return message;
+  },
+};
+
+function createBaseOriginState_FailuresEntry(): OriginState_FailuresEntry {
+  return { key: "", value: 0n };
+}
+
+export const OriginState_FailuresEntry: MessageFns<OriginState_FailuresEntry> = {
+  encode(message: OriginState_FailuresEntry, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.key !== "") {
+      writer.uint32(10).string(message.key);
+    }
+    if (message.value !== 0n) {
+      if (BigInt.asUintN(64, message.value) !== message.value) {
+        throw new globalThis.Error("value provided for field message.value of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.value);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): OriginState_FailuresEntry {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseOriginState_FailuresEntry();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.key = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.value = reader.uint64() as bigint;
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<OriginState_FailuresEntry>, I>>(base?: I): OriginState_FailuresEntry {
+    return OriginState_FailuresEntry.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<OriginState_FailuresEntry>, I>>(object: I): OriginState_FailuresEntry {
+    const message = createBaseOriginState_FailuresEntry();
+    message.key = object.key ?? "";
+    message.value = (object.value !== undefined && object.value !== null) ? BigInt(object.value) : 0n;
+    return message;
+  },
+};
+
 /** AdminService is for operators: its calls concern a namespace as a whole. */
 export type AdminServiceService = typeof AdminServiceService;
 export const AdminServiceService = {
@@ -4367,6 +5381,37 @@ export const AdminServiceService = {
     responseDeserialize: (value: Buffer): MintTokenResponse => MintTokenResponse.decode(value),
   },
   /**
+   * GetHistory reports the counters of the fleet over time: what Stats sums up, in steps. The
+   * counters of this replica are reported up to now, those of others up to their last flush. A
+   * caller that may see only some namespaces gets the sums of those. INVALID_ARGUMENT if `span` is
+   * unknown, or with more than 100 namespaces. Idempotent.
+   */
+  getHistory: {
+    path: "/larder.v1.AdminService/GetHistory" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: GetHistoryRequest): Buffer => Buffer.from(GetHistoryRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): GetHistoryRequest => GetHistoryRequest.decode(value),
+    responseSerialize: (value: GetHistoryResponse): Buffer => Buffer.from(GetHistoryResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): GetHistoryResponse => GetHistoryResponse.decode(value),
+  },
+  /**
+   * ListReplicas reports what each replica on the same store has reported of itself within the
+   * last two minutes: its load, and the state of its origins. A replica reports with every fifth
+   * flush of its counters, and every 5 s at least. A caller that may see only some namespaces gets
+   * the origins of those. Idempotent.
+   */
+  listReplicas: {
+    path: "/larder.v1.AdminService/ListReplicas" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: ListReplicasRequest): Buffer => Buffer.from(ListReplicasRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): ListReplicasRequest => ListReplicasRequest.decode(value),
+    responseSerialize: (value: ListReplicasResponse): Buffer =>
+      Buffer.from(ListReplicasResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): ListReplicasResponse => ListReplicasResponse.decode(value),
+  },
+  /**
    * TailAudit returns the last records of this replica's audit log, the oldest first, and then, if
    * asked for, those that follow, until the caller cancels the call. It reads them in memory, which
    * bounds how far back it reaches. It needs the permission to admin in all namespaces.
@@ -4451,6 +5496,20 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
    * allow, or has no permission to admin in its namespaces.
    */
   mintToken: handleUnaryCall<MintTokenRequest, MintTokenResponse>;
+  /**
+   * GetHistory reports the counters of the fleet over time: what Stats sums up, in steps. The
+   * counters of this replica are reported up to now, those of others up to their last flush. A
+   * caller that may see only some namespaces gets the sums of those. INVALID_ARGUMENT if `span` is
+   * unknown, or with more than 100 namespaces. Idempotent.
+   */
+  getHistory: handleUnaryCall<GetHistoryRequest, GetHistoryResponse>;
+  /**
+   * ListReplicas reports what each replica on the same store has reported of itself within the
+   * last two minutes: its load, and the state of its origins. A replica reports with every fifth
+   * flush of its counters, and every 5 s at least. A caller that may see only some namespaces gets
+   * the origins of those. Idempotent.
+   */
+  listReplicas: handleUnaryCall<ListReplicasRequest, ListReplicasResponse>;
   /**
    * TailAudit returns the last records of this replica's audit log, the oldest first, and then, if
    * asked for, those that follow, until the caller cancels the call. It reads them in memory, which
@@ -4668,6 +5727,48 @@ export interface AdminServiceClient extends Client {
     metadata: Metadata,
     options: Partial<CallOptions>,
     callback: (error: ServiceError | null, response: MintTokenResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * GetHistory reports the counters of the fleet over time: what Stats sums up, in steps. The
+   * counters of this replica are reported up to now, those of others up to their last flush. A
+   * caller that may see only some namespaces gets the sums of those. INVALID_ARGUMENT if `span` is
+   * unknown, or with more than 100 namespaces. Idempotent.
+   */
+  getHistory(
+    request: GetHistoryRequest,
+    callback: (error: ServiceError | null, response: GetHistoryResponse) => void,
+  ): ClientUnaryCall;
+  getHistory(
+    request: GetHistoryRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: GetHistoryResponse) => void,
+  ): ClientUnaryCall;
+  getHistory(
+    request: GetHistoryRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: GetHistoryResponse) => void,
+  ): ClientUnaryCall;
+  /**
+   * ListReplicas reports what each replica on the same store has reported of itself within the
+   * last two minutes: its load, and the state of its origins. A replica reports with every fifth
+   * flush of its counters, and every 5 s at least. A caller that may see only some namespaces gets
+   * the origins of those. Idempotent.
+   */
+  listReplicas(
+    request: ListReplicasRequest,
+    callback: (error: ServiceError | null, response: ListReplicasResponse) => void,
+  ): ClientUnaryCall;
+  listReplicas(
+    request: ListReplicasRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: ListReplicasResponse) => void,
+  ): ClientUnaryCall;
+  listReplicas(
+    request: ListReplicasRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: ListReplicasResponse) => void,
   ): ClientUnaryCall;
   /**
    * TailAudit returns the last records of this replica's audit log, the oldest first, and then, if
