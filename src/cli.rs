@@ -13,6 +13,7 @@ mod security;
 mod serve;
 mod stats;
 mod target;
+mod top;
 
 use std::{
     collections::BTreeMap,

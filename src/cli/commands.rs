@@ -30,6 +30,7 @@ mod replicas;
 mod session;
 mod set;
 mod token;
+mod top;
 mod touch;
 mod value;
 mod warm;
@@ -74,6 +75,8 @@ pub(super) enum CacheCommand {
     HotKeys(hot_keys::Args),
     /// Print how well namespaces are cached, and what to change.
     Analyze(analyze::Args),
+    /// Show what a fleet does, on a full screen, or once as text or JSON.
+    Top(top::Args),
     /// Print how the entries of a namespace are spread over sizes and ages.
     Distributions(distributions::Args),
     /// Remove the copies of entries in the near cache of a replica.
@@ -114,6 +117,7 @@ impl CacheCommand {
             Self::Replicas(args) => args.run(),
             Self::HotKeys(args) => args.run(),
             Self::Analyze(args) => args.run(),
+            Self::Top(args) => args.run(),
             Self::Distributions(args) => args.run(),
             Self::FlushNearCache(args) => args.run(),
             Self::Config(args) => args.run(),

@@ -1,4 +1,6 @@
-//! Figures in tables.
+//! Figures and texts in tables.
+
+use comfy_table::{Table, presets};
 
 /// In place of a figure that there is not.
 pub(super) fn dash() -> String {
@@ -10,6 +12,29 @@ pub(super) fn percent(share: f64) -> String {
     format!("{:.1} %", share * 100.0)
 }
 
+/// Text without characters that control a terminal.
+pub(super) fn escape(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for letter in text.chars() {
+        if letter.is_control() {
+            escaped.extend(letter.escape_default());
+        } else {
+            escaped.push(letter);
+        }
+    }
+    escaped
+}
+
+/// A table without borders.
+pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
+    let mut table = Table::new();
+    table.load_style(presets::NOTHING);
+    table.set_header(header.iter().copied());
+    table.add_rows(rows);
+    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
+    lines.join("\n")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -17,5 +42,11 @@ mod tests {
     #[test]
     fn percentages_have_one_decimal() {
         assert_eq!([0.0, 0.1234, 1.0].map(percent), ["0.0 %", "12.3 %", "100.0 %"]);
+    }
+
+    #[test]
+    fn table_is_aligned_without_trailing_spaces() {
+        let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["long".to_owned(), String::new()]];
+        assert_eq!(table(&["key", "n"], rows), " key   n\n a     1\n long");
     }
 }

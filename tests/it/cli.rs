@@ -18,6 +18,8 @@ mod journal;
 mod operators;
 // Parts of values.
 mod parts;
+// The view of a fleet.
+mod top;
 // Values from arguments, files and standard input.
 mod values;
 // Changes, as they happen.

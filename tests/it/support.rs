@@ -38,6 +38,8 @@ pub(crate) mod status;
 pub(crate) mod stream;
 // Targets of Invalidate.
 pub(crate) mod targets;
+// A terminal with a shell.
+pub(crate) mod tmux;
 // A Redis server with TLS.
 pub(crate) mod tls;
 // Polling with a deadline.

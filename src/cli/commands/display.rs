@@ -9,6 +9,7 @@ use super::{
     output::table,
     value::{ValueJson, content, kind_name},
 };
+pub(super) use crate::cli::figures::escape;
 use crate::{
     cli::figures::dash,
     pb::{
@@ -200,19 +201,6 @@ fn shortened(text: &str) -> String {
         shown.push_str("...");
     }
     escape(&shown)
-}
-
-/// Text without characters that control a terminal.
-pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if letter.is_control() {
-            escaped.extend(letter.escape_default());
-        } else {
-            escaped.push(letter);
-        }
-    }
-    escaped
 }
 
 /// Name of a durability in JSON.

@@ -2,10 +2,10 @@
 
 use std::io::{self, IsTerminal as _, Write};
 
-use comfy_table::{Table, presets};
 use serde::Serialize;
 
 use super::failure::Error;
+pub(super) use crate::cli::figures::table;
 
 /// Where a command writes. Errors of writing end the command; standard library macros would panic.
 pub(super) struct Output {
@@ -73,16 +73,6 @@ pub(super) fn remark(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// A table without borders.
-pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
-    let mut table = Table::new();
-    table.load_style(presets::NOTHING);
-    table.set_header(header.iter().copied());
-    table.add_rows(rows);
-    let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
-    lines.join("\n")
-}
-
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
@@ -125,11 +115,5 @@ mod tests {
             output.line(&serde_json::json!({"found": true}), || "text".to_owned()).unwrap();
             assert_eq!(*written.0.lock(), expected);
         }
-    }
-
-    #[test]
-    fn table_is_aligned_without_trailing_spaces() {
-        let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["long".to_owned(), String::new()]];
-        assert_eq!(table(&["key", "n"], rows), " key   n\n a     1\n long");
     }
 }

@@ -1,0 +1,99 @@
+//! Lines on what needs attention.
+
+use std::collections::BTreeSet;
+
+use super::origins::{failed_share, is_failing};
+use crate::cli::{
+    figures::percent,
+    top::{
+        figures::{Attention, NamespaceFigures, Severity, TopFigures},
+        units,
+    },
+};
+
+/// Share of the memory limit from which a store is nearly full.
+const NEARLY_FULL: f64 = 0.9;
+/// Hit rate below which a namespace gains little from the cache.
+const LOW_HIT_RATE: f64 = 0.5;
+/// Reads per second from which a hit rate counts.
+const READS_THAT_COUNT: f64 = 1.0;
+
+/// All lines, the gravest first.
+pub(super) fn attention(figures: &TopFigures, needs_restart: &[String]) -> Vec<Attention> {
+    let mut lines = store_lines(figures);
+    lines.extend(figures.namespaces.iter().filter_map(origin_line));
+    lines.extend(replica_line(figures));
+    if !needs_restart.is_empty() {
+        let keys = needs_restart.join(", ");
+        let text = format!("changed keys take effect after a restart: {keys}");
+        lines.push(line(Severity::Notice, "configuration", text));
+    }
+    lines.extend(figures.namespaces.iter().filter_map(hit_rate_line));
+    lines.sort_by_key(|line| line.severity);
+    lines
+}
+
+/// Gives the namespaces their marks.
+pub(super) fn mark(figures: &mut TopFigures) {
+    for namespace in &mut figures.namespaces {
+        if is_failing(namespace) {
+            namespace.marks.push("failing");
+        }
+        if low_hit_rate(namespace).is_some() {
+            namespace.marks.push("cold");
+        }
+    }
+}
+
+fn store_lines(figures: &TopFigures) -> Vec<Attention> {
+    let store = &figures.store;
+    let mut lines = Vec::new();
+    let mut add = |severity, text: String| lines.push(line(severity, "store", text));
+    if !store.reachable {
+        let trouble = store.trouble.as_deref().unwrap_or("it does not answer");
+        add(Severity::Critical, format!("{} is not reachable: {trouble}", store.kind));
+    } else if let Some(trouble) = &store.trouble {
+        add(Severity::Critical, trouble.clone());
+    }
+    if figures.degraded {
+        add(Severity::Critical, "the figures are those of one replica, since its start".to_owned());
+    }
+    let used = store.max_bytes.map(|limit| store.used_bytes as f64 / limit as f64);
+    if let Some(used) = used.filter(|used| *used >= NEARLY_FULL) {
+        add(Severity::Warning, format!("{} of its memory is in use", percent(used)));
+    }
+    if let Some(evictions) = store.evictions_per_second.filter(|number| *number >= 0.05) {
+        let text = format!("{} keys per second are evicted", units::rate(evictions));
+        add(Severity::Warning, text);
+    }
+    lines
+}
+
+fn origin_line(namespace: &NamespaceFigures) -> Option<Attention> {
+    let share = failed_share(namespace).filter(|_| is_failing(namespace))?;
+    let subject = format!("origin {}", namespace.namespace);
+    Some(line(Severity::Warning, &subject, format!("{} of the fetches fail", percent(share))))
+}
+
+fn replica_line(figures: &TopFigures) -> Option<Attention> {
+    let versions: BTreeSet<&str> =
+        figures.replicas.iter().map(|replica| replica.version.as_str()).collect();
+    let list = || versions.iter().copied().collect::<Vec<_>>().join(", ");
+    let text = || format!("they have different versions: {}", list());
+    (versions.len() > 1).then(|| line(Severity::Notice, "replicas", text()))
+}
+
+fn hit_rate_line(namespace: &NamespaceFigures) -> Option<Attention> {
+    let rate = low_hit_rate(namespace)?;
+    Some(line(Severity::Notice, &namespace.namespace, format!("hit rate {}", percent(rate))))
+}
+
+fn low_hit_rate(namespace: &NamespaceFigures) -> Option<f64> {
+    let traffic = &namespace.traffic;
+    let rate = traffic.hit_rate.filter(|rate| *rate < LOW_HIT_RATE)?;
+    (traffic.reads_per_second >= READS_THAT_COUNT).then_some(rate)
+}
+
+fn line(severity: Severity, subject: &str, text: String) -> Attention {
+    Attention { severity, subject: subject.to_owned(), text }
+}
