@@ -152,7 +152,10 @@ def stage() -> None:
 def main() -> None:
     mdbook = tool("mdbook")
     stage()
-    subprocess.run([mdbook, "build", str(SITE)], check=True)
+    done = subprocess.run([mdbook, "build", str(SITE)], stderr=subprocess.PIPE, text=True, check=False)
+    # A warning is text that is shown in another way than its author means.
+    if done.returncode != 0 or " WARN " in done.stderr:
+        sys.exit(done.stderr)
     # mdBook copies what it does not render, and needs neither of these in the output.
     for left in HTML.glob("docs/site/*.css"):
         left.unlink()
