@@ -92,6 +92,7 @@ docs: ## Build the site into target/site/html, check its links, and run its bloc
 	@scripts/setup.sh build test
 	scripts/docs/build.py
 	scripts/docs/links.py --site
+	scripts/docs/diagrams.py
 	$(MAKE) build-tests
 	scripts/docs/blocks.py
 

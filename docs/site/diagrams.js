@@ -4,7 +4,7 @@
   const diagrams = document.querySelectorAll('pre.mermaid');
   if (diagrams.length === 0) return;
   const library = document.createElement('script');
-  library.src = `${path_to_root}docs/site/mermaid.min.js`;
+  library.src = `${path_to_root}site/mermaid.min.js`;
   library.onload = () => {
     const dark = ['navy', 'coal', 'ayu'].some((theme) =>
       document.documentElement.classList.contains(theme));

@@ -155,7 +155,7 @@ class Page:
             shown = [self.surroundings.localized(line) for line in lines]
             output = self.command(command, codes)
             deadline = time.monotonic() + seconds
-            while not is_as_shown(output, shown):
+            while shown and not is_as_shown(output, shown):
                 if time.monotonic() > deadline:
                     expected = "\n".join(shown)
                     raise Fault(f"$ {command}\n--- shown\n{expected}\n--- printed\n{output}")

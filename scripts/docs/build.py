@@ -139,23 +139,25 @@ def stage() -> None:
         staging.page(page)
     for folder in sorted(staging.folders):
         staging.folder(folder)
-    staging.files.update(pages.tracked("docs/site"))
     # Pages are not copied as they are: what is left has no rendered form.
     for path in sorted(path for path in staging.files if not path.endswith(".md")):
         staging.copy(path)
     if staging.problems:
         sys.exit("\n".join(staging.problems))
-    shutil.copyfile(tool("mermaid"), SOURCE / "docs/site/mermaid.min.js")
+    # mdBook adds the style and the script to each page. The library is loaded where it is needed.
+    shutil.copytree(pages.ROOT / "docs/site", SITE / "site")
+    (SOURCE / "site").mkdir()
+    shutil.copyfile(tool("mermaid"), SOURCE / "site/mermaid.min.js")
     shutil.copyfile(pages.ROOT / "docs/book.toml", SITE / "book.toml")
 
 
 def main() -> None:
     mdbook = tool("mdbook")
     stage()
-    subprocess.run([mdbook, "build", str(SITE)], check=True)
-    # mdBook copies what it does not render, and needs neither of these in the output.
-    for left in HTML.glob("docs/site/*.css"):
-        left.unlink()
+    done = subprocess.run([mdbook, "build", str(SITE)], stderr=subprocess.PIPE, text=True, check=False)
+    # A warning is text that is shown in another way than its author means.
+    if done.returncode != 0 or " WARN " in done.stderr:
+        sys.exit(done.stderr)
     index = HTML / "index.html"
     print(f"built   {index.relative_to(pages.ROOT)}, {len(pages.summary())} pages")
 

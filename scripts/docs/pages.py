@@ -13,7 +13,9 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 SUMMARY = "docs/SUMMARY.md"
 
 FENCE = re.compile(r"^(\s*)(```+)\s*([\w,-]*)\s*$")
-LINK = re.compile(r"(!?\[(?:[^\[\]]|\[[^\]]*\])*\])\(([^()\s]+)\)")
+# The text of a link can begin on an earlier line.
+LINK = re.compile(r"(\])\(([^()\s]+)\)")
+CODE = re.compile(r"(`+)[^`]*\1")
 HEADING = re.compile(r"^#{1,6}\s+(.*?)\s*#*$")
 ENTRY = re.compile(r"^(\s*)(?:- )?\[([^\]]+)\]\(([^)]*)\)$")
 # A remark that applies to the block of code below it: `<!-- docs: skip: needs a cluster -->`.
@@ -107,17 +109,10 @@ def change_links(text: str, change: Callable[[str], str]) -> str:
     """Replaces the target of each link outside of code."""
 
     def in_line(line: str) -> str:
-        # Every second part is code.
-        parts = re.split(r"(`+[^`]*`+)", line)
         if "](" not in line:
             return line
-        # The text of a link can have code in it, so that links are found in the whole line.
-        spans = []
-        position = 0
-        for number, part in enumerate(parts):
-            if number % 2 == 1:
-                spans.append((position, position + len(part)))
-            position += len(part)
+        # Links within code are none.
+        spans = [match.span() for match in CODE.finditer(line)]
 
         def replace(match: re.Match[str]) -> str:
             start = match.start(2)

@@ -28,9 +28,9 @@ def descriptors(package: str) -> list[dict]:
     command = [tool("buf"), "build", "proto", "--output", "-#format=json"]
     done = subprocess.run(command, cwd=pages.ROOT, check=True, capture_output=True, text=True)
     files = json.loads(done.stdout)["file"]
-    return sorted(
-        (file for file in files if file.get("package") == package), key=lambda file: file["name"]
-    )
+    files = [file for file in files if file.get("package") == package]
+    # The service that most callers need comes first.
+    return sorted(files, key=lambda file: ("cache_service" not in file["name"], file["name"]))
 
 
 def anchor(name: str) -> str:

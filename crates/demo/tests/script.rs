@@ -6,11 +6,11 @@ use std::{
     io::Read as _,
     path::{Path, PathBuf},
     process::{Child, Command, Stdio},
-    thread::sleep,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use serde_json::Value;
+use tokio::time::{Instant, sleep};
 
 /// With this, a busy machine starts five programs.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -57,11 +57,11 @@ fn start(folder: &Path, arguments: &[&str]) -> Demo {
     Demo { folder: folder.to_owned(), script }
 }
 
-fn until(what: &str, mut is_done: impl FnMut() -> bool) {
+async fn until(what: &str, mut is_done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !is_done() {
         assert!(start.elapsed() < LIMIT, "{what}: not after {LIMIT:?}");
-        sleep(Duration::from_millis(100));
+        sleep(Duration::from_millis(100)).await;
     }
 }
 
@@ -81,19 +81,19 @@ fn calls(address: &str) -> Vec<u64> {
 }
 
 fn is_alive(process: &str) -> bool {
-    Path::new("/proc").join(process).exists()
+    Command::new("kill").args(["-0", process]).output().unwrap().status.success()
 }
 
-#[test]
-fn all_namespaces_have_traffic_and_stop_leaves_nothing() {
+#[tokio::test]
+async fn all_namespaces_have_traffic_and_stop_leaves_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let folder = directory.path().join("demo");
     let mut demo = start(&folder, &[]);
     let address = folder.join("replica-2");
-    until("the last replica serves", || address.exists());
+    until("the last replica serves", || address.exists()).await;
     let addresses = fs::read_to_string(&address).unwrap();
     let address = addresses.lines().find_map(|line| line.strip_prefix("LARDER_LISTEN=")).unwrap();
-    until("all namespaces have calls", || calls(address).iter().all(|calls| *calls > 0));
+    until("all namespaces have calls", || calls(address).iter().all(|calls| *calls > 0)).await;
 
     let second = script(&folder, &[]).output().unwrap();
     assert!(!second.status.success() && String::from_utf8_lossy(&second.stderr).contains("runs"));
@@ -122,13 +122,13 @@ fn it_ends_after_the_given_time() {
     assert!(!folder.exists());
 }
 
-#[test]
-fn a_killed_script_leaves_nothing_after_stop() {
+#[tokio::test]
+async fn a_killed_script_leaves_nothing_after_stop() {
     let directory = tempfile::tempdir().unwrap();
     let folder = directory.path().join("demo");
     let mut demo = start(&folder, &[]);
     let pids = || fs::read_to_string(folder.join("pids")).unwrap_or_default();
-    until("the callers run", || pids().lines().count() == PROCESSES);
+    until("the callers run", || pids().lines().count() == PROCESSES).await;
     demo.script.kill().unwrap();
     demo.script.wait().unwrap();
     let pids = pids();
