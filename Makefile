@@ -20,9 +20,9 @@ CHECKER := $(BUILD) && target/debug/checker
 
 .DEFAULT_GOAL := help
 .PHONY: help run install demo docs test unit integration soak planted polyglot clients \
-	soak-clients check \
-	lint fmt mutants fuzz instructions bench bench-clients bench-cluster bench-redis-clients \
-	bench-security sbom package deploy measure-costs measure-fleet size clean \
+	soak-clients check prometheus dashboards lint fmt mutants fuzz instructions bench \
+	bench-clients bench-cluster bench-redis-clients bench-security sbom package deploy \
+	measure-costs measure-fleet size clean \
 	setup lint-files clippy doc build-tests nextest doctest
 
 help: ## List the targets
@@ -77,6 +77,15 @@ soak-clients: ## Run the clients at full speed through restarts and outages; TIM
 	LARDER_BIN=$(CURDIR)/target/debug/larder \
 		PYTHON=$(CURDIR)/target/clients/python-venv/bin/python \
 		clients/fleet/soak.sh $(if $(TIME),TIME=$(TIME))
+
+prometheus: ## Test dashboards, alerts and runbooks, with a real Prometheus
+	@scripts/setup.sh build test
+	"$$(scripts/tools.sh cargo-nextest)" nextest run $(WORKSPACE) --test it -E 'test(/^monitoring::/)'
+
+dashboards: ## Write deploy/grafana/dashboards from the list of metrics
+	@scripts/setup.sh build
+	UPDATE_DASHBOARDS=1 "$$(scripts/tools.sh cargo-nextest)" nextest run $(WORKSPACE) --test it \
+		-E 'test(=monitoring::dashboards::the_files_are_generated)'
 
 check: ## Run everything that must pass before a change lands
 	scripts/check.sh

@@ -23,6 +23,17 @@ else
   skip "docker-compose.yaml" "docker compose not found"
 fi
 
+# All that compose mounts must exist, and the images of the profile `observability` have a version.
+sed -nE 's|^ *- (\./[^:]*):.*|\1|p' docker-compose.yaml | while read -r path; do
+  [[ -e $path ]] || { echo "docker-compose.yaml mounts $path, which does not exist" >&2; exit 1; }
+done
+if grep -E '^ *image: (prom|grafana|otel|jaegertracing)/' docker-compose.yaml |
+  grep -vE ':v?[0-9]+\.[0-9]+\.[0-9]+$' >&2; then
+  echo "docker-compose.yaml: an image without a version" >&2
+  exit 1
+fi
+ok "mounts and images of docker-compose.yaml"
+
 if command -v promtool >/dev/null 2>&1; then
   promtool check config --syntax-only deploy/prometheus/prometheus.yml >/dev/null
   promtool check rules deploy/prometheus/rules/*.yml >/dev/null

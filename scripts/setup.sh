@@ -2,7 +2,8 @@
 # Installs missing system packages. Packages that exist already are not touched.
 #
 #   scripts/setup.sh build   Rust and a C compiler
-#   scripts/setup.sh test    redis-server, which the tests start themselves, and tmux, their terminal
+#   scripts/setup.sh test    redis-server and prometheus, which the tests start themselves, and tmux,
+#                            their terminal
 #   scripts/setup.sh count   h2load and valgrind, to count instructions
 #   scripts/setup.sh bench   h2load, and the servers of the comparison
 set -euo pipefail
@@ -96,6 +97,8 @@ install_service() {
 setup_test() {
   have redis-server || install_service redis-server redis
   have tmux || install_package tmux tmux
+  # With promtool, which checks and tests the rules.
+  have prometheus || install_service prometheus prometheus
 }
 
 setup_count() {

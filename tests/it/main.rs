@@ -33,6 +33,8 @@ mod faults;
 mod journal;
 // Limits, overload and deadlines.
 mod limits;
+// Dashboards, alerts and runbooks.
+mod monitoring;
 // The near cache.
 mod near;
 // Health, metrics, logs, signals, command line.
