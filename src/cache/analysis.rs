@@ -86,7 +86,7 @@ impl Analysis {
         let mut findings: Vec<Finding> =
             namespaces.iter().flat_map(AnalyzedNamespace::findings).collect();
         // The sort is stable: findings of equal severity are in the order of the reads.
-        findings.sort_by(|one, two| two.severity.cmp(&one.severity));
+        findings.sort_by_key(|finding| std::cmp::Reverse(finding.severity));
         Self { namespaces, findings, degraded }
     }
 }

@@ -240,9 +240,9 @@ mod tests {
 
     #[test]
     fn namespaces_are_listed_from_the_worst_to_the_best() {
-        let mut response = AnalyzeResponse::default();
-        response.namespaces =
+        let namespaces =
             vec![analyzed("idle", 0, 0), analyzed("good", 9, 1), analyzed("bad", 1, 9)];
+        let mut response = AnalyzeResponse { namespaces, ..AnalyzeResponse::default() };
         let shown = text(&response);
         let names: Vec<&str> =
             shown.lines().filter_map(|line| line.split_whitespace().next()).collect();

@@ -34,7 +34,10 @@ impl ReuseEvents {
     pub fn add(&self, hash: u64, event: ReuseEvent) {
         let waiting = match event {
             ReuseEvent::Hit { .. } => self.waiting.try_lock(),
-            _ => Some(self.waiting.lock()),
+            ReuseEvent::Miss { .. }
+            | ReuseEvent::Write { .. }
+            | ReuseEvent::Touch { .. }
+            | ReuseEvent::Removal { .. } => Some(self.waiting.lock()),
         };
         if !waiting.is_some_and(|mut waiting| waiting.add(hash, event)) {
             self.count_dropped(1);
