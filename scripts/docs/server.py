@@ -142,6 +142,9 @@ class Surroundings:
         ]
         self.server = self.start([self.larder, *config, *addresses])
         self.wait_for(self.server, self.port(SERVER))
+        check = [self.larder, "healthcheck", "--address", f"127.0.0.1:{self.port(SERVER)}"]
+        if not until(lambda: self.run(check, self.environment())[0] == 0):
+            raise Fault(f"the server is not ready after {WAIT_SECONDS} s")
 
     def start_background(self, script: str) -> None:
         """Starts a script that does not end, and waits for its ports."""
