@@ -1,4 +1,5 @@
-//! `hot-keys`, `analyze`, `distributions`, `flush-near-cache`, `config`, and `invalidate` of many namespaces.
+//! `hot-keys`, `analyze`, `distributions`, `flush-near-cache`, `config`, and `invalidate` of many
+//! namespaces.
 
 use serde_json::json;
 
