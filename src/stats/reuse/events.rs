@@ -32,13 +32,8 @@ impl ReuseEvents {
     /// changes nothing.
     #[cold]
     pub fn add(&self, hash: u64, event: ReuseEvent) {
-        let waiting = match event {
-            ReuseEvent::Hit { .. } => self.waiting.try_lock(),
-            ReuseEvent::Miss { .. }
-            | ReuseEvent::Write { .. }
-            | ReuseEvent::Touch { .. }
-            | ReuseEvent::Removal { .. } => Some(self.waiting.lock()),
-        };
+        let is_hit = matches!(event, ReuseEvent::Hit { .. });
+        let waiting = if is_hit { self.waiting.try_lock() } else { Some(self.waiting.lock()) };
         if !waiting.is_some_and(|mut waiting| waiting.add(hash, event)) {
             self.count_dropped(1);
         }

@@ -18,8 +18,8 @@ const CONSEQUENCE_MS: u64 = 5_000;
 /// Difference between two times of one write, in milliseconds: that of the store and that of the
 /// replica.
 const SAME_WRITE_MS: u64 = 500;
-/// An entry that is gone this part of its TTL before its end was removed. Less can be the difference
-/// of two clocks.
+/// An entry that is gone this part of its TTL before its end was removed. Less can be the
+/// difference of two clocks.
 const EARLY_PART: u64 = 10;
 
 /// State of a followed key. Replicas exchange it as JSON.

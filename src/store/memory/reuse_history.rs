@@ -17,8 +17,8 @@ const TURN_MS: u64 = 20_000;
 /// Most batches that wait to be joined.
 const MAX_BATCHES: usize = 64;
 
-/// Parts that replicas have put. Their size is bounded: there are few replicas and buckets, and each
-/// of their parts is bounded.
+/// Parts that replicas have put. Their size is bounded: there are few replicas and buckets, and
+/// each of their parts is bounded.
 #[derive(Debug, Default)]
 pub(super) struct ReuseHistory {
     turn: Option<(u64, Timestamp)>,

@@ -70,6 +70,7 @@ impl Simulated {
 
 /// The true misses and the estimates, by the TTL in minutes.
 struct Trace {
+    ttl: u64,
     reads: u64,
     misses: u64,
     truth: Vec<Simulated>,
@@ -88,7 +89,7 @@ fn trace(keys: usize, exponent: f64, ttl: u64) -> Trace {
     for number in 0..READS {
         let (key, now) = (zipf.next(), START + number * 36);
         for other in &mut truth {
-            let _ = other.read(key, now);
+            other.read(key, now);
         }
         let found = real.read(key, now);
         let hash = xxhash_rust::xxh3::xxh3_64(&key.to_be_bytes());
@@ -110,12 +111,14 @@ fn trace(keys: usize, exponent: f64, ttl: u64) -> Trace {
         }
     }
     table.apply(vec![events], &mut figures);
-    Trace { reads: READS, misses: real.misses, truth, figures, weight: table.weight() }
+    let (ttl, misses, weight) = (real.ttl, real.misses, table.weight());
+    Trace { ttl, reads: READS, misses, truth, figures, weight }
 }
 
-/// The estimates of the hit rate are within their error, which is at most `most`.
+/// The estimates of the hit rate are within their error. It is small, unless the TTL is much
+/// shorter than the real one: then a few keys with many reads have most of the further misses.
 #[track_caller]
-fn check(trace: &Trace, most: f64) {
+fn check(trace: &Trace) {
     let rate = |misses: u64| misses as f64 / trace.reads as f64;
     let estimate = ReuseEstimate::of(trace.figures.clone(), Some(rate(trace.misses)));
     let Some(estimate) = estimate else { panic!("no samples") };
@@ -125,7 +128,7 @@ fn check(trace: &Trace, most: f64) {
         let Some(found) = found else { panic!("no estimate for {ttl:?}") };
         let (expected, off) =
             (1.0 - rate(truth.misses), (found.value - 1.0 + rate(truth.misses)).abs());
-        println!("{ttl:?}: {expected:.4} is estimated as {found:?}");
+        let most = if 2 * truth.ttl >= trace.ttl { 0.03 } else { 0.1 };
         assert!(found.error <= most, "{ttl:?}: {found:?}");
         assert!(off <= found.error.max(0.005), "{ttl:?}: {expected:.4}, and not {found:?}");
     }
@@ -135,14 +138,14 @@ fn check(trace: &Trace, most: f64) {
 fn estimates_are_within_their_error_of_the_truth() {
     let trace = trace(100_000, 0.9, 10);
     assert_eq!(trace.weight, 128);
-    check(&trace, 0.03);
+    check(&trace);
 }
 
 #[test]
 fn estimates_hold_with_a_table_that_is_full() {
     let trace = trace(400_000, 0.7, 30);
     assert!(trace.weight > 128);
-    check(&trace, 0.04);
+    check(&trace);
 }
 
 #[test]
