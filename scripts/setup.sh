@@ -3,6 +3,7 @@
 #
 #   scripts/setup.sh build   Rust and a C compiler
 #   scripts/setup.sh test    redis-server, which the tests start themselves
+#   scripts/setup.sh browser Chromium, in which the pages are tested
 #   scripts/setup.sh count   h2load and valgrind, to count instructions
 #   scripts/setup.sh bench   h2load, and the servers of the comparison
 set -euo pipefail
@@ -97,6 +98,12 @@ setup_test() {
   have redis-server || install_service redis-server redis
 }
 
+setup_browser() {
+  have chromium || have google-chrome || install_package chromium chromium
+  # Without a font, texts have no size.
+  have fc-list && [[ -n $(fc-list) ]] || install_package fonts-dejavu-core font-dejavu
+}
+
 setup_count() {
   # Instructions are counted on Linux only.
   [[ $(uname) == Linux ]] || return 0
@@ -115,7 +122,7 @@ setup_bench() {
 
 for part in "$@"; do
   case $part in
-    build | test | count | bench) "setup_$part" ;;
-    *) fail "unknown part '$part': build, test, count or bench" ;;
+    build | test | browser | count | bench) "setup_$part" ;;
+    *) fail "unknown part '$part': build, test, browser, count or bench" ;;
   esac
 done

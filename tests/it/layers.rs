@@ -38,6 +38,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("cloud_events", "audit cache model"),
     ("config", "event_template model sentinel_url tls url_template"),
     ("count_guard", ""),
+    ("dashboard", "admin audit cache config health model stats warm_list"),
     ("error_chain", ""),
     ("event_streams", "audit cache config growing_pauses model repeated_events store tls"),
     ("event_template", "model"),
@@ -62,7 +63,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("sentinel_url", ""),
     (
         "server",
-        "admin audit auth cache changes circuit_breaker cloud_events config error_chain \
+        "admin audit auth cache changes circuit_breaker cloud_events config dashboard error_chain \
          event_streams health histogram model origin quota repeated_events rpc stats store \
          telemetry tls transport warm_list",
     ),
