@@ -20,7 +20,7 @@ CHECKER := $(BUILD) && target/debug/checker
 
 .DEFAULT_GOAL := help
 .PHONY: help run install demo docs test unit integration soak planted polyglot clients \
-	soak-clients check prometheus dashboards lint fmt mutants fuzz instructions bench \
+	soak-clients check browser prometheus dashboards lint fmt mutants fuzz instructions bench \
 	bench-clients bench-cluster bench-redis-clients bench-security sbom package deploy \
 	measure-costs measure-fleet size clean \
 	setup lint-files clippy doc build-tests nextest doctest
@@ -70,6 +70,11 @@ polyglot: ## Run the Python, Node, Go, Java, grpcurl and grpc_health_probe clien
 clients: ## Test the client libraries; ONLY=python or ONLY="node conformance" selects
 	$(MAKE) build-tests
 	clients/test.sh $(ONLY)
+
+browser: ## Test the dashboard in Chromium; ONLY=actions selects, SCREENSHOTS=1 writes docs/images
+	@scripts/setup.sh build test browser
+	cargo build $(WORKSPACE) --bins
+	tests/browser/run.sh $(if $(SCREENSHOTS),--screenshots,$(ONLY))
 
 soak-clients: ## Run the clients at full speed through restarts and outages; TIME=10m
 	$(MAKE) build-tests

@@ -4,6 +4,7 @@
 #   scripts/setup.sh build   Rust and a C compiler
 #   scripts/setup.sh test    redis-server and prometheus, which the tests start themselves, and tmux,
 #                            their terminal
+#   scripts/setup.sh browser Chromium, in which the pages are tested
 #   scripts/setup.sh count   h2load and valgrind, to count instructions
 #   scripts/setup.sh bench   h2load, and the servers of the comparison
 set -euo pipefail
@@ -101,6 +102,12 @@ setup_test() {
   have prometheus || install_service prometheus prometheus
 }
 
+setup_browser() {
+  have chromium || have google-chrome || install_package chromium chromium
+  # Without a font, texts have no size.
+  have fc-list && [[ -n $(fc-list) ]] || install_package fonts-dejavu-core font-dejavu
+}
+
 setup_count() {
   # Instructions are counted on Linux only.
   [[ $(uname) == Linux ]] || return 0
@@ -119,7 +126,7 @@ setup_bench() {
 
 for part in "$@"; do
   case $part in
-    build | test | count | bench) "setup_$part" ;;
-    *) fail "unknown part '$part': build, test, count or bench" ;;
+    build | test | browser | count | bench) "setup_$part" ;;
+    *) fail "unknown part '$part': build, test, browser, count or bench" ;;
   esac
 done

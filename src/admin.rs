@@ -1,10 +1,12 @@
-//! The admin port: HTTP for Prometheus, for probes without gRPC, and for events. With a token, all
-//! but the probes needs it or a session.
+//! The admin port: HTTP for Prometheus, for probes without gRPC, for events, and for the pages of
+//! the dashboard. With a token, all but the probes needs it or a session.
 
 mod access;
 mod attempts;
+mod connection;
 mod cookies;
 mod form;
+mod guard;
 mod login;
 mod open_metrics;
 mod origin;
@@ -15,8 +17,6 @@ mod tokens;
 
 use std::{
     collections::VecDeque,
-    future::ready,
-    net::SocketAddr,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
@@ -24,41 +24,28 @@ use std::{
     time::Duration,
 };
 
-use axum::{
-    Router,
-    extract::{ConnectInfo, Request, State},
-    http::StatusCode,
-    middleware,
-    routing::get,
-};
-use hyper::server::conn::http1;
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    service::TowerToHyperService,
-};
+use axum::{Router, extract::State, http::StatusCode, middleware, routing::get};
 use prometheus::Registry;
 use repeated_events::{RepeatedEvent, Summary};
 use tokio::{
-    io::{AsyncRead, AsyncWrite},
     net::TcpListener,
     task::{AbortHandle, JoinSet},
     time::MissedTickBehavior,
 };
 use tokio_util::sync::CancellationToken;
-use transport::{AcceptError, AcceptErrors, CloseReason, ConnectionStats, TlsConnection, TlsPort};
+use transport::{AcceptError, AcceptErrors, ConnectionStats, TlsConnection, TlsPort};
 
 use crate::health::Health;
 use access::{LIVEZ, READYZ, require_credentials};
+use connection::{ConnectionState, OpenConnection, serve_connection};
+use guard::guard_pages;
 
-pub use access::AdminAccess;
+pub use access::{AccessEnd, AdminAccess};
+pub use connection::LongAnswer;
 pub use sessions::Session;
 
 /// Maximum number of open connections. Each lasts for one request.
 pub const MAX_CONNECTIONS: usize = 128;
-/// Time in which a peer must send its request.
-const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
-/// Time in which a connection must end, with its answer.
-const CONNECTION_TIMEOUT: Duration = Duration::from_secs(30);
 /// Time between two checks whether events that are logged are over.
 const TICK: Duration = Duration::from_secs(1);
 
@@ -76,8 +63,10 @@ pub struct AdminPort {
     pub health: Health,
     /// Decides which requests are answered.
     pub access: Arc<AdminAccess>,
-    /// Further routes.
+    /// Further routes, for programs.
     pub routes: Router,
+    /// Pages for people.
+    pub pages: Router,
     /// Counts the connections, and has their limit.
     pub stats: Arc<ConnectionStats>,
     /// TLS of the port; none for plain HTTP.
@@ -91,23 +80,17 @@ struct Served {
     is_asked: Arc<AtomicBool>,
 }
 
-/// An open connection, counted until it is dropped.
-struct OpenConnection {
-    stats: Arc<ConnectionStats>,
-    /// The reason if its task is aborted.
-    reason: CloseReason,
-}
-
 /// Serves `/metrics`, `/livez`, `/readyz` and the further routes until `stop` is cancelled.
 pub async fn serve(listener: TcpListener, port: AdminPort, stop: CancellationToken) {
-    let AdminPort { registry, health, access, routes, stats, tls } = port;
+    let AdminPort { registry, health, access, routes, pages, stats, tls } = port;
     let router = Router::new()
         .route("/metrics", get(open_metrics::metrics))
         .route(LIVEZ, get(async || "ok\n"))
         .route(READYZ, get(readyz))
-        .with_state(Admin { registry, health: health.clone() })
-        .merge(login::router(access.clone(), health))
+        .with_state(Admin { registry, health })
+        .merge(login::router(access.clone()))
         .merge(routes)
+        .merge(pages.route_layer(middleware::from_fn_with_state(access.clone(), guard_pages)))
         .layer(middleware::from_fn_with_state(access, require_credentials));
     stop.run_until_cancelled(accept(&listener, &router, &stats, tls.as_ref())).await;
 }
@@ -142,14 +125,15 @@ async fn accept(
         match accepted {
             Ok((stream, peer)) => {
                 let connection = OpenConnection::new(stats.clone());
-                let is_asked = Arc::<AtomicBool>::default();
-                let (router, tls) = (with_peer(router, peer, &is_asked), tls.cloned());
+                let state = ConnectionState::default();
+                let (router, tls) = (state.routes(router, peer), tls.cloned());
+                let is_asked = state.is_asked.clone();
                 let served = async move {
                     match tls {
-                        None => serve_connection(stream, router, connection).await,
+                        None => serve_connection(stream, router, &state, connection).await,
                         Some(tls) => match tls.accept(stream, peer).await {
                             Ok(TlsConnection { stream, .. }) => {
-                                serve_connection(stream, router, connection).await;
+                                serve_connection(stream, router, &state, connection).await;
                             }
                             Err(failure) => connection.close(failure.close_reason()),
                         },
@@ -190,52 +174,6 @@ fn take_oldest(connections: &mut VecDeque<Served>) -> Option<Served> {
     let is_silent = |connection: &Served| !connection.is_asked.load(Relaxed);
     let oldest = connections.iter().position(is_silent).unwrap_or(0);
     connections.remove(oldest)
-}
-
-/// The routes for one connection, whose requests have the address of its peer.
-fn with_peer(router: &Router, peer: SocketAddr, is_asked: &Arc<AtomicBool>) -> Router {
-    let is_asked = is_asked.clone();
-    router.clone().layer(middleware::map_request(move |mut request: Request| {
-        is_asked.store(true, Relaxed);
-        request.extensions_mut().insert(ConnectInfo(peer));
-        ready(request)
-    }))
-}
-
-async fn serve_connection(
-    stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    router: Router,
-    mut connection: OpenConnection,
-) {
-    let served = http1::Builder::new()
-        .timer(TokioTimer::new())
-        .header_read_timeout(HEADER_TIMEOUT)
-        .keep_alive(false)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
-    // A peer that does not read its answer is not worth a line.
-    connection.reason = match tokio::time::timeout(CONNECTION_TIMEOUT, served).await {
-        Ok(Ok(())) => CloseReason::Ended,
-        Ok(Err(error)) if error.is_timeout() => CloseReason::Silent,
-        Ok(Err(_)) => CloseReason::Failed,
-        Err(_elapsed) => CloseReason::Timeout,
-    };
-}
-
-impl OpenConnection {
-    fn new(stats: Arc<ConnectionStats>) -> Self {
-        stats.add_open();
-        Self { stats, reason: CloseReason::Displaced }
-    }
-
-    fn close(mut self, reason: CloseReason) {
-        self.reason = reason;
-    }
-}
-
-impl Drop for OpenConnection {
-    fn drop(&mut self) {
-        self.stats.add_closed(self.reason);
-    }
 }
 
 async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {

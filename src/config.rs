@@ -22,6 +22,7 @@ mod file;
 #[cfg(test)]
 mod fuzz_tests;
 mod header;
+mod in_force;
 mod journal;
 mod layer;
 mod legacy_env;
@@ -72,6 +73,7 @@ pub use error::{ConfigError, Problem};
 pub use event_rule::EventRuleConfig;
 pub use event_source::{EventSourceConfig, StreamStart};
 pub use exposure::Exposure;
+pub use in_force::{SettingInForce, SettingSource};
 pub use journal::JournalConfig;
 pub use limits::LimitsConfig;
 pub use load::{Overrides, Sources, load, reload};

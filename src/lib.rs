@@ -70,12 +70,7 @@
 //! - A metric: the `metrics.rs` of the folder that emits it.
 //! - A configuration key: the section's file in `config`.
 //!
-//! Planned features have their place too:
-//!
-//! | feature | place |
-//! |---|---|
-//! | dashboard | `src/admin/dashboard`, on the admin port |
-//! | client libraries | `clients/<language>`, next to `src`: they depend on the protos only |
+//! - A page for people: one file in `dashboard/pages`.
 
 pub mod admin;
 pub mod audit;
@@ -89,6 +84,7 @@ pub mod cli;
 pub mod cloud_events;
 pub mod config;
 pub mod count_guard;
+pub mod dashboard;
 pub mod error_chain;
 pub mod event_streams;
 pub mod event_template;

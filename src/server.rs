@@ -28,6 +28,7 @@ use crate::{
     audit::Record,
     cloud_events,
     config::{Config, Exposure, LimitsConfig},
+    dashboard,
     event_streams::{self, EventStreams, SourceParts},
     model::AuditEvent,
     origin, store,
@@ -301,6 +302,7 @@ fn spawn(
         health: health.clone(),
         access: reload.admin_access.clone(),
         routes: cloud_events::router(reload.cache.clone(), reload.audit.clone()),
+        pages: dashboard::router(reload.dashboard.clone(), background),
         stats: ports.admin.clone(),
         tls: reload.certificates.admin(),
     };

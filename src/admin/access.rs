@@ -5,7 +5,7 @@ use std::{
     sync::Arc,
 };
 
-use arc_swap::ArcSwapOption;
+use arc_swap::{ArcSwap, ArcSwapOption};
 use axum::{
     extract::{ConnectInfo, Request, State},
     http::{HeaderMap, HeaderValue, Method, StatusCode, header},
@@ -15,6 +15,7 @@ use axum::{
 use governor::clock::DefaultClock;
 use opentelemetry::metrics::Meter;
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 
 use super::{
     attempts::{Attempt, Attempts},
@@ -43,6 +44,8 @@ pub(super) const LIVEZ: &str = "/livez";
 pub(super) const READYZ: &str = "/readyz";
 
 const CSRF_HEADER: &str = "x-csrf-token";
+/// Name of all that have the token, in the audit log.
+const PRINCIPAL: &str = "admin";
 /// Stands for the address of a peer without one. No connection is without one.
 const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
@@ -50,6 +53,8 @@ const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 pub struct AdminAccess {
     rules: ArcSwapOption<Rules>,
     sessions: Sessions,
+    /// That of all requests while there is no token.
+    open: ArcSwap<Session>,
     attempts: Attempts,
     refusals: Refusals,
     audit: AuditLog,
@@ -60,7 +65,13 @@ pub struct AdminAccess {
 pub(super) struct Rules {
     tokens: Tokens,
     limits: SessionLimits,
+    /// Cancelled when the tokens change.
+    end: CancellationToken,
 }
+
+/// When the permission of a request ends, for answers that last. An extension of requests.
+#[derive(Debug, Clone)]
+pub struct AccessEnd(pub CancellationToken);
 
 impl AdminAccess {
     /// Follows `config`, and registers the metrics.
@@ -68,6 +79,7 @@ impl AdminAccess {
         let access = Self {
             rules: ArcSwapOption::empty(),
             sessions: Sessions::new(meter),
+            open: ArcSwap::from_pointee(Session::new()),
             attempts: Attempts::new(DefaultClock::default()),
             refusals: Refusals::new(meter, audit.clone()),
             audit,
@@ -81,15 +93,29 @@ impl AdminAccess {
     /// Replaces the configuration. With other tokens than before, all sessions end.
     pub fn configure(&self, config: &AdminConfig) {
         let limits = SessionLimits { ttl: config.session_ttl, idle: config.session_idle };
-        let rules = Tokens::new(&config.token).map(|tokens| Arc::new(Rules { tokens, limits }));
+        let before = self.rules.load_full();
+        let tokens = Tokens::new(&config.token);
+        let is_same = before.as_ref().map(|rules| &rules.tokens) == tokens.as_ref();
+        let kept = before.as_ref().filter(|_| is_same).map(|rules| rules.end.clone());
+        let end = kept.unwrap_or_default();
+        let rules = tokens.map(|tokens| Arc::new(Rules { tokens, limits, end }));
         if rules.is_some() {
             self.refusals.show();
         }
-        let tokens = rules.clone();
-        let before = self.rules.swap(rules);
-        let tokens = tokens.as_ref().map(|rules| &rules.tokens);
-        if before.as_ref().map(|rules| &rules.tokens) != tokens {
+        self.rules.store(rules);
+        if !is_same {
+            if let Some(before) = before {
+                before.end.cancel();
+            }
             self.sessions.end_all();
+            self.open.swap(Arc::new(Session::new())).ended().cancel();
+        }
+    }
+
+    /// Ends the sessions that are over by now. Without requests, nothing else does.
+    pub fn expire_sessions(&self) {
+        if let Some(rules) = self.rules() {
+            self.sessions.expire(Instant::now(), rules.limits);
         }
     }
 
@@ -100,6 +126,11 @@ impl AdminAccess {
 
     pub(super) fn is_tls(&self) -> bool {
         self.is_tls
+    }
+
+    /// The session of all requests while there is no token.
+    pub(super) fn open_session(&self) -> Session {
+        Session::clone(&self.open.load())
     }
 
     /// The session of a request.
@@ -167,19 +198,25 @@ impl AdminAccess {
             let token = bearer_token(authorization.as_bytes()).ok_or(Refused::Malformed)?;
             self.check_token(rules, token, peer)?;
             request.extensions_mut().insert(caller("token", peer));
+            request.extensions_mut().insert(AccessEnd(rules.end.clone()));
             return Ok(request);
         }
         let session = self.session(rules, request.headers()).ok_or(Refused::NoCredentials)?;
         if !request.method().is_safe() {
             request = self.check_forgery(&session, request).await?;
         }
+        request.extensions_mut().insert(AccessEnd(session.ended().clone()));
         request.extensions_mut().insert(session);
         request.extensions_mut().insert(caller("session", peer));
         Ok(request)
     }
 
     /// Refuses a request that a browser sends for a page of another origin.
-    async fn check_forgery(&self, session: &Session, request: Request) -> Result<Request, Refused> {
+    pub(super) async fn check_forgery(
+        &self,
+        session: &Session,
+        request: Request,
+    ) -> Result<Request, Refused> {
         if !is_same_origin(request.headers(), self.is_tls) {
             return Err(Refused::CrossOrigin);
         }
@@ -206,7 +243,7 @@ pub(super) async fn require_credentials(
     let path = request.uri().path();
     let Some(rules) = access.rules() else {
         // There is nothing to log in for.
-        if [LOGIN, LOGOUT, HOME].contains(&path) {
+        if [LOGIN, LOGOUT].contains(&path) {
             return StatusCode::NOT_FOUND.into_response();
         }
         return next.run(request).await;
@@ -264,7 +301,8 @@ pub(super) fn action(request: &Request) -> String {
 
 /// A caller whose credentials are accepted.
 fn caller(identity: &'static str, peer: Option<SocketAddr>) -> AuditedCaller {
-    AuditedCaller { principal: None, identity: Some(identity), is_identified: true, peer }
+    let principal = Some(PRINCIPAL.into());
+    AuditedCaller { principal, identity: Some(identity), is_identified: true, peer }
 }
 
 /// Whether a person sees the answer.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use axum::{
-    Extension, Router,
+    Router,
     extract::{Request, State},
     http::{HeaderMap, HeaderValue, StatusCode, header},
     response::{IntoResponse as _, Redirect, Response},
@@ -18,31 +18,23 @@ use super::{
     origin::is_same_origin,
     pages,
     refusals::Refused,
-    sessions::{NewSession, Session, random_text},
+    sessions::{NewSession, random_text},
 };
-use crate::health::Health;
 
 /// Name of the field with the token.
 const TOKEN: &str = "token";
 /// Name of the login in the audit log.
 const ACTION: &str = "POST /login";
 
-#[derive(Clone)]
-struct Parts {
-    access: Arc<AdminAccess>,
-    health: Health,
-}
-
-/// The routes of the login, the logout and the first page.
-pub(super) fn router(access: Arc<AdminAccess>, health: Health) -> Router {
+/// The routes of the login and the logout.
+pub(super) fn router(access: Arc<AdminAccess>) -> Router {
     Router::new()
         .route(LOGIN, get(form).post(log_in))
         .route(LOGOUT, post(log_out))
-        .route(HOME, get(home))
-        .with_state(Parts { access, health })
+        .with_state(access)
 }
 
-async fn form(State(Parts { access, .. }): State<Parts>, headers: HeaderMap) -> Response {
+async fn form(State(access): State<Arc<AdminAccess>>, headers: HeaderMap) -> Response {
     let Some(rules) = access.rules() else { return StatusCode::NOT_FOUND.into_response() };
     if access.session(&rules, &headers).is_some() {
         return Redirect::to(HOME).into_response();
@@ -50,7 +42,7 @@ async fn form(State(Parts { access, .. }): State<Parts>, headers: HeaderMap) -> 
     login_page(&access, &headers, None)
 }
 
-async fn log_in(State(Parts { access, .. }): State<Parts>, request: Request) -> Response {
+async fn log_in(State(access): State<Arc<AdminAccess>>, request: Request) -> Response {
     let Some(rules) = access.rules() else { return StatusCode::NOT_FOUND.into_response() };
     let (headers, peer) = (request.headers().clone(), access::peer(&request));
     match checked(&access, &rules, request).await {
@@ -96,19 +88,11 @@ async fn checked(
     Ok(access.log_in(rules, headers, peer))
 }
 
-async fn log_out(State(Parts { access, .. }): State<Parts>, request: Request) -> Response {
+async fn log_out(State(access): State<Arc<AdminAccess>>, request: Request) -> Response {
     access.log_out(request.headers(), access::peer(&request));
     let mut response = Redirect::to(LOGIN).into_response();
     add_cookie(&mut response, CookieName::Session.remove(access.is_tls()));
     response
-}
-
-async fn home(
-    State(Parts { health, .. }): State<Parts>,
-    session: Option<Extension<Session>>,
-) -> Response {
-    let session = session.as_ref().map(|Extension(session)| session.csrf_token());
-    pages::home(health.is_ready(), session)
 }
 
 /// The form with the secret of the browser's cookie, or with a new one: a second tab keeps the form

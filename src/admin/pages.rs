@@ -1,9 +1,9 @@
-//! Pages for people, and the headers that protect them. No page needs a script.
+//! The page of the login, and the headers that protect all pages.
 
 use std::sync::LazyLock;
 
 use axum::{
-    http::{HeaderMap, HeaderName, HeaderValue, header},
+    http::{HeaderMap, HeaderName, HeaderValue, header, header::Entry},
     response::{Html, IntoResponse as _, Response},
 };
 use data_encoding::BASE64;
@@ -13,8 +13,6 @@ use super::refusals::Refused;
 
 const STYLE: &str = include_str!("pages/style.css");
 const LOGIN: &str = include_str!("pages/login.html");
-const HOME: &str = include_str!("pages/home.html");
-const LOGOUT: &str = include_str!("pages/logout.html");
 
 /// The only style, by its hash, and nothing else that a page could load or send.
 static CONTENT_SECURITY_POLICY: LazyLock<String> = LazyLock::new(|| {
@@ -32,9 +30,10 @@ pub(super) fn login(csrf_token: &str, refused: Option<Refused>) -> Response {
             Refused::UnknownToken => "The token is not valid.",
             Refused::Limited(_) => "Too many tokens were wrong. Wait, and try again.",
             Refused::NoCsrfToken | Refused::CrossOrigin => "The form is out of date. Try again.",
-            Refused::NoCredentials | Refused::Malformed | Refused::BadForm => {
-                "The form cannot be read. Try again."
-            }
+            Refused::NoCredentials
+            | Refused::Malformed
+            | Refused::BadForm
+            | Refused::ForeignHost => "The form cannot be read. Try again.",
         };
         format!("<p class=\"error\" role=\"alert\">{text}</p>")
     });
@@ -42,15 +41,7 @@ pub(super) fn login(csrf_token: &str, refused: Option<Refused>) -> Response {
     page(LOGIN, &[("csrf", csrf_token), ("message", &message)])
 }
 
-/// The first page. `csrf_token`: that of the session; none without a session.
-pub(super) fn home(is_ready: bool, csrf_token: Option<&str>) -> Response {
-    let logout = csrf_token.map(|token| filled(LOGOUT, &[("csrf", token)])).unwrap_or_default();
-    let state = if is_ready { "ready" } else { "not ready" };
-    let version = env!("CARGO_PKG_VERSION");
-    page(HOME, &[("version", version), ("state", state), ("logout", &logout)])
-}
-
-/// Adds the headers that protect an answer in a browser.
+/// Adds the headers that protect an answer in a browser. A policy of the page itself stays.
 pub(super) fn protect(headers: &mut HeaderMap) {
     let fixed: [(HeaderName, &'static str); 4] = [
         (header::X_CONTENT_TYPE_OPTIONS, "nosniff"),
@@ -62,8 +53,11 @@ pub(super) fn protect(headers: &mut HeaderMap) {
     for (name, value) in fixed {
         headers.insert(name, HeaderValue::from_static(value));
     }
-    if let Ok(policy) = HeaderValue::from_str(&CONTENT_SECURITY_POLICY) {
-        headers.insert(header::CONTENT_SECURITY_POLICY, policy);
+    if let (Entry::Vacant(policy), Ok(own)) = (
+        headers.entry(header::CONTENT_SECURITY_POLICY),
+        HeaderValue::from_str(&CONTENT_SECURITY_POLICY),
+    ) {
+        policy.insert(own);
     }
 }
 
@@ -83,11 +77,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_place_of_a_page_is_filled() {
-        let values = [("csrf", "c"), ("message", ""), ("version", "1"), ("state", "ready")];
-        for template in [LOGIN, HOME, LOGOUT] {
-            let page = filled(template, &values).replace("{{style}}", STYLE);
-            assert!(!page.replace("{{logout}}", "").contains("{{"), "{page}");
-        }
+    fn every_place_of_the_page_is_filled() {
+        let page = filled(LOGIN, &[("csrf", "c"), ("message", "")]).replace("{{style}}", STYLE);
+        assert!(!page.contains("{{"), "{page}");
     }
 }

@@ -36,10 +36,12 @@ pub(super) enum Refused {
     NoCsrfToken,
     /// Its form is too long, or cannot be read.
     BadForm,
+    /// Its header `Host` is a name that any web site could have.
+    ForeignHost,
 }
 
 impl Refused {
-    const ALL: [Self; 7] = [
+    const ALL: [Self; 8] = [
         Self::NoCredentials,
         Self::UnknownToken,
         Self::Malformed,
@@ -47,6 +49,7 @@ impl Refused {
         Self::CrossOrigin,
         Self::NoCsrfToken,
         Self::BadForm,
+        Self::ForeignHost,
     ];
 
     /// The name in metrics, the log and the audit log.
@@ -59,6 +62,7 @@ impl Refused {
             Self::CrossOrigin => "cross_origin",
             Self::NoCsrfToken => "no_csrf_token",
             Self::BadForm => "bad_form",
+            Self::ForeignHost => "foreign_host",
         }
     }
 
@@ -66,7 +70,7 @@ impl Refused {
         match self {
             Self::NoCredentials | Self::UnknownToken | Self::Malformed => StatusCode::UNAUTHORIZED,
             Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::CrossOrigin | Self::NoCsrfToken => StatusCode::FORBIDDEN,
+            Self::CrossOrigin | Self::NoCsrfToken | Self::ForeignHost => StatusCode::FORBIDDEN,
             Self::BadForm => StatusCode::BAD_REQUEST,
         }
     }
@@ -89,7 +93,11 @@ impl Refused {
                 "a request of a session that changes something needs the session's token, in the \
                  header X-CSRF-Token or the form field csrf: load the page again"
             }
-            Self::BadForm => "the form cannot be read",
+            Self::BadForm => "the form cannot be read, or has more than 16 KiB",
+            Self::ForeignHost => {
+                "without admin.token, the pages are for addresses, localhost and names without a \
+                 dot: open them by one of these, or set admin.token"
+            }
         }
     }
 

@@ -12,6 +12,7 @@ use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use subtle::ConstantTimeEq as _;
 use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::metric_list;
 
@@ -31,6 +32,7 @@ pub(super) struct SessionLimits {
 #[derive(Debug, Clone)]
 pub struct Session {
     csrf_token: Arc<str>,
+    ended: CancellationToken,
 }
 
 /// A session that has begun.
@@ -48,7 +50,9 @@ pub(super) struct Sessions {
 struct OpenSession {
     began_at: Instant,
     used_at: Instant,
-    csrf_token: Arc<str>,
+    session: Session,
+    /// Ends the streams of the session when it is removed.
+    _end: DropGuard,
 }
 
 /// Why a session ends.
@@ -62,6 +66,16 @@ enum End {
 }
 
 impl Session {
+    /// One with a token of its own.
+    pub(super) fn new() -> Self {
+        Self { csrf_token: random_text().into(), ended: CancellationToken::new() }
+    }
+
+    /// Cancelled when the session ends.
+    pub fn ended(&self) -> &CancellationToken {
+        &self.ended
+    }
+
     /// The token by which a request shows that a page of this session has made it.
     pub fn csrf_token(&self) -> &str {
         &self.csrf_token
@@ -88,14 +102,16 @@ impl Sessions {
 
     /// Begins a session.
     pub(super) fn begin(&self, now: Instant, limits: SessionLimits) -> NewSession {
-        let (id, csrf_token) = (random_text(), random_text().into());
+        let (id, session) = (random_text(), Session::new());
         let mut open = self.open.lock();
         self.remove_ended(&mut open, now, limits);
         while open.len() >= MAX_SESSIONS {
             open.pop_front();
             self.count(End::Displaced, 1);
         }
-        open.insert(digest(&id), OpenSession { began_at: now, used_at: now, csrf_token });
+        let end = session.ended.clone().drop_guard();
+        let session = OpenSession { began_at: now, used_at: now, session, _end: end };
+        open.insert(digest(&id), session);
         NewSession { id }
     }
 
@@ -105,7 +121,12 @@ impl Sessions {
         self.remove_ended(&mut open, now, limits);
         let session = open.get_mut(&digest(id))?;
         session.used_at = now;
-        Some(Session { csrf_token: session.csrf_token.clone() })
+        Some(session.session.clone())
+    }
+
+    /// Ends those that are over by now.
+    pub(super) fn expire(&self, now: Instant, limits: SessionLimits) {
+        self.remove_ended(&mut self.open.lock(), now, limits);
     }
 
     /// Ends the session with this ID. Returns whether there was one.
@@ -224,5 +245,20 @@ mod tests {
         assert!(sessions.find(&ids[1], now, LIMITS).is_some());
         sessions.end_all();
         assert!(sessions.find(&ids[1], now, LIMITS).is_none());
+    }
+
+    #[test]
+    fn the_end_of_a_session_is_announced() {
+        let (sessions, begin) = (sessions(), Instant::now());
+        let ids = [(); 3].map(|()| sessions.begin(begin, LIMITS).id);
+        let [idle, left, other] = ids.clone().map(|id| sessions.find(&id, begin, LIMITS).unwrap());
+        assert!(sessions.end(&ids[1]) && left.ended().is_cancelled());
+        assert!(sessions.find(&ids[2], begin + seconds(9), LIMITS).is_some());
+        sessions.expire(begin + seconds(9), LIMITS);
+        assert!(!idle.ended().is_cancelled());
+        sessions.expire(begin + seconds(10), LIMITS);
+        assert!(idle.ended().is_cancelled() && !other.ended().is_cancelled());
+        sessions.end_all();
+        assert!(other.ended().is_cancelled());
     }
 }

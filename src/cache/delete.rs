@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{Cache, Durability, Error, Found, GetResult, VersionCondition};
+use super::{Cache, Durability, Error, Found, GetResult, NamespaceContext, VersionCondition};
 use crate::{
     model::EntryKey,
     stats::counters::Counter,
@@ -42,7 +42,27 @@ impl Cache {
     /// be there.
     pub async fn delete(&self, key: &EntryKey, hold_off: Duration) -> Result<DeleteResult, Error> {
         let context = self.context(key.namespace())?;
-        let key = &*context.key(key);
+        self.delete_in(&context, &context.key(key), hold_off).await
+    }
+
+    /// As [`Cache::delete`], for a key as the store names it.
+    ///
+    /// # Errors
+    /// As [`Cache::delete`].
+    pub async fn delete_stored(
+        &self,
+        key: &EntryKey,
+        hold_off: Duration,
+    ) -> Result<DeleteResult, Error> {
+        self.delete_in(&self.context(key.namespace())?, key, hold_off).await
+    }
+
+    async fn delete_in(
+        &self,
+        context: &NamespaceContext,
+        key: &EntryKey,
+        hold_off: Duration,
+    ) -> Result<DeleteResult, Error> {
         let applied = Durability::of(self.store.delete(key, hold_off).await)?;
         context.counters.count(Counter::Deletes);
         context.follow_removal(&*self.store, key);

@@ -73,6 +73,11 @@ impl Namespaces {
         self.0.load().configured.keys().cloned().collect()
     }
 
+    /// The rules in force for a namespace; none if requests to it are refused.
+    pub fn config(&self, namespace: &Namespace) -> Option<NamespaceConfig> {
+        self.rules(namespace).ok().map(|rules| rules.config.clone())
+    }
+
     pub(super) fn rules(&self, namespace: &Namespace) -> Result<Arc<NamespaceRules>, Error> {
         let table = self.0.load();
         match table.configured.get(namespace) {

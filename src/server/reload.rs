@@ -15,6 +15,7 @@ use crate::{
     auth::Authenticator,
     cache::Cache,
     config::Config,
+    dashboard::Dashboard,
     model::AuditEvent,
     quota::Quotas,
     rpc::{KeyLogging, RunningConfig},
@@ -40,6 +41,7 @@ pub struct Reload {
     pub(super) held_quotas: HeldQuotas,
     pub(super) certificates: Certificates,
     pub(super) admin_access: Arc<AdminAccess>,
+    pub(super) dashboard: Arc<Dashboard>,
     pub(super) audit: AuditLog,
 }
 
@@ -86,6 +88,7 @@ impl Reload {
         self.warmer.follow(&origins);
         self.authenticator.configure(config.auth.as_ref());
         self.admin_access.configure(&config.admin);
+        self.dashboard.configure(config);
         self.quotas.configure(&config.namespaces);
         limit_held(&self.held_quotas, &config.namespaces);
         Ok(())

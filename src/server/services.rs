@@ -25,6 +25,7 @@ use crate::{
     cache::{self, Cache, Directory, Namespaces, Watches, fleet_stats::FleetStats},
     changes::{self, ChangeHub},
     config::Config,
+    dashboard::{Dashboard, DashboardParts},
     health::Health,
     model::SaturatingFrom as _,
     origin::metrics::OriginMetrics,
@@ -137,6 +138,15 @@ impl Services {
         let refusals = Arc::new(Refusals::new(&meter, audit.clone()));
         let access = AccessControl::new(authenticator.clone(), refusals, quotas.clone());
         let admin_access = AdminAccess::new(&config.admin, &meter, audit.clone());
+        let parts = DashboardParts {
+            cache: cache.clone(),
+            directory: directory.clone(),
+            fleet: fleet.clone(),
+            audit: audit.clone(),
+            health: health.clone(),
+            access: admin_access.clone(),
+        };
+        let dashboard = Dashboard::new(parts, config, &meter);
         process_metrics::register(&meter);
         let key_logging = KeyLogging::default();
         key_logging.set(config.log.keys);
@@ -183,6 +193,7 @@ impl Services {
             held_quotas,
             certificates,
             admin_access,
+            dashboard,
             audit,
         };
         let services = Self {

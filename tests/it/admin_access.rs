@@ -1,7 +1,5 @@
 //! The admin port with a token: bearers, the login of people, and the limits on wrong tokens.
 
-// A client of HTTP that keeps nothing.
-mod http;
 // Bearers of tokens.
 mod tokens;
 // The login, the logout, and forged requests.
@@ -14,8 +12,10 @@ mod limits;
 use data_encoding::HEXLOWER;
 use sha2::{Digest as _, Sha256};
 
-use self::http::{Answer, Http};
-use crate::support::server::{Builder, Larder};
+use crate::support::{
+    http::{Answer, Http},
+    server::{Builder, Larder},
+};
 
 const TOKEN: &str = "test-token-of-the-admin-port-0123456789";
 const OTHER: &str = "another-token-of-the-admin-port-0123456789";
@@ -52,7 +52,7 @@ impl Browser {
         let http = http.clone();
         let cookie = answer.cookie("larder_session").expect("a cookie").0;
         let mut browser = Self { http, cookie, csrf: String::new() };
-        let home = browser.get("/").await;
+        let home = browser.get("/replicas").await;
         assert_eq!(home.status, 200, "{home:?}");
         browser.csrf = home.field("csrf");
         browser

@@ -39,6 +39,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("config", "event_template model sentinel_url tls url_template"),
     ("count_guard", ""),
     ("demo", ""),
+    ("dashboard", "admin audit cache config health model stats warm_list"),
     ("error_chain", ""),
     (
         "event_streams",
@@ -68,9 +69,9 @@ const LAYERS: &[(&str, &str)] = &[
     ("sentinel_url", ""),
     (
         "server",
-        "admin audit auth cache changes circuit_breaker cloud_events config error_chain \
-         event_streams health metric_list model origin quota repeated_events rpc stats store \
-         telemetry tls transport warm_list",
+        "admin audit auth cache changes circuit_breaker cloud_events config dashboard error_chain \
+         event_streams health histogram metric_list model origin quota repeated_events rpc stats \
+         store telemetry tls transport warm_list",
     ),
     ("stats", "model"),
     (

@@ -27,6 +27,8 @@ mod cluster;
 mod conformance;
 // Events of the business: rules, CloudEvents, streams.
 mod events;
+// The pages of the admin port.
+mod dashboard;
 // Behaviour during and after an outage of the store.
 mod faults;
 // Invalidations that are kept on disk while Redis is away.

@@ -13,6 +13,8 @@ pub(crate) mod env;
 pub(crate) mod fleet;
 // A scripted gRPC origin.
 pub(crate) mod grpc_origin;
+// A client of HTTP/1.1 that keeps nothing.
+pub(crate) mod http;
 // An HTTP/2 peer that sends any frames.
 pub(crate) mod http2;
 // Background load that records the slowest answer and all failures.

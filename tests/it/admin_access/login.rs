@@ -63,9 +63,7 @@ async fn a_person_logs_in_and_out() {
 
     let headers = [("cookie", cookie.clone())];
     let home = http.send("GET", "/", &headers, "").await;
-    assert!(home.status == 200 && home.body.contains("<strong>ready</strong>"), "{home:?}");
-    assert!(home.body.contains("href=\"/metrics\"") && home.body.contains("action=\"/logout\""));
-    assert_protected(&home);
+    assert!(home.status == 200 && home.body.contains("action=\"/logout\""), "{home:?}");
     let metrics = http.send("GET", "/metrics", &headers, "").await;
     assert!(metrics.body.contains("\nlarder_admin_sessions 1\n"), "{metrics:?}");
     let login = http.send("GET", "/login", &headers, "").await;

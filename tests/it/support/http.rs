@@ -13,59 +13,71 @@ use tokio::{
 use tokio_rustls::TlsConnector;
 use url::form_urlencoded;
 
-use crate::support::server::Larder;
+use super::server::Larder;
 
 /// Requests to the admin port of a server.
 #[derive(Clone)]
-pub(super) struct Http {
+pub(crate) struct Http {
     address: SocketAddr,
     local: IpAddr,
     tls: Option<Arc<ClientConfig>>,
+    /// Text of the header `Host`; none: the address.
+    host: Option<String>,
 }
 
 #[derive(Debug)]
-pub(super) struct Answer {
-    pub(super) status: u16,
+pub(crate) struct Answer {
+    pub(crate) status: u16,
     headers: Vec<(String, String)>,
-    pub(super) body: String,
+    pub(crate) body: String,
 }
 
 impl Http {
-    pub(super) fn to(larder: &Larder) -> Self {
-        Self { address: larder.admin_address(), local: [127, 0, 0, 1].into(), tls: None }
+    pub(crate) fn to(larder: &Larder) -> Self {
+        Self {
+            address: larder.admin_address(),
+            local: [127, 0, 0, 1].into(),
+            tls: None,
+            host: None,
+        }
     }
 
     /// As this one, from another address of this machine.
-    pub(super) fn from(&self, local: impl Into<IpAddr>) -> Self {
+    pub(crate) fn from(&self, local: impl Into<IpAddr>) -> Self {
         Self { local: local.into(), ..self.clone() }
     }
 
-    pub(super) fn with_tls(&self, config: Arc<ClientConfig>) -> Self {
+    pub(crate) fn with_tls(&self, config: Arc<ClientConfig>) -> Self {
         Self { tls: Some(config), ..self.clone() }
     }
 
+    /// As this one, with another name of the server.
+    pub(crate) fn with_host(&self, host: &str) -> Self {
+        Self { host: Some(host.to_owned()), ..self.clone() }
+    }
+
     /// The origin of the pages.
-    pub(super) fn origin(&self) -> String {
+    pub(crate) fn origin(&self) -> String {
         let scheme = if self.tls.is_some() { "https" } else { "http" };
         format!("{scheme}://{}", self.address)
     }
 
     /// The name that a cookie has on this port.
-    pub(super) fn cookie_name(&self, name: &str) -> String {
+    pub(crate) fn cookie_name(&self, name: &str) -> String {
         if self.tls.is_some() { format!("__Host-{name}") } else { name.to_owned() }
     }
 
-    pub(super) async fn get(&self, path: &str) -> Answer {
+    pub(crate) async fn get(&self, path: &str) -> Answer {
         self.send("GET", path, &[], "").await
     }
 
     /// A request with a token.
-    pub(super) async fn bearer(&self, path: &str, token: &str) -> Answer {
+    pub(crate) async fn bearer(&self, path: &str, token: &str) -> Answer {
         self.send("GET", path, &[("authorization", format!("Bearer {token}"))], "").await
     }
 
     /// A form.
-    pub(super) async fn form(
+    pub(crate) async fn form(
         &self,
         path: &str,
         headers: &[(&str, String)],
@@ -77,7 +89,7 @@ impl Http {
         self.send("POST", path, &headers, &body).await
     }
 
-    pub(super) async fn send(
+    pub(crate) async fn send(
         &self,
         method: &str,
         path: &str,
@@ -87,7 +99,7 @@ impl Http {
         let headers = headers.iter().map(|(name, value)| format!("{name}: {value}\r\n"));
         let request = format!(
             "{method} {path} HTTP/1.1\r\nhost: {}\r\ncontent-length: {}\r\n{}\r\n{body}",
-            self.address,
+            self.host.clone().unwrap_or_else(|| self.address.to_string()),
             body.len(),
             headers.collect::<String>()
         );
@@ -119,13 +131,13 @@ async fn exchange(mut stream: impl AsyncRead + AsyncWrite + Unpin, request: &str
 
 impl Answer {
     /// The value of a header; an empty text without it.
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         let header = self.headers.iter().find(|(other, _)| other == name);
         header.map_or("", |(_, value)| value)
     }
 
     /// Name and value of a cookie that is set, and its attributes.
-    pub(super) fn cookie(&self, name: &str) -> Option<(String, Vec<String>)> {
+    pub(crate) fn cookie(&self, name: &str) -> Option<(String, Vec<String>)> {
         let set = self.headers.iter().filter(|(header, _)| header == "set-cookie");
         let mut set = set.map(|(_, value)| value.split("; ").map(str::to_owned));
         set.find_map(|mut parts| {
@@ -136,7 +148,7 @@ impl Answer {
     }
 
     /// The value of a hidden field of a form on the page.
-    pub(super) fn field(&self, name: &str) -> String {
+    pub(crate) fn field(&self, name: &str) -> String {
         let begin = format!("name=\"{name}\" value=\"");
         let value = self.body.split(&begin).nth(1).unwrap_or_else(|| panic!("{self:?}"));
         value.split('"').next().unwrap().to_owned()

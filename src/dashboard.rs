@@ -1,0 +1,132 @@
+//! The dashboard: pages for people on the admin port.
+//!
+//! The server renders every page ([`layout`]), and each works without a script. The script that
+//! comes with them replaces the figures of a page by newer ones ([`live`]) and shows confirmations
+//! as dialogs. The port has checked who asks (`src/admin`) before a page is made; what a visitor
+//! may see and do is in [`visitor`].
+
+mod actions;
+mod assets;
+mod attention;
+mod charts;
+mod entry_name;
+mod error;
+mod figures;
+mod layout;
+mod live;
+mod numbers;
+mod pages;
+mod query;
+mod span;
+mod text;
+mod trail;
+mod visitor;
+
+use std::{sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use axum::{
+    Router,
+    routing::{get, post},
+};
+use opentelemetry::metrics::Meter;
+use tokio::{
+    sync::{Semaphore, SemaphorePermit},
+    time::timeout,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    admin::AdminAccess,
+    audit::AuditLog,
+    cache::{Cache, Directory, fleet_stats::FleetStats},
+    config::Config,
+    health::Health,
+};
+use actions::Jobs;
+use error::Error;
+use live::Live;
+
+/// Most pages at once for which keys are listed or examined. Others wait.
+const MAX_LISTINGS: usize = 2;
+
+/// Time for which further ones wait.
+const LISTING_QUEUE_TIME: Duration = Duration::from_secs(2);
+
+/// Makes the pages.
+pub struct Dashboard {
+    parts: DashboardParts,
+    config: ArcSwap<Config>,
+    listings: Semaphore,
+    jobs: Jobs,
+    live: Live,
+}
+
+/// The parts that the pages show and change.
+pub struct DashboardParts {
+    /// The cache.
+    pub cache: Arc<Cache>,
+    /// Its namespaces and entries.
+    pub directory: Arc<Directory>,
+    /// The statistics of the fleet.
+    pub fleet: Arc<FleetStats>,
+    /// The audit log.
+    pub audit: AuditLog,
+    /// The state of this replica.
+    pub health: Health,
+    /// Ends sessions.
+    pub access: Arc<AdminAccess>,
+}
+
+impl Dashboard {
+    /// A dashboard for `parts`, and its metrics.
+    pub fn new(parts: DashboardParts, config: &Config, meter: &Meter) -> Arc<Self> {
+        Arc::new(Self {
+            parts,
+            config: ArcSwap::from_pointee(config.clone()),
+            listings: Semaphore::new(MAX_LISTINGS),
+            jobs: Jobs::default(),
+            live: Live::new(meter),
+        })
+    }
+
+    /// A place among the listings of keys.
+    ///
+    /// # Errors
+    /// [`Error::Busy`] if none is free in time.
+    async fn begin_listing(&self) -> Result<SemaphorePermit<'_>, Error> {
+        let permit = timeout(LISTING_QUEUE_TIME, self.listings.acquire()).await;
+        let permit = permit.ok().and_then(Result::ok);
+        permit.ok_or(Error::Busy { what: "listings of keys", limit: MAX_LISTINGS })
+    }
+
+    /// Another configuration is in force.
+    pub fn configure(&self, config: &Config) {
+        self.config.store(Arc::new(config.clone()));
+    }
+}
+
+/// The routes of the pages. What lasts ends with `stop`.
+pub fn router(dashboard: Arc<Dashboard>, stop: &CancellationToken) -> Router {
+    dashboard.live.start(&dashboard, stop);
+    Router::new()
+        .route("/", get(pages::overview))
+        .route("/namespaces", get(pages::namespaces))
+        .route("/namespaces/{name}", get(pages::namespace))
+        .route("/keys", get(pages::keys))
+        .route("/entry", get(pages::entry))
+        .route("/hot-keys", get(pages::hot_keys))
+        .route("/invalidations", get(pages::invalidations))
+        .route("/origins", get(pages::origins))
+        .route("/replicas", get(pages::replicas))
+        .route("/analysis", get(pages::analysis))
+        .route("/audit", get(pages::audit))
+        .route("/confirm", get(actions::confirm))
+        .route("/actions", post(actions::begin))
+        .route("/jobs/{id}", get(actions::job))
+        .route("/live", get(live::stream))
+        .with_state(dashboard)
+        .route(assets::STYLE, get(assets::style))
+        .route(assets::SCRIPT, get(assets::script))
+        .route(assets::ICON, get(assets::icon))
+}

@@ -1,0 +1,130 @@
+//! The actions of the pages. Each is confirmed first: [`confirm`] shows what it would do, and
+//! [`begin`] does it as a job, whose page shows its progress and its result.
+
+mod action;
+mod jobs;
+mod preview;
+mod run;
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    body::{Body, to_bytes},
+    extract::{Path, State},
+    http::Uri,
+    response::{IntoResponse as _, Redirect, Response},
+};
+use maud::{Markup, html};
+
+use super::{
+    Dashboard,
+    error::Error,
+    layout::{self, Page},
+    query::Query,
+    visitor::Visitor,
+};
+use crate::model::Violation;
+use action::Action;
+use jobs::{Job, JobState};
+
+pub(super) use jobs::Jobs;
+
+/// Time for which the answer to an action waits for its end.
+const SHORT: Duration = Duration::from_secs(1);
+/// Largest form, in bytes. The port has the same limit.
+const MAX_FORM_BYTES: usize = 16 * 1024;
+const TITLE: &str = "Invalidations";
+const PATH: &str = "/invalidations";
+
+/// Shows what an action would do, with the button that does it. The script shows it as a dialog.
+pub(super) async fn confirm(
+    State(dashboard): State<Arc<Dashboard>>,
+    visitor: Visitor,
+    uri: Uri,
+) -> Result<Response, Error> {
+    Error::unless_operator(&visitor)?;
+    let action = Action::parse(&Query::of(&uri))?;
+    let preview = dashboard.preview(&visitor, &action).await?;
+    let content = html! {
+        section.card.w12 #confirmation {
+            h2 #dialog-title { (action.title()) }
+            (preview)
+            form method="post" action="/actions" {
+                @if let Some(token) = &visitor.csrf_token {
+                    input type="hidden" name="csrf" value=(token);
+                }
+                @for (name, value) in action.fields() {
+                    input type="hidden" name=(name) value=(value);
+                }
+                div.buttons {
+                    a.button href=(PATH) data-close { "Cancel" }
+                    button.danger type="submit" { (action.verb()) }
+                }
+            }
+        }
+    };
+    Ok(layout::page(&frame(&visitor, None), &content))
+}
+
+/// Begins a confirmed action, and leads to its page.
+pub(super) async fn begin(
+    State(dashboard): State<Arc<Dashboard>>,
+    visitor: Visitor,
+    body: Body,
+) -> Result<Response, Error> {
+    Error::unless_operator(&visitor)?;
+    let form = to_bytes(body, MAX_FORM_BYTES).await;
+    let form = form.map_err(|_| Violation::new("form", "has more than 16 KiB"))?;
+    let action = Action::parse(&Query::parse(&form))?;
+    let job = dashboard.jobs.begin(action.title())?;
+    let task = run::run(dashboard.clone(), action, visitor.caller, job.clone());
+    // The job goes on if the browser leaves.
+    let task = tokio::spawn(task);
+    let _ = tokio::time::timeout(SHORT, task).await;
+    Ok(Redirect::to(&format!("/jobs/{}", job.id())).into_response())
+}
+
+/// The page of a job.
+pub(super) async fn job(
+    State(dashboard): State<Arc<Dashboard>>,
+    visitor: Visitor,
+    Path(id): Path<String>,
+) -> Result<Response, Error> {
+    Error::unless_operator(&visitor)?;
+    let job = dashboard.jobs.find(&id).ok_or(Error::NotFound("such job: it ended long ago"))?;
+    let state = job.state();
+    let is_running = matches!(state, JobState::Running { .. });
+    let content = html! {
+        section.card.w12.message data-poll[is_running] {
+            h1 { (job.title()) }
+            (shown_state(&job, &state))
+            p { a href=(PATH) { "Invalidations" } }
+        }
+    };
+    let refresh = is_running.then_some(1);
+    Ok(layout::page(&frame(&visitor, refresh), &content))
+}
+
+fn shown_state(job: &Job, state: &JobState) -> Markup {
+    let took = format!("{:.1} s", job.took().as_secs_f64());
+    html! {
+        @match state {
+            JobState::Running { done, total } => {
+                p role="status" { b.chip.plain { "running" } " for " (took) }
+                @if *total > 0 {
+                    progress value=(done) max=(total) aria-label="Progress" {}
+                    p { (done) " of " (total) " keys" }
+                }
+            }
+            JobState::Failed(error) => p role="alert" { b.chip.worse { "failed" } " " (error) },
+            JobState::Done(rows) => {
+                p role="status" { b.chip.better { "done" } " in " (took) }
+                dl { @for (name, value) in rows { div { dt { (name) } dd { bdi { (value) } } } } }
+            }
+        }
+    }
+}
+
+fn frame(visitor: &Visitor, refresh: Option<u8>) -> Page<'_> {
+    Page { title: TITLE, path: PATH, span: None, live: None, refresh, visitor }
+}

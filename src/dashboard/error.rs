@@ -1,0 +1,113 @@
+//! Why a page cannot be shown, or an action not be done.
+
+use axum::{
+    http::{HeaderValue, StatusCode, header},
+    response::{IntoResponse, Response},
+};
+use maud::html;
+
+use super::{layout, visitor::Visitor};
+use crate::{cache, model::Violation};
+
+/// Seconds after which to try again.
+const RETRY_SECONDS: u64 = 5;
+
+/// Why a request fails.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum Error {
+    /// A parameter or a field breaks a rule.
+    #[error(transparent)]
+    Invalid(#[from] Violation),
+    /// The cache refuses it.
+    #[error(transparent)]
+    Cache(#[from] cache::Error),
+    /// It would show keys, or change something, and the sender is not identified.
+    #[error(
+        "[auth] is on, and admin.token is not set: without a login this page can show no keys and \
+         change nothing. Set admin.token, and log in with it"
+    )]
+    NeedsToken,
+    /// There is no such page, action or job.
+    #[error("there is no {0}")]
+    NotFound(&'static str),
+    /// A bound is reached.
+    #[error("{what} at once: {limit} at most. Try again in a moment")]
+    Busy {
+        /// The things of which there are too many.
+        what: &'static str,
+        /// The bound.
+        limit: usize,
+    },
+    /// The file of a warm list cannot be read.
+    #[error("the warm list cannot be read: {0}")]
+    WarmList(#[from] std::io::Error),
+}
+
+impl Error {
+    /// Checks whether keys and values may be shown, and whether something may be changed.
+    ///
+    /// # Errors
+    /// [`Error::NeedsToken`].
+    pub(super) fn unless_operator(visitor: &Visitor) -> Result<(), Self> {
+        if visitor.is_operator { Ok(()) } else { Err(Self::NeedsToken) }
+    }
+
+    fn status(&self) -> StatusCode {
+        match self {
+            Self::Invalid(_) => StatusCode::BAD_REQUEST,
+            Self::NeedsToken => StatusCode::FORBIDDEN,
+            Self::NotFound(_) => StatusCode::NOT_FOUND,
+            Self::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::WarmList(_) => StatusCode::CONFLICT,
+            Self::Cache(error) => match error {
+                cache::Error::Invalid(_) | cache::Error::ValueTooLarge(_) => {
+                    StatusCode::BAD_REQUEST
+                }
+                cache::Error::UnknownNamespace(_) => StatusCode::NOT_FOUND,
+                cache::Error::NoOrigin(_)
+                | cache::Error::NotJson
+                | cache::Error::PatchNotApplicable(_)
+                | cache::Error::Contended { .. }
+                | cache::Error::NotAnInteger
+                | cache::Error::Overflow => StatusCode::CONFLICT,
+                cache::Error::StoreUnavailable(_)
+                | cache::Error::EventNotApplied { .. }
+                | cache::Error::Origin { .. }
+                | cache::Error::TooManyWatched(_)
+                | cache::Error::QuotaExceeded(_)
+                | cache::Error::ShuttingDown => StatusCode::SERVICE_UNAVAILABLE,
+            },
+        }
+    }
+
+    /// The gRPC code of the same failure, for the audit log.
+    pub(super) fn code(&self) -> &'static str {
+        match self.status() {
+            StatusCode::BAD_REQUEST => "INVALID_ARGUMENT",
+            StatusCode::FORBIDDEN => "PERMISSION_DENIED",
+            StatusCode::NOT_FOUND => "NOT_FOUND",
+            StatusCode::CONFLICT => "FAILED_PRECONDITION",
+            _ => "UNAVAILABLE",
+        }
+    }
+}
+
+impl IntoResponse for Error {
+    fn into_response(self) -> Response {
+        let status = self.status();
+        let body = html! {
+            section.card.wide.message role="alert" {
+                h2 { (status.canonical_reason().unwrap_or("Error")) }
+                p { (self) }
+                p { a href="/" { "Overview" } }
+            }
+        };
+        let mut response = layout::plain_page("Error", &body);
+        *response.status_mut() = status;
+        if status == StatusCode::SERVICE_UNAVAILABLE {
+            let seconds = HeaderValue::from(RETRY_SECONDS);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        response
+    }
+}

@@ -1,0 +1,250 @@
+//! Pages that change by themselves: their content as server-sent events.
+//!
+//! One task makes the content, whatever the number of viewers, and only while there is one. Each
+//! viewer gets the latest content only, so that a slow one holds nothing.
+
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    sync::{Arc, Weak},
+    time::Duration,
+};
+
+use axum::{
+    extract::State,
+    http::Uri,
+    response::{IntoResponse as _, Response, Sse, sse},
+};
+use futures_util::{Stream, stream};
+use maud::Markup;
+use opentelemetry::metrics::{Counter, Meter};
+use parking_lot::Mutex;
+use tokio::{
+    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    time::{Instant, MissedTickBehavior, sleep_until},
+};
+use tokio_util::sync::CancellationToken;
+
+use super::{Dashboard, error::Error, pages, query::Query, span::Span, visitor::Visitor};
+use crate::admin::{AccessEnd, LongAnswer};
+
+/// Most streams.
+const MAX_STREAMS: usize = 32;
+/// Time between two checks of what is due.
+const TICK: Duration = Duration::from_secs(1);
+/// Time in which a browser connects again.
+const RETRY: Duration = Duration::from_secs(3);
+
+/// A page that changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+enum Feed {
+    Overview { span: Span, shows_keys: bool },
+    Namespaces(Span),
+    Origins { span: Span, shows_keys: bool },
+    Replicas,
+}
+
+/// The streams.
+pub(super) struct Live {
+    feeds: Mutex<HashMap<Feed, Published>>,
+    has_viewer: Arc<Notify>,
+    places: Arc<Semaphore>,
+    refused: Counter<u64>,
+    updates: Counter<u64>,
+    stop: Mutex<CancellationToken>,
+}
+
+/// The last content of a page.
+struct Published {
+    content: watch::Sender<Arc<str>>,
+    made_at: Instant,
+}
+
+/// One stream.
+struct Viewing {
+    content: watch::Receiver<Arc<str>>,
+    end: CancellationToken,
+    stop: CancellationToken,
+    until: Instant,
+    _place: OwnedSemaphorePermit,
+}
+
+impl Feed {
+    fn of(query: &Query, shows_keys: bool) -> Option<Self> {
+        let span = Span::of(query);
+        match query.text("page") {
+            "overview" => Some(Self::Overview { span, shows_keys }),
+            "namespaces" => Some(Self::Namespaces(span)),
+            "origins" => Some(Self::Origins { span, shows_keys }),
+            "replicas" => Some(Self::Replicas),
+            _ => None,
+        }
+    }
+
+    fn interval(self) -> Duration {
+        match self {
+            Self::Overview { span, .. } | Self::Namespaces(span) | Self::Origins { span, .. } => {
+                span.update_interval()
+            }
+            Self::Replicas => Span::Hour.update_interval(),
+        }
+    }
+
+    async fn content(self, dashboard: &Dashboard) -> Markup {
+        match self {
+            Self::Overview { span, shows_keys } => {
+                pages::overview_content(dashboard, span, shows_keys).await
+            }
+            Self::Namespaces(span) => pages::namespaces_content(dashboard, span).await,
+            Self::Origins { span, shows_keys } => {
+                pages::origins_content(dashboard, span, shows_keys).await
+            }
+            Self::Replicas => pages::replicas_content(dashboard).await,
+        }
+    }
+}
+
+impl Live {
+    /// No streams, and their metrics.
+    pub(super) fn new(meter: &Meter) -> Self {
+        let places = Arc::new(Semaphore::new(MAX_STREAMS));
+        let shown = places.clone();
+        meter
+            .u64_observable_gauge("larder.dashboard.streams")
+            .with_description("Pages of the dashboard that receive live figures")
+            .with_callback(move |observer| {
+                let free = shown.available_permits();
+                observer.observe(MAX_STREAMS.saturating_sub(free) as u64, &[]);
+            })
+            .build();
+        let counter =
+            |name, description| meter.u64_counter(name).with_description(description).build();
+        let refused = counter(
+            "larder.dashboard.streams_refused",
+            "Streams of live figures that were refused, because there are too many",
+        );
+        refused.add(0, &[]);
+        let updates = counter("larder.dashboard.updates", "Live pages that were made");
+        updates.add(0, &[]);
+        Self {
+            feeds: Mutex::default(),
+            has_viewer: Arc::default(),
+            places,
+            refused,
+            updates,
+            stop: Mutex::default(),
+        }
+    }
+
+    /// Starts the task that makes the content, until `stop`.
+    pub(super) fn start(&self, dashboard: &Arc<Dashboard>, stop: &CancellationToken) {
+        *self.stop.lock() = stop.clone();
+        let task = update(Arc::downgrade(dashboard), self.has_viewer.clone());
+        tokio::spawn(stop.clone().run_until_cancelled_owned(task));
+    }
+
+    /// The content of a page from now on.
+    fn subscribe(&self, feed: Feed) -> watch::Receiver<Arc<str>> {
+        let mut feeds = self.feeds.lock();
+        let published = feeds.entry(feed).or_insert_with(|| Published {
+            content: watch::Sender::new("".into()),
+            made_at: Instant::now(),
+        });
+        let content = published.content.subscribe();
+        self.has_viewer.notify_one();
+        content
+    }
+
+    /// The pages that are due, without those that are no longer viewed; none if no page is viewed.
+    fn due(&self) -> Option<Vec<Feed>> {
+        let mut feeds = self.feeds.lock();
+        feeds.retain(|_, published| published.content.receiver_count() > 0);
+        let is_due = |feed: &Feed, at: Instant| at.elapsed() >= feed.interval();
+        let due = feeds.iter().filter(|(feed, published)| is_due(feed, published.made_at));
+        let due = due.map(|(feed, _)| *feed).collect();
+        (!feeds.is_empty()).then_some(due)
+    }
+
+    fn publish(&self, feed: Feed, content: String) {
+        self.updates.add(1, &[]);
+        if let Some(published) = self.feeds.lock().get_mut(&feed) {
+            published.made_at = Instant::now();
+            published.content.send_replace(content.into());
+        }
+    }
+}
+
+/// Makes the content of all pages that are viewed.
+async fn update(dashboard: Weak<Dashboard>, has_viewer: Arc<Notify>) {
+    let mut ticks = tokio::time::interval(TICK);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let due = {
+            let Some(dashboard) = dashboard.upgrade() else { return };
+            dashboard.parts.access.expire_sessions();
+            dashboard.live.due()
+        };
+        let Some(due) = due else {
+            has_viewer.notified().await;
+            continue;
+        };
+        for feed in due {
+            let Some(dashboard) = dashboard.upgrade() else { return };
+            let content = feed.content(&dashboard).await.into_string();
+            // The format of the stream has no carriage return within a line.
+            dashboard.live.publish(feed, content.replace('\r', ""));
+        }
+    }
+}
+
+/// The content of a page, each time that it is made.
+pub(super) async fn stream(
+    State(dashboard): State<Arc<Dashboard>>,
+    visitor: Visitor,
+    uri: Uri,
+) -> Result<Response, Error> {
+    let feed = Feed::of(&Query::of(&uri), visitor.is_operator);
+    let feed = feed.ok_or(Error::NotFound("such page with live figures"))?;
+    let live = &dashboard.live;
+    let Ok(place) = live.places.clone().try_acquire_owned() else {
+        live.refused.add(1, &[]);
+        return Err(Error::Busy { what: "pages with live figures", limit: MAX_STREAMS });
+    };
+    visitor.long_answer.begin();
+    let viewing = Viewing {
+        content: live.subscribe(feed),
+        end: visitor.end.map(|AccessEnd(end)| end).unwrap_or_default(),
+        stop: live.stop.lock().clone(),
+        until: Instant::now() + LongAnswer::LIMIT,
+        _place: place,
+    };
+    let events = Sse::new(events(viewing)).keep_alive(sse::KeepAlive::default());
+    Ok(events.into_response())
+}
+
+/// The events of a stream, until its time is over, the permission ends, or the server stops.
+fn events(viewing: Viewing) -> impl Stream<Item = Result<sse::Event, Infallible>> {
+    let begin = sse::Event::default().event("begin").data("").retry(RETRY);
+    stream::unfold((Some(viewing), Some(begin)), |(viewing, begin)| async move {
+        let mut viewing = viewing?;
+        if let Some(begin) = begin {
+            return Some((Ok(begin), (Some(viewing), None)));
+        }
+        tokio::select! {
+            biased;
+            () = viewing.stop.cancelled() => None,
+            () = viewing.end.cancelled() => {
+                // The page is loaded again, which leads to the login.
+                Some((Ok(sse::Event::default().event("end").data("")), (None, None)))
+            }
+            () = sleep_until(viewing.until) => None,
+            changed = viewing.content.changed() => {
+                changed.ok()?;
+                let content = viewing.content.borrow_and_update().clone();
+                let event = sse::Event::default().event("content").data(content);
+                Some((Ok(event), (Some(viewing), None)))
+            }
+        }
+    })
+}

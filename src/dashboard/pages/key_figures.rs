@@ -1,0 +1,151 @@
+//! The six figures at the top of the overview, each with what it is compared to.
+
+use std::time::Duration;
+
+use maud::{Markup, html};
+
+use crate::{
+    dashboard::{
+        figures::{Figures, compute_time, reads, saved, stale_share},
+        numbers,
+        span::Span,
+    },
+    stats::counters::{Counter, LatencyKind},
+};
+
+/// Smallest difference of two shares that is shown as one.
+const SMALL: f64 = 0.0005;
+
+/// One figure.
+struct KeyFigure {
+    name: &'static str,
+    value: String,
+    comparison: Markup,
+}
+
+/// The six figures.
+pub(super) fn key_figures(figures: &Figures) -> Markup {
+    let all =
+        [hit_rate(figures), requests(figures), latency(figures), savings(figures), stale(figures)];
+    html! {
+        @for KeyFigure { name, value, comparison } in all.into_iter().chain([store(figures)]) {
+            section.card.kpi {
+                h2 { (name) }
+                p.value { (value) }
+                p.detail { (comparison) }
+            }
+        }
+    }
+}
+
+/// The time that a figure is compared with.
+fn compared_with(span: Span) -> &'static str {
+    match span {
+        Span::Hour => "24 h",
+        Span::Day | Span::Week => "all time",
+    }
+}
+
+/// The difference of two shares. `is_better`: if the share is the larger one.
+fn difference(now: Option<f64>, before: Option<f64>, is_better: bool, span: Span) -> Markup {
+    let with = compared_with(span);
+    match now.zip(before).map(|(now, before)| now - before) {
+        None => html! { "no reads" },
+        Some(difference) if difference.abs() < SMALL => html! { "as in " (with) },
+        Some(difference) => {
+            let class = if (difference > 0.0) == is_better { "better" } else { "worse" };
+            html! { b class=(class) { (numbers::points(difference)) " points" } " against " (with) }
+        }
+    }
+}
+
+fn hit_rate(figures: &Figures) -> KeyFigure {
+    let (now, before) = (figures.sum.hit_rate(), figures.before.hit_rate());
+    KeyFigure {
+        name: "Hit rate",
+        value: now.map_or("-".to_owned(), numbers::percent),
+        comparison: difference(now, before, true, figures.span),
+    }
+}
+
+fn requests(figures: &Figures) -> KeyFigure {
+    let rates = figures.course.rates(&Counter::READS);
+    let peak = rates.iter().flatten().copied().fold(0.0, f64::max);
+    // The last step has not ended.
+    let ended = rates.len().checked_sub(2).and_then(|last| rates[last]);
+    let mean = reads(&figures.sum) as f64 / figures.span.length().as_secs_f64();
+    KeyFigure {
+        name: "Reads",
+        value: numbers::per_second(ended.unwrap_or(mean)),
+        comparison: html! {
+            "mean " (numbers::per_second(mean)) ", peak " (numbers::per_second(peak))
+        },
+    }
+}
+
+fn latency(figures: &Figures) -> KeyFigure {
+    let of = |quantile| figures.sum.latency(LatencyKind::Hit, quantile);
+    let shown = |time: Option<Duration>| {
+        time.map_or("-".to_owned(), |time| format!("{} ms", numbers::millis(time)))
+    };
+    let before = figures.before.latency(LatencyKind::Hit, 0.99);
+    KeyFigure {
+        name: "p99 of a hit",
+        value: shown(of(0.99)),
+        comparison: html! {
+            "p50 " (shown(of(0.5))) "; " (compared_with(figures.span)) ": " (shown(before))
+        },
+    }
+}
+
+fn savings(figures: &Figures) -> KeyFigure {
+    let saved = saved(&figures.sum);
+    let time = compute_time(&figures.sum).map(|time| time.as_secs_f64() * saved as f64);
+    KeyFigure {
+        name: "Fetches saved",
+        value: numbers::count(saved),
+        comparison: html! {
+            "in " (figures.span.label())
+            @if let Some(seconds) = time {
+                "; " (numbers::span(Duration::from_secs_f64(seconds))) " of computing"
+            }
+        },
+    }
+}
+
+fn stale(figures: &Figures) -> KeyFigure {
+    let (now, before) = (stale_share(&figures.sum), stale_share(&figures.before));
+    KeyFigure {
+        name: "Answered stale",
+        value: now.map_or("-".to_owned(), numbers::percent),
+        comparison: difference(now, before, false, figures.span),
+    }
+}
+
+fn store(figures: &Figures) -> KeyFigure {
+    let name = "Store";
+    let Some(store) = &figures.overview.facts else {
+        return KeyFigure {
+            name,
+            value: "down".to_owned(),
+            comparison: html! { b.worse { "not available" } },
+        };
+    };
+    let used = numbers::bytes(store.used_bytes);
+    let evicted = numbers::count(store.evicted_keys);
+    if store.max_bytes == 0 {
+        return KeyFigure {
+            name,
+            value: used,
+            comparison: html! { "no limit; " (evicted) " evicted" },
+        };
+    }
+    let share = store.used_bytes as f64 / store.max_bytes as f64;
+    KeyFigure {
+        name,
+        value: numbers::percent(share),
+        comparison: html! {
+            (used) " of " (numbers::bytes(store.max_bytes)) "; " (evicted) " evicted"
+        },
+    }
+}

@@ -1,0 +1,198 @@
+//! One namespace: its rules, its entries, its course and its origin.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{
+    extract::{Path, State},
+    http::Uri,
+    response::Response,
+};
+use maud::{Markup, html};
+
+use super::outcomes::{latencies, outcomes};
+use crate::{
+    cache::{Distribution, Distributions},
+    config::{SettingInForce, SettingSource},
+    dashboard::{
+        Dashboard,
+        charts::histogram,
+        error::Error,
+        figures::{NamespaceFigures, reads},
+        layout::{self, Page, card},
+        numbers,
+        query::{Query, link},
+        span::Span,
+        text::visible,
+        visitor::Visitor,
+    },
+    model::Namespace,
+    stats::counters::{Counter, LatencyKind},
+};
+
+/// Entries that are examined for the distributions.
+const SAMPLE: usize = 2000;
+
+/// The page of a namespace.
+pub(in crate::dashboard) async fn namespace(
+    State(dashboard): State<Arc<Dashboard>>,
+    visitor: Visitor,
+    Path(name): Path<String>,
+    uri: Uri,
+) -> Result<Response, Error> {
+    let span = Span::of(&Query::of(&uri));
+    let name = Namespace::new(&name)?;
+    let (figures, course) = dashboard.figures_of(name.clone(), span).await?;
+    let settings = dashboard.config.load().settings_in_force(name.as_str());
+    let distributions = {
+        let _permit = dashboard.begin_listing().await?;
+        dashboard.parts.directory.distributions(name.clone(), SAMPLE).await
+    };
+    let content = html! {
+        (summary(&figures, span, visitor.is_operator))
+        (card("w8", "Reads by outcome", &outcomes(&course, &course.events())))
+        (card("w4", "Latency of hits", &latencies(&course, LatencyKind::Hit, "hits")))
+        @match &distributions {
+            Ok(found) => (shown_distributions(found)),
+            Err(error) => {
+                (card("w12", "Entries", &html! { p.worse { (visible(&error.to_string())) } }))
+            }
+        }
+        (card("w6", "Rules in force", &rules(&settings, &figures)))
+        (card("w6", &format!("Counted, {}", span.label()), &counted(&figures)))
+    };
+    let address = format!("/namespaces/{name}");
+    let page = Page {
+        title: name.as_str(),
+        path: "/namespaces",
+        span: Some((span, address)),
+        live: None,
+        refresh: None,
+        visitor: &visitor,
+    };
+    Ok(layout::page(&page, &content))
+}
+
+fn summary(figures: &NamespaceFigures, span: Span, is_operator: bool) -> Markup {
+    let name = figures.name.as_str();
+    let rate = figures.counters.hit_rate().map_or("-".to_owned(), numbers::percent);
+    let usage = figures.usage.clone().unwrap_or_default();
+    let about = if usage.sampled { "about " } else { "" };
+    let confirm = |action: &str| link("/confirm", &[("action", action), ("namespace", name)]);
+    html! {
+        section.card.w12 {
+            h1 { (name) }
+            p {
+                b { (rate) } " hit rate, " b { (numbers::per_second(figures.rate(span))) }
+                " reads, " (about) b { (numbers::count(usage.keys)) } " entries in "
+                b { (numbers::bytes(usage.bytes)) } "."
+            }
+            @if is_operator {
+                p.actions {
+                    a.button href=(link("/keys", &[("namespace", name)])) { "Keys" } " "
+                    a.button href=(link("/hot-keys", &[("namespace", name)])) { "Hot keys" } " "
+                    @if figures.config.as_ref().is_some_and(|config| config.origin.is_some()) {
+                        a.button data-dialog href=(confirm("warm")) { "Warm" } " "
+                    }
+                    @if figures.config.as_ref().is_some_and(|config| config.near_cache.is_some()) {
+                        a.button data-dialog href=(confirm("flush")) { "Flush the near cache" } " "
+                    }
+                    a.button href=(link("/invalidations", &[("namespace", name)])) {
+                        "Invalidate a part"
+                    } " "
+                    a.button.danger data-dialog href=(confirm("namespace")) { "Invalidate all" }
+                }
+            }
+        }
+    }
+}
+
+fn shown_distributions(found: &Distributions) -> Markup {
+    let bytes = |distribution: &Distribution| rows(distribution, numbers::bytes, "0 B");
+    let times = |distribution: &Distribution| {
+        rows(distribution, |millis| numbers::span(Duration::from_millis(millis)), "stale")
+    };
+    let examined = if found.is_complete {
+        format!("all {} entries", numbers::count(found.examined))
+    } else {
+        format!("a sample of {} entries", numbers::count(found.examined))
+    };
+    html! {
+        (card("w4", "Size of values", &histogram(&examined, &bytes(&found.value_bytes))))
+        (card("w4", "TTL that is left", &histogram(&examined, &times(&found.ttl_remaining))))
+        (card("w4", "Age", &histogram(&examined, &rows(
+            &found.age,
+            |millis| numbers::span(Duration::from_millis(millis)),
+            "0 s",
+        ))))
+    }
+}
+
+/// The classes between the first and the last one with an entry.
+fn rows(found: &Distribution, shown: impl Fn(u64) -> String, zero: &str) -> Vec<(String, u64)> {
+    let first = found.counts.iter().position(|count| *count > 0).unwrap_or(0);
+    let last = found.counts.iter().rposition(|count| *count > 0).unwrap_or(0);
+    let name = |index: usize| match (found.bounds.get(index), found.bounds.last()) {
+        (Some(0), _) => zero.to_owned(),
+        (Some(bound), _) => format!("≤ {}", shown(*bound)),
+        (None, Some(bound)) => format!("> {}", shown(*bound)),
+        (None, None) => String::new(),
+    };
+    (first..=last).map(|index| (name(index), found.counts[index])).collect()
+}
+
+fn rules(settings: &[SettingInForce], figures: &NamespaceFigures) -> Markup {
+    let own = format!("[namespaces.{}]", figures.name);
+    html! {
+        table.dense.rules {
+            thead { tr {
+                th scope="col" { "Setting" }
+                th scope="col" { "Value" }
+                th.wide scope="col" { "From" }
+            } }
+            tbody {
+                @for SettingInForce { name, value, source } in settings {
+                    tr {
+                        th scope="row" { code { (name) } }
+                        td.key title=(value) { code { bdi { (visible(value)) } } }
+                        td.wide {
+                            @match source {
+                                SettingSource::Namespace => b { (own) },
+                                SettingSource::Defaults => "[defaults]",
+                                SettingSource::BuiltIn => span.soft { "built in" },
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        @if !figures.is_configured {
+            p.soft { "The namespace has no table of its own: " code { (own) } "." }
+        }
+    }
+}
+
+fn counted(figures: &NamespaceFigures) -> Markup {
+    let counters = &figures.counters;
+    let all = reads(counters).max(1) as f64;
+    let shown = Counter::ALL.into_iter().filter(|counter| counters.get(*counter) > 0);
+    let shown: Vec<Counter> = shown.collect();
+    html! {
+        table.dense {
+            thead { tr {
+                th scope="col" { "Counter" }
+                th.n scope="col" { "Number" }
+                th.n scope="col" { "Of reads" }
+            } }
+            tbody {
+                @for counter in &shown {
+                    tr {
+                        th scope="row" { (counter.name().replace('_', " ")) }
+                        td.n { (numbers::count(counters.get(*counter))) }
+                        td.n { (numbers::percent(counters.get(*counter) as f64 / all)) }
+                    }
+                }
+                @if shown.is_empty() { tr { td.none colspan="3" { "Nothing was counted." } } }
+            }
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! The origins of namespaces: how fast they answer, and how they fail.
+
+use std::{sync::Arc, time::Duration};
+
+use axum::{extract::State, http::Uri, response::Response};
+use maud::{Markup, html};
+
+use crate::{
+    dashboard::{
+        Dashboard,
+        figures::NamespaceFigures,
+        layout::{self, Page, card},
+        numbers,
+        query::{Query, link},
+        span::Span,
+        text::visible,
+        visitor::Visitor,
+    },
+    stats::{
+        counters::{Counter, LatencyKind},
+        replica_report::{OriginReport, ReplicaReport, ReportedBreaker},
+    },
+};
+
+/// The page of origins.
+pub(in crate::dashboard) async fn origins(
+    State(dashboard): State<Arc<Dashboard>>,
+    visitor: Visitor,
+    uri: Uri,
+) -> Response {
+    let span = Span::of(&Query::of(&uri));
+    let content = content(&dashboard, span, visitor.is_operator).await;
+    let page = Page {
+        title: "Origins",
+        path: "/origins",
+        span: Some((span, "/origins".to_owned())),
+        live: Some(link("/live", &[("page", "origins"), (Span::FIELD, span.name())])),
+        refresh: None,
+        visitor: &visitor,
+    };
+    layout::page(&page, &content)
+}
+
+/// Its content.
+pub(in crate::dashboard) async fn content(
+    dashboard: &Dashboard,
+    span: Span,
+    shows_keys: bool,
+) -> Markup {
+    let figures = dashboard.figures(span).await;
+    let has_origin = |namespace: &&NamespaceFigures| {
+        namespace.config.as_ref().is_some_and(|config| config.origin.is_some())
+    };
+    let origins: Vec<&NamespaceFigures> = figures.namespaces.iter().filter(has_origin).collect();
+    html! {
+        h1.unseen { "Origins" }
+        (card("w12", &format!("Origins, {}", span.label()), &table(&origins, span)))
+        (card("w12", "Circuit breakers by replica", &breakers(&figures.replicas, shows_keys)))
+    }
+}
+
+fn table(origins: &[&NamespaceFigures], span: Span) -> Markup {
+    html! {
+        table.dense data-sortable {
+            thead { tr {
+                th scope="col" data-sort="ascending" { "Namespace" }
+                th.wide scope="col" { "Address" }
+                th.n scope="col" data-sort="descending" { "Fetches/s" }
+                th.n scope="col" data-sort="descending" { "Failed" }
+                th.n.mid scope="col" data-sort="descending" { "p50 ms" }
+                th.n scope="col" data-sort="descending" { "p99 ms" }
+                th.n.mid scope="col" data-sort="descending" { "Stale instead" }
+            } }
+            tbody {
+                @for namespace in origins { (row(namespace, span)) }
+                @if origins.is_empty() {
+                    tr { td.none colspan="7" {
+                        "No namespace has an origin: callers compute the values."
+                    } }
+                }
+            }
+        }
+    }
+}
+
+fn row(namespace: &NamespaceFigures, span: Span) -> Markup {
+    let counters = &namespace.counters;
+    let (fetched, failed) = (counters.get(Counter::Fetches), counters.get(Counter::FetchesFailed));
+    let rate = (fetched + failed) as f64 / span.length().as_secs_f64();
+    let share = failed as f64 / (fetched + failed).max(1) as f64;
+    let latency = |quantile| counters.latency(LatencyKind::Fetch, quantile);
+    let stale = counters.get(Counter::StaleIfError);
+    let address = namespace.config.as_ref().and_then(|config| config.origin.as_ref());
+    html! {
+        tr data-key=(namespace.name) {
+            th scope="row" data-value=(namespace.name) {
+                a href={ "/namespaces/" (namespace.name) } { (namespace.name) }
+            }
+            td.wide.key { @if let Some(origin) = address { (origin.target.shown()) } }
+            td.n data-value=(rate) { (numbers::per_second(rate)) }
+            td.n data-value=(share) {
+                @if failed > 0 { b.worse { (numbers::percent(share)) } } @else { "0 %" }
+            }
+            @for (class, quantile) in [("n mid", 0.5), ("n", 0.99)] {
+                @let time = latency(quantile);
+                td class=(class) data-value=(time.map_or(-1.0, |time| time.as_secs_f64())) {
+                    (time.map_or("-".to_owned(), numbers::millis))
+                }
+            }
+            td.n.mid data-value=(stale) { (numbers::count(stale)) }
+        }
+    }
+}
+
+/// The state of each origin in each replica.
+fn breakers(replicas: &[ReplicaReport], shows_keys: bool) -> Markup {
+    let origins = replicas
+        .iter()
+        .flat_map(|report| report.state.origins.iter().map(move |origin| (report, origin)));
+    let mut origins: Vec<_> = origins.collect();
+    origins
+        .sort_by_key(|(_, origin)| (origin.breaker == ReportedBreaker::Closed, &origin.namespace));
+    html! {
+        table.dense {
+            thead { tr {
+                th scope="col" { "Namespace" }
+                th.mid scope="col" { "Replica" }
+                th scope="col" { "Breaker" }
+                th.n.mid scope="col" { "In flight" }
+                th.failures scope="col" { "Failures since the start, by kind" }
+                th.wide.failures scope="col" { "Last failure" }
+            } }
+            tbody {
+                @for (report, origin) in &origins { (breaker_row(report, origin, shows_keys)) }
+                @if origins.is_empty() {
+                    tr { td.none colspan="6" { "No replica has an origin." } }
+                }
+            }
+        }
+    }
+}
+
+fn breaker_row(report: &ReplicaReport, origin: &OriginReport, shows_keys: bool) -> Markup {
+    // An error of a fetch can name the address of a key.
+    let last = if shows_keys { visible(&origin.last_error) } else { "-".into() };
+    let (class, state) = match origin.breaker {
+        ReportedBreaker::Closed => ("chip better", "closed"),
+        ReportedBreaker::Open => ("chip worse", "open"),
+        ReportedBreaker::HalfOpen => ("chip mid", "half open"),
+        ReportedBreaker::Unknown => ("chip", "not known"),
+    };
+    let since = Duration::from_millis(numbers::now_millis().saturating_sub(origin.since_ms));
+    let kinds = origin.failures.iter().filter(|(_, count)| **count > 0);
+    let kinds: Vec<String> =
+        kinds.map(|(kind, count)| format!("{kind} {}", numbers::count(*count))).collect();
+    html! {
+        tr {
+            th scope="row" { (visible(&origin.namespace)) }
+            td.mid { bdi { (visible(&report.state.host)) } }
+            td { span class=(class) { (state) } " " span.soft { (numbers::span(since)) } }
+            td.n.mid { (numbers::count(origin.in_flight)) }
+            td.failures { @if kinds.is_empty() { "none" } @else { (visible(&kinds.join(", "))) } }
+            td.wide.failures title=(last) { bdi { (last) } }
+        }
+    }
+}

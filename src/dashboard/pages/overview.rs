@@ -1,0 +1,140 @@
+//! The overview: whether the cache is worth it, and what is wrong.
+
+use std::sync::Arc;
+
+use axum::{extract::State, http::Uri, response::Response};
+use maud::{Markup, html};
+
+use super::{
+    key_figures::key_figures,
+    namespace_table::namespace_table,
+    outcomes::{latencies, outcomes},
+    replicas::{replica_table, store_table},
+};
+use crate::{
+    dashboard::{
+        Dashboard,
+        attention::{self, Item},
+        figures::{HOT_WINDOW, HotKeyFigures},
+        layout::{self, Page, card},
+        numbers,
+        query::{Query, link},
+        span::Span,
+        visitor::Visitor,
+    },
+    stats::counters::LatencyKind,
+};
+
+/// Namespaces of the table.
+const MAX_ROWS: usize = 20;
+
+/// The first page.
+pub(in crate::dashboard) async fn overview(
+    State(dashboard): State<Arc<Dashboard>>,
+    visitor: Visitor,
+    uri: Uri,
+) -> Response {
+    let span = Span::of(&Query::of(&uri));
+    if visitor.is_operator {
+        dashboard.record_view(&visitor, "GET /", |_| {});
+    }
+    let content = content(&dashboard, span, visitor.is_operator).await;
+    let page = Page {
+        title: "Overview",
+        path: "/",
+        span: Some((span, "/".to_owned())),
+        live: Some(link("/live", &[("page", "overview"), (Span::FIELD, span.name())])),
+        refresh: None,
+        visitor: &visitor,
+    };
+    layout::page(&page, &content)
+}
+
+/// Its content.
+pub(in crate::dashboard) async fn content(
+    dashboard: &Dashboard,
+    span: Span,
+    shows_keys: bool,
+) -> Markup {
+    let figures = dashboard.figures(span).await;
+    let hottest = if shows_keys { dashboard.hottest(&figures).await } else { Vec::new() };
+    let items = attention::items(&figures, shows_keys);
+    let rows = &figures.namespaces[..figures.namespaces.len().min(MAX_ROWS)];
+    let events = figures.course.events();
+    html! {
+        h1.unseen { "Overview" }
+        (key_figures(&figures))
+        (card("w8", "Reads by outcome", &outcomes(&figures.course, &events)))
+        (card("w4 attention", "Needs attention", &attention_list(&items)))
+        (card("w12", "Namespaces", &html! {
+            (namespace_table(rows, span))
+            @if figures.namespace_count > rows.len() {
+                p.more { a href=(link("/namespaces", &[(Span::FIELD, span.name())])) {
+                    "All " (figures.namespace_count) " namespaces"
+                } }
+            }
+        }))
+        (card("w4", "Latency of hits", &latencies(&figures.course, LatencyKind::Hit, "hits")))
+        (hot_key_card(&hottest, shows_keys))
+        (card("w4", "Replicas and store", &html! {
+            (replica_table(&figures, false))
+            (store_table(&figures))
+        }))
+    }
+}
+
+pub(super) fn attention_list(items: &[Item]) -> Markup {
+    html! {
+        @if items.is_empty() {
+            p.none { "Nothing. Hit rates, origins and the store are as they should be." }
+        }
+        ul.items tabindex="0" aria-label="Needs attention" {
+            @for item in items {
+                li {
+                    i class=(item.severity.class()) aria-hidden="true" {}
+                    div {
+                        p {
+                            span.unseen { (item.severity.name()) ": " }
+                            @if let Some(namespace) = &item.namespace {
+                                a href={ "/namespaces/" (namespace) } { (namespace) } ": "
+                            }
+                            (item.cause)
+                        }
+                        p.evidence { (item.evidence) " " a href=(item.act.0) { (item.act.1) } }
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn hot_key_card(hottest: &[HotKeyFigures], shows_keys: bool) -> Markup {
+    let content = html! {
+        @if !shows_keys {
+            p.none { "Keys are shown after a login only." }
+        } @else if hottest.is_empty() {
+            p.none { "No key was read often enough to be sampled." }
+        } @else {
+            table.dense.hot {
+                thead { tr {
+                    th scope="col" { "Namespace" }
+                    th scope="col" { "Key" }
+                    th.n scope="col" { "Reads" }
+                } }
+                tbody { @for hot in hottest { (hot_row(hot)) } }
+            }
+        }
+    };
+    card("w4", &format!("Hot keys, {}", numbers::span(HOT_WINDOW)), &content)
+}
+
+fn hot_row(hot: &HotKeyFigures) -> Markup {
+    let key = &hot.key.key;
+    html! {
+        tr {
+            td.soft { (key.namespace()) }
+            td.key { (super::listing::key_link(key)) }
+            td.n { (numbers::per_second(hot.rate)) }
+        }
+    }
+}

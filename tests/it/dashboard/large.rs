@@ -1,0 +1,54 @@
+//! Many keys, long keys, large values.
+
+use std::collections::BTreeSet;
+
+use larder::pb::v1::BatchSetRequest;
+
+use super::{Http, act, address, page};
+use crate::support::client::{data, set, text};
+
+const KEYS: usize = 100_000;
+const BATCH: usize = 1_000;
+
+on_both_stores!(a_namespace_of_100_000_keys_is_paged, |env| {
+    for batch in 0..KEYS / BATCH {
+        let key = |index: usize| format!("key:{:06}", batch * BATCH + index);
+        let items = (0..BATCH).map(|index| set(&key(index), text("v"))).collect();
+        env.cache.batch_set(BatchSetRequest { items, ..Default::default() }).await.unwrap();
+    }
+    let (mut path, mut seen) = (address("/keys", &[("namespace", "ns")]), BTreeSet::new());
+    for _ in 0..5 {
+        let body = page(&env, &path).await;
+        assert!(body.len() < 200_000, "{}", body.len());
+        let keys = body.split("<bdi>key:").skip(1).filter_map(|part| part.get(..6));
+        let before = seen.len();
+        seen.extend(keys.map(str::to_owned));
+        assert!(seen.len() > before, "{body}");
+        let next = body.split("rel=\"next\" href=\"").nth(1).expect("a next page");
+        path = next.split('"').next().unwrap().replace("&amp;", "&");
+    }
+    let glob = [("action", "glob"), ("namespace", "ns"), ("glob", "key:00001?")];
+    let shown = page(&env, &address("/confirm", &glob)).await;
+    assert!(shown.contains("<b>10</b> keys match"), "{shown}");
+    let namespace = page(&env, "/namespaces/ns").await;
+    assert!(namespace.contains("a sample of"), "{namespace}");
+});
+
+on_both_stores!(a_long_key_and_a_large_value_are_shown_in_part, |env| {
+    let key = "<&>".repeat(341);
+    env.cache.set(set(&key, data(vec![b'x'; 1024 * 1024]))).await.unwrap();
+    let http = Http::to(&env.larder);
+    let keys = page(&env, &address("/keys", &[("namespace", "ns")])).await;
+    assert!(keys.contains("&lt;&amp;&gt;…"), "{keys}");
+    let entry = page(&env, &address("/entry", &[("namespace", "ns"), ("key", &key)])).await;
+    assert!(entry.contains("The first 4 KiB of 1.0 MiB"), "{}", entry.len());
+    assert!(entry.len() < 64 * 1024, "{}", entry.len());
+    let parameters = [("action", "delete"), ("namespace", "ns"), ("key", key.as_str())];
+    let done = act(&http, &parameters).await;
+    assert!(done.body.contains("removed"), "{done:?}");
+    let glob = "x".repeat(1025);
+    let long = address("/keys", &[("namespace", "ns"), ("glob", &glob)]);
+    let refused = http.get(&long).await;
+    assert_eq!(refused.status, 400);
+    assert!(refused.body.contains("the limit is 1024"), "{refused:?}");
+});

@@ -1,0 +1,100 @@
+//! Every page, and the headers that protect it.
+
+use super::{Http, PAGES, address, page};
+use crate::support::{
+    client::{json, set, text},
+    server::Larder,
+    targets::{invalidate, tags},
+};
+
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' \
+                      data:; connect-src 'self'; form-action 'self'; frame-ancestors 'none'; \
+                      base-uri 'none'";
+
+on_both_stores!(every_page_is_there_and_protected, |env| {
+    for index in 0..200 {
+        let key = format!("k{}", index % 10);
+        env.cache.put(&key, "v").await;
+        env.cache.read(&key).await;
+        env.cache.read(&format!("missing{index}")).await;
+    }
+    let http = Http::to(&env.larder);
+    let entry = address("/entry", &[("namespace", "ns"), ("key", "k1")]);
+    let keys = address("/keys", &[("namespace", "ns"), ("glob", "k*")]);
+    let further = ["/namespaces/ns", "/namespaces/ns?span=7d", "/namespaces/other", &entry, &keys];
+    for path in PAGES.into_iter().chain(further) {
+        let answer = http.get(path).await;
+        assert_eq!(answer.status, 200, "{path}: {answer:?}");
+        assert_eq!(answer.header("content-security-policy"), POLICY, "{path}");
+        for (name, value) in [
+            ("content-type", "text/html; charset=utf-8"),
+            ("x-frame-options", "DENY"),
+            ("x-content-type-options", "nosniff"),
+            ("referrer-policy", "same-origin"),
+            ("cache-control", "no-store"),
+        ] {
+            assert_eq!(answer.header(name), value, "{path}: {name}");
+        }
+        let body = &answer.body;
+        // The policy would refuse a style or a script within the page.
+        for unwanted in [" style=", "<style", "javascript:", " onclick", "http://", "https://"] {
+            assert!(!body.contains(unwanted), "{path}: {unwanted}");
+        }
+        assert_eq!(body.matches("<script").count(), 1, "{path}");
+        assert!(body.contains("<script src=\"/assets/dashboard.js\" defer>"), "{path}");
+    }
+});
+
+on_both_stores!(the_overview_shows_what_the_cache_does, |env| {
+    for index in 0..30 {
+        env.cache.put(&format!("k{index}"), "v").await;
+    }
+    for index in 0..40 {
+        env.cache.read(&format!("k{index}")).await;
+    }
+    let overview = page(&env, "/").await;
+    for expected in ["Hit rate", "75.0 %", "p99 of a hit", "Fetches saved", "Needs attention"] {
+        assert!(overview.contains(expected), "{expected}: {overview}");
+    }
+    assert!(overview.contains("href=\"/namespaces/ns?span=1h\""), "{overview}");
+    let namespace = page(&env, "/namespaces/ns").await;
+    assert!(namespace.contains("75.0 %") && namespace.contains("stale_while_revalidate"));
+    assert!(namespace.contains("all 30 entries"), "{namespace}");
+});
+
+on_both_stores!(an_entry_shows_why_a_read_is_answered_as_it_is, |env| {
+    let shown = async |key: &str| {
+        page(&env, &address("/entry", &[("namespace", "ns"), ("key", key)])).await
+    };
+    env.cache.set(set("k", json("{\"a\":1}"))).await.unwrap();
+    let fresh = shown("k").await;
+    assert!(fresh.contains("Fresh: a read returns it"), "{fresh}");
+    assert!(fresh.contains("{&quot;a&quot;:1}") && fresh.contains("JSON"), "{fresh}");
+    assert!(shown("missing").await.contains("There is no entry"));
+    let mut request = set("tagged", text("v"));
+    request.tags = vec!["red".to_owned()];
+    env.cache.set(request).await.unwrap();
+    invalidate(&env.cache, &[tags(&["red"])]).await;
+    let banned = shown("tagged").await;
+    let is_gone = banned.contains("There is no entry");
+    assert!(is_gone || banned.contains("invalidated after it was written"), "{banned}");
+});
+
+#[tokio::test]
+async fn files_of_the_pages_are_in_the_binary() {
+    let larder = Larder::memory().start().await;
+    let http = Http::to(&larder);
+    for (path, kind) in [
+        ("/assets/dashboard.css", "text/css; charset=utf-8"),
+        ("/assets/dashboard.js", "text/javascript; charset=utf-8"),
+        ("/assets/icon.svg", "image/svg+xml"),
+    ] {
+        let file = http.get(path).await;
+        assert_eq!((file.status, file.header("content-type")), (200, kind), "{path}");
+        assert_eq!(file.header("x-content-type-options"), "nosniff");
+        assert!(!file.body.contains("@import") && !file.body.contains("url(http"), "{path}");
+    }
+    assert_eq!(http.get("/assets/other.css").await.status, 404);
+    assert_eq!(http.get("/jobs/1").await.status, 404);
+    assert_eq!(http.get("/live?page=nothing").await.status, 404);
+}

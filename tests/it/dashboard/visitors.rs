@@ -1,0 +1,79 @@
+//! Permissions of visitors to see keys and to change things.
+
+use super::{Http, PAGES, address, own_headers};
+use crate::support::{client::set, client::text, server::Larder};
+
+const TOKEN: &str = "test-token-of-the-admin-port-0123456789";
+/// Callers have roles, and those of the gRPC port without credentials may do everything.
+const AUTH: &str = "[auth]\nmode = 'enforce'\nanonymous = ['all']\n\
+                    [auth.roles.all]\nallow = [{ verbs = ['*'], namespaces = ['*'] }]\n";
+
+fn delete() -> [(&'static str, &'static str); 3] {
+    [("action", "delete"), ("namespace", "ns"), ("key", "secret-key")]
+}
+
+#[tokio::test]
+async fn with_auth_and_without_a_token_the_pages_show_no_keys_and_change_nothing() {
+    let larder = Larder::memory().config(AUTH).start().await;
+    let (http, cache) = (Http::to(&larder), larder.client().await);
+    cache.set(set("secret-key", text("v"))).await.unwrap();
+    for _ in 0..2000 {
+        cache.read("secret-key").await;
+    }
+    let open =
+        ["/", "/?span=24h", "/?span=7d", "/namespaces", "/origins", "/replicas", "/analysis"];
+    let entry = address("/entry", &[("namespace", "ns"), ("key", "secret-key")]);
+    let confirm = address("/confirm", &delete());
+    for path in PAGES.into_iter().chain(["/namespaces/ns", &entry, &confirm]) {
+        let answer = http.get(path).await;
+        let is_open = open.contains(&path) || path == "/namespaces/ns";
+        assert_eq!(answer.status, if is_open { 200 } else { 403 }, "{path}: {answer:?}");
+        assert!(!answer.body.contains("secret-key"), "{path}: {answer:?}");
+        assert!(answer.body.contains("admin.token"), "{path}: {answer:?}");
+    }
+    // Not even with the token of a page.
+    let csrf = "x";
+    let mut fields = delete().to_vec();
+    fields.push(("csrf", csrf));
+    assert_eq!(http.form("/actions", &own_headers(&http), &fields).await.status, 403);
+    assert!(cache.read("secret-key").await.is_some());
+}
+
+#[tokio::test]
+async fn with_auth_and_a_token_a_bearer_may_do_everything() {
+    let config = format!("{AUTH}[admin]\ntoken = '${{env:TOKEN}}'\n");
+    let larder = Larder::memory().env("TOKEN", TOKEN).config(&config).start().await;
+    let (http, cache) = (Http::to(&larder), larder.client().await);
+    cache.set(set("secret-key", text("v"))).await.unwrap();
+    for path in PAGES {
+        assert_eq!(http.get(path).await.status, 401, "{path}");
+        assert_eq!(http.bearer(path, TOKEN).await.status, 200, "{path}");
+    }
+    let keys = address("/keys", &[("namespace", "ns")]);
+    assert!(http.bearer(&keys, TOKEN).await.body.contains("secret-key"));
+    let bearer = [("authorization", format!("Bearer {TOKEN}"))];
+    let answer = http.form("/actions", &bearer, &delete()).await;
+    assert_eq!(answer.status, 303, "{answer:?}");
+    assert!(cache.read("secret-key").await.is_none());
+    assert_eq!(http.form("/actions", &own_headers(&http), &delete()).await.status, 401);
+}
+
+/// A site whose name leads to the port would have its origin (DNS rebinding).
+#[tokio::test]
+async fn without_a_token_the_pages_are_for_names_that_no_site_has() {
+    let larder = Larder::memory().start().await;
+    let http = Http::to(&larder);
+    for (host, expected) in
+        [("evil.example", 403), ("localhost:1", 200), ("larder", 200), ("127.0.0.1.nip.io", 403)]
+    {
+        for path in ["/", "/keys", "/live?page=nothing", "/assets/dashboard.js"] {
+            let answer = http.with_host(host).get(path).await;
+            let found = if path.starts_with("/live") { 404 } else { 200 };
+            let expected = if expected == 200 { found } else { 403 };
+            assert_eq!(answer.status, expected, "{host} {path}: {answer:?}");
+        }
+        assert_eq!(http.with_host(host).get("/metrics").await.status, 200, "for programs");
+    }
+    let metrics = http.get("/metrics").await.body;
+    assert!(metrics.contains("reason=\"foreign_host\"} 8\n"), "{metrics}");
+}
