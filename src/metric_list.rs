@@ -8,6 +8,7 @@ mod bans;
 mod cache;
 mod calls;
 mod changes;
+mod dashboard;
 mod embedded;
 mod failover;
 mod journal;
@@ -21,8 +22,8 @@ use opentelemetry::metrics::{
 };
 
 pub use self::{
-    access::*, bans::*, cache::*, calls::*, changes::*, embedded::*, failover::*, journal::*,
-    near::*, origins::*, process::*, redis::*,
+    access::*, bans::*, cache::*, calls::*, changes::*, dashboard::*, embedded::*, failover::*,
+    journal::*, near::*, origins::*, process::*, redis::*,
 };
 
 /// Bounds of histograms, in seconds. They start at 50 µs, because a cache hit is faster than the
@@ -84,6 +85,7 @@ pub fn all() -> impl Iterator<Item = Metric> {
     let areas = [
         calls::ALL,
         access::ALL,
+        dashboard::ALL,
         cache::ALL,
         origins::ALL,
         near::ALL,

@@ -26,7 +26,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Dashboard, error::Error, pages, query::Query, span::Span, visitor::Visitor};
-use crate::admin::{AccessEnd, LongAnswer};
+use crate::{
+    admin::{AccessEnd, LongAnswer},
+    metric_list,
+};
 
 /// Most streams.
 const MAX_STREAMS: usize = 32;
@@ -109,22 +112,16 @@ impl Live {
     pub(super) fn new(meter: &Meter) -> Self {
         let places = Arc::new(Semaphore::new(MAX_STREAMS));
         let shown = places.clone();
-        meter
-            .u64_observable_gauge("larder.dashboard.streams")
-            .with_description("Pages of the dashboard that receive live figures")
+        metric_list::DASHBOARD_STREAMS
+            .observed_gauge(meter)
             .with_callback(move |observer| {
                 let free = shown.available_permits();
                 observer.observe(MAX_STREAMS.saturating_sub(free) as u64, &[]);
             })
             .build();
-        let counter =
-            |name, description| meter.u64_counter(name).with_description(description).build();
-        let refused = counter(
-            "larder.dashboard.streams_refused",
-            "Streams of live figures that were refused, because there are too many",
-        );
+        let refused = metric_list::DASHBOARD_STREAMS_REFUSED.counter(meter);
         refused.add(0, &[]);
-        let updates = counter("larder.dashboard.updates", "Live pages that were made");
+        let updates = metric_list::DASHBOARD_UPDATES.counter(meter);
         updates.add(0, &[]);
         Self {
             feeds: Mutex::default(),

@@ -39,7 +39,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("config", "event_template model sentinel_url tls url_template"),
     ("count_guard", ""),
     ("demo", ""),
-    ("dashboard", "admin audit cache config health model stats warm_list"),
+    ("dashboard", "admin audit cache config health metric_list model stats warm_list"),
     ("error_chain", ""),
     (
         "event_streams",

@@ -159,6 +159,9 @@ fn callers() -> Row {
                 .runbooks(&["LarderAdminTokensTried"]),
             Panel::of("Sessions of the admin port", &[ADMIN_SESSIONS]),
             Panel::of("Ended sessions", &[ADMIN_SESSIONS_ENDED]),
+            Panel::of("Live pages of the dashboard", &[DASHBOARD_STREAMS]),
+            Panel::of("Updates of live pages", &[DASHBOARD_UPDATES]),
+            Panel::of("Refused live pages", &[DASHBOARD_STREAMS_REFUSED]),
             Panel::of("Records of the audit log", &[AUDIT_RECORDS])
                 .runbooks(&["LarderAuditLogFails"]),
             Panel::of("Audit log cannot be written", &[AUDIT_FAILING])

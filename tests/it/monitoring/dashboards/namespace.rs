@@ -45,6 +45,7 @@ fn reads() -> Row {
             .runbooks(&["LarderServesStale"]),
             Panel::of("Answers without the store", &[DEGRADED]).runbooks(&["LarderDegraded"]),
             Panel::of("Samples that the search for hot keys left out", &[HOT_KEYS_DROPPED]),
+            Panel::of("Events that the analysis left out", &[REUSE_DROPPED]),
         ],
     }
 }
