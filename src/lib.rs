@@ -67,7 +67,7 @@
 //! - A method: `proto/`, a conversion in `rpc/convert`, a use case in `cache`.
 //! - A use case: one file in `cache`, an `impl Cache` with one public method.
 //! - An operation of the store: a trait in `store.rs`, both implementations, and the decorators.
-//! - A metric: the `metrics.rs` of the folder that emits it.
+//! - A metric: `metric_list`, and the `metrics.rs` of the folder that measures it.
 //! - A configuration key: the section's file in `config`.
 //!
 //! - A page for people: one file in `dashboard/pages`.

@@ -35,7 +35,7 @@ pub const LATENCY_BOUNDS: [f64; 17] = [
 
 /// Kind of a metric.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Kind {
+pub enum MetricKind {
     /// A sum that only rises.
     Counter,
     /// A value at present.
@@ -50,7 +50,7 @@ pub struct Metric {
     /// Name, such as `larder.near.size`.
     pub name: &'static str,
     /// Kind.
-    pub kind: Kind,
+    pub kind: MetricKind,
     /// Unit by UCUM: `s`, `By` (bytes), `{entry}`; empty for a plain number.
     pub unit: &'static str,
     /// Names of all attributes that a series may have.
@@ -68,7 +68,7 @@ macro_rules! metrics {
             #[doc = $help]
             pub const $constant: super::Metric = super::Metric {
                 name: $name,
-                kind: super::Kind::$kind,
+                kind: super::MetricKind::$kind,
                 unit: concat!($($unit)?),
                 labels: &[$($label),*],
                 help: $help,
@@ -110,7 +110,7 @@ impl Metric {
             "By" => "_bytes",
             _ => "",
         };
-        let suffix = if self.kind == Kind::Counter { "_total" } else { "" };
+        let suffix = if self.kind == MetricKind::Counter { "_total" } else { "" };
         format!("{}{unit}{suffix}", self.name.replace('.', "_"))
     }
 
@@ -121,7 +121,7 @@ impl Metric {
 
     /// A counter that the code adds to.
     pub fn counter(&self, meter: &Meter) -> Counter<u64> {
-        self.assert_kind(Kind::Counter);
+        self.assert_kind(MetricKind::Counter);
         meter.u64_counter(self.name).with_unit(self.unit).with_description(self.help).build()
     }
 
@@ -130,7 +130,7 @@ impl Metric {
         &self,
         meter: &'m Meter,
     ) -> AsyncInstrumentBuilder<'m, ObservableCounter<u64>, u64> {
-        self.assert_kind(Kind::Counter);
+        self.assert_kind(MetricKind::Counter);
         meter.u64_observable_counter(self.name).with_unit(self.unit).with_description(self.help)
     }
 
@@ -139,7 +139,7 @@ impl Metric {
         &self,
         meter: &'m Meter,
     ) -> AsyncInstrumentBuilder<'m, ObservableCounter<f64>, f64> {
-        self.assert_kind(Kind::Counter);
+        self.assert_kind(MetricKind::Counter);
         meter.f64_observable_counter(self.name).with_unit(self.unit).with_description(self.help)
     }
 
@@ -148,7 +148,7 @@ impl Metric {
         &self,
         meter: &'m Meter,
     ) -> AsyncInstrumentBuilder<'m, ObservableGauge<u64>, u64> {
-        self.assert_kind(Kind::Gauge);
+        self.assert_kind(MetricKind::Gauge);
         meter.u64_observable_gauge(self.name).with_unit(self.unit).with_description(self.help)
     }
 
@@ -157,13 +157,13 @@ impl Metric {
         &self,
         meter: &'m Meter,
     ) -> AsyncInstrumentBuilder<'m, ObservableGauge<f64>, f64> {
-        self.assert_kind(Kind::Gauge);
+        self.assert_kind(MetricKind::Gauge);
         meter.f64_observable_gauge(self.name).with_unit(self.unit).with_description(self.help)
     }
 
     /// A histogram of durations in seconds.
     pub fn histogram(&self, meter: &Meter) -> Histogram<f64> {
-        self.assert_kind(Kind::Histogram);
+        self.assert_kind(MetricKind::Histogram);
         meter
             .f64_histogram(self.name)
             .with_unit(self.unit)
@@ -172,7 +172,7 @@ impl Metric {
             .build()
     }
 
-    fn assert_kind(&self, kind: Kind) {
+    fn assert_kind(&self, kind: MetricKind) {
         debug_assert_eq!(self.kind, kind, "{}", self.name);
     }
 }

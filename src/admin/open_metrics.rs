@@ -49,8 +49,8 @@ fn accepts_open_metrics(headers: &HeaderMap) -> bool {
     })
 }
 
-/// Turns Prometheus' text format into OpenMetrics: a counter is named without `_total`, and the text
-/// has an end. The list of metrics has no help that would need other escapes.
+/// Turns Prometheus' text format into OpenMetrics: a counter is named without `_total`, and the
+/// text has an end. The list of metrics has no help that would need other escapes.
 fn to_open_metrics(text: &str) -> String {
     let with_exemplars = exemplars::add_to(text);
     let mut result = String::with_capacity(with_exemplars.len());
@@ -104,7 +104,7 @@ mod tests {
     fn helps_of_the_list_need_no_escapes() {
         for metric in metric_list::all() {
             assert!(!metric.help.contains(['"', '\\', '\n']), "{}", metric.name);
-            let is_counter = metric.kind == metric_list::Kind::Counter;
+            let is_counter = metric.kind == metric_list::MetricKind::Counter;
             assert_eq!(is_counter, metric.prometheus_name().ends_with("_total"), "{}", metric.name);
         }
     }

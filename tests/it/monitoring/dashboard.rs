@@ -72,7 +72,8 @@ impl Dashboard {
             "annotations": { "list": [alerts_as_annotations()] },
             "links": [{
                 "title": "Larder", "type": "dashboards", "tags": ["larder"], "asDropdown": true,
-                "includeVars": true, "keepTime": true, "targetBlank": false, "icon": "external link",
+                "includeVars": true, "keepTime": true, "targetBlank": false,
+                "icon": "external link",
             }],
             "panels": panels,
         });

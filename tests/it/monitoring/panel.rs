@@ -1,6 +1,6 @@
 //! Panels of dashboards: queries from the list of metrics, and their JSON for Grafana.
 
-use larder::metric_list::{Kind, Metric};
+use larder::metric_list::{Metric, MetricKind};
 use serde_json::{Value, json};
 
 /// Labels with one value, which no panel needs.
@@ -58,17 +58,17 @@ impl Panel {
         let first = metrics.first().unwrap();
         let unit = match (first.kind, first.unit) {
             _ if is_flag(first) => Unit::YesNo,
-            (Kind::Counter, "s") => Unit::Share,
-            (Kind::Counter, _) => Unit::PerSecond,
-            (Kind::Histogram, _) | (Kind::Gauge, "s") => Unit::Seconds,
-            (Kind::Gauge, "By") => Unit::Bytes,
-            (Kind::Gauge, _) => Unit::Number,
+            (MetricKind::Counter, "s") => Unit::Share,
+            (MetricKind::Counter, _) => Unit::PerSecond,
+            (MetricKind::Histogram, _) | (MetricKind::Gauge, "s") => Unit::Seconds,
+            (MetricKind::Gauge, "By") => Unit::Bytes,
+            (MetricKind::Gauge, _) => Unit::Number,
         };
         let mut panel = Self::new(Look::Graph, title, unit);
         for metric in metrics {
             assert_eq!((metric.kind, metric.unit), (first.kind, first.unit), "{title}");
             panel.queries.extend(queries_of(metric, metrics.len() > 1));
-            panel.has_exemplars |= metric.kind == Kind::Histogram;
+            panel.has_exemplars |= metric.kind == MetricKind::Histogram;
         }
         let helps: Vec<String> = metrics.iter().map(|metric| format!("{}.", metric.help)).collect();
         panel.description = helps.join("\n\n");
@@ -171,9 +171,10 @@ impl Panel {
             Look::Figure => ("stat", figure_options(), json!({})),
             Look::Table => ("table", json!({ "showHeader": true }), json!({})),
         };
+        let color = if self.is_figure() { "thresholds" } else { "palette-classic" };
         let mut defaults = json!({
             "unit": self.unit.name(),
-            "color": { "mode": if self.look == Look::Figure { "thresholds" } else { "palette-classic" } },
+            "color": { "mode": color },
             "custom": custom,
             "mappings": [],
             "thresholds": { "mode": "absolute", "steps": self.steps() },
@@ -225,7 +226,7 @@ impl Panel {
 
 /// Whether a gauge is 1 or 0.
 fn is_flag(metric: &Metric) -> bool {
-    metric.kind == Kind::Gauge && metric.help.starts_with("1 ")
+    metric.kind == MetricKind::Gauge && metric.help.starts_with("1 ")
 }
 
 /// Queries of a metric, by its kind. `is_named`: the legend names the metric too.
@@ -236,7 +237,7 @@ fn queries_of(metric: &Metric, is_named: bool) -> Vec<Query> {
     // A quota is that of a namespace or of a principal: one of the labels is missing.
     let is_one_of_two = by.iter().any(|label| label == "principal");
     let selected = if has_namespace && !is_one_of_two { "{@ns}" } else { "{@}" };
-    if by.is_empty() || metric.kind == Kind::Gauge && !has_namespace {
+    if by.is_empty() || metric.kind == MetricKind::Gauge && !has_namespace {
         by.insert(0, "instance".to_owned());
     }
     let parts: Vec<String> = by.iter().map(|label| format!("{{{{{label}}}}}")).collect();
@@ -250,15 +251,15 @@ fn queries_of(metric: &Metric, is_named: bool) -> Vec<Query> {
         panel.queries.into_iter().next().unwrap()
     };
     match metric.kind {
-        Kind::Counter => {
+        MetricKind::Counter => {
             let rate = format!("sum by ({by}) (rate({name}{selected}[$__rate_interval]))");
             vec![one(rate, legend)]
         }
-        Kind::Gauge if is_flag(metric) => {
+        MetricKind::Gauge if is_flag(metric) => {
             vec![one(format!("max by ({by}) ({name}{selected})"), legend)]
         }
-        Kind::Gauge => vec![one(format!("sum by ({by}) ({name}{selected})"), legend)],
-        Kind::Histogram => [("0.5", "p50"), ("0.99", "p99")]
+        MetricKind::Gauge => vec![one(format!("sum by ({by}) ({name}{selected})"), legend)],
+        MetricKind::Histogram => [("0.5", "p50"), ("0.99", "p99")]
             .map(|(quantile, title)| {
                 let rate = format!("rate({name}_bucket{selected}[$__rate_interval])");
                 let all = format!("histogram_quantile({quantile}, sum by ({by}, le) ({rate}))");

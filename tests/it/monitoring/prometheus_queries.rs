@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use larder::metric_list::{self, Kind, Metric};
+use larder::metric_list::{self, Metric, MetricKind};
 
 /// Labels that Prometheus adds to each series.
 const TARGET_LABELS: [&str; 2] = ["instance", "job"];
@@ -92,8 +92,8 @@ impl Used {
 fn is_of(metric: &Metric, series: &str) -> bool {
     let Some(suffix) = series.strip_prefix(&metric.prometheus_name()) else { return false };
     match metric.kind {
-        Kind::Histogram => ["_bucket", "_sum", "_count"].contains(&suffix),
-        Kind::Counter | Kind::Gauge => suffix.is_empty(),
+        MetricKind::Histogram => ["_bucket", "_sum", "_count"].contains(&suffix),
+        MetricKind::Counter | MetricKind::Gauge => suffix.is_empty(),
     }
 }
 
