@@ -198,7 +198,8 @@ impl Course {
     /// Steps at which something begins: the store is away, an origin fails, or a namespace is
     /// invalidated.
     pub(super) fn events(&self) -> Vec<(usize, String)> {
-        let conditions: [(&str, fn(&Counters) -> bool); 3] = [
+        type Condition = fn(&Counters) -> bool;
+        let conditions: [(&str, Condition); 3] = [
             ("store away", |step| step.get(Counter::Degraded) > 0),
             ("fetches fail", |step| {
                 let failed = step.get(Counter::FetchesFailed);

@@ -118,7 +118,7 @@ fn digits(number: f64) -> String {
         number if number >= 99.95 => format!("{number:.0}"),
         number if number >= 9.995 => format!("{number:.1}").trim_end_matches(".0").to_owned(),
         number if number >= 0.995 => format!("{number:.1}"),
-        number if number == 0.0 => "0".to_owned(),
+        0.0 => "0".to_owned(),
         number => format!("{number:.2}"),
     }
 }

@@ -69,10 +69,10 @@ fn interval(text: &str) -> Result<Duration, String> {
 
 /// The status of a call as the other commands print it.
 fn refused(error: client::Error) -> Error {
-    match error {
-        client::Error::Status { address, status } => Error::Refused { address, status },
-        other => other.into(),
+    if let client::Error::Status { address, status } = error {
+        return Error::Refused { address, status };
     }
+    error.into()
 }
 
 #[cfg(test)]

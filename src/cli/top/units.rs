@@ -80,7 +80,8 @@ pub(super) fn setting(time: Duration) -> String {
     if time.subsec_nanos() > 0 {
         return humantime::format_duration(time).to_string();
     }
-    let exact = TIME_UNITS.into_iter().find(|(size, _)| seconds % size == 0 && seconds >= *size);
+    let exact =
+        TIME_UNITS.into_iter().find(|(size, _)| seconds.is_multiple_of(*size) && seconds >= *size);
     let (size, unit) = exact.unwrap_or((1, "s"));
     format!("{} {unit}", seconds / size)
 }

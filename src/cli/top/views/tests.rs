@@ -215,7 +215,7 @@ fn detail() -> NamespaceDetail {
     let millis = |millis| Some(from_duration(std::time::Duration::from_millis(millis)));
     let latency =
         |p50, p95, p99| Some(v1::Latency { p50: millis(p50), p95: millis(p95), p99: millis(p99) });
-    let counters = |factor| v1::Counters {
+    let counters = |factor: u64| v1::Counters {
         hits: 9_000 * factor,
         near_hits: 4_000 * factor,
         stale: 17 * factor,
