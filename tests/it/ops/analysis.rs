@@ -69,8 +69,9 @@ async fn read(cache: &Cache, namespace: &str, keys: &[String]) -> usize {
     for keys in keys.chunks(100) {
         let keys = keys.iter().map(key).collect();
         let request = BatchGetRequest { keys, ..BatchGetRequest::default() };
-        let results = cache.batch_get(request).await.unwrap();
-        found += results.iter().filter(|result| result.value.is_some()).count();
+        let responses = cache.batch_get(request).await.unwrap();
+        let results = responses.iter().flat_map(|response| &response.results);
+        found += results.filter(|result| result.value.is_some()).count();
     }
     found
 }
