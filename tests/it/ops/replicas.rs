@@ -105,7 +105,11 @@ async fn an_open_breaker_is_seen_from_another_replica() {
     }
     let seen = eventually("the breaker is open", SOON, async || {
         let list = replicas(&fleet.caches[1]).await;
-        let open = |replica: &&Replica| replica.origins[0].breaker() == Breaker::Open;
+        // A report may have been made between two calls.
+        let open = |replica: &&Replica| {
+            let origin = &replica.origins[0];
+            origin.breaker() == Breaker::Open && origin.failures.len() == 2
+        };
         list.replicas.iter().find(open).cloned()
     })
     .await;
