@@ -101,7 +101,7 @@ async fn an_open_breaker_is_seen_from_another_replica() {
         assert!(origin.url.ends_with("/{key}?token=***"), "{origin:?}");
     }
     for key in ["a", "b", "c"] {
-        fleet.caches[0].get_or_fetch(fetch(key, 0)).await.unwrap_err();
+        fleet.caches[0].get_or_fetch(fetch(key, 10_000)).await.unwrap_err();
     }
     let seen = eventually("the breaker is open", SOON, async || {
         let list = replicas(&fleet.caches[1]).await;
