@@ -207,8 +207,8 @@ async fn check_records(audited: &Audited) {
         (&refused["verb"], &refused["reason"]),
         (&json!("delete"), &json!("PERMISSION_DENIED"))
     );
-    assert_eq!(records[20]["reason"], "NO_CREDENTIALS");
-    assert_eq!(records[21]["reason"], "UNKNOWN_TOKEN");
+    assert_eq!(records[21]["reason"], "NO_CREDENTIALS");
+    assert_eq!(records[22]["reason"], "UNKNOWN_TOKEN");
 }
 
 const MINT: &str = "larder.v1.AdminService/MintToken";
