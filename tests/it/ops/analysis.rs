@@ -23,7 +23,7 @@ use crate::support::{
 };
 
 /// Followed keys of each namespace: enough for each kind of finding.
-const KEYS: usize = 300;
+const KEYS: usize = 400;
 /// Large values: enough for a finding.
 const LARGE: usize = 60;
 /// Time for the events of all replicas to be joined.
@@ -96,7 +96,8 @@ async fn analyze(cache: &Cache, namespaces: &[&str]) -> Result<AnalyzeResponse, 
 /// Waits for a finding.
 async fn finding(cache: &Cache, namespace: &str, kind: Kind) -> Finding {
     let mut last = None;
-    let found = eventually("the finding", JOINED, async || {
+    let what = format!("{kind:?} of {namespace}");
+    let found = eventually(&what, JOINED, async || {
         let response = analyze(cache, &[namespace]).await.unwrap();
         let found = response.findings.iter().find(|finding| finding.kind() == kind).cloned();
         last = Some(response);
@@ -117,7 +118,7 @@ fn check_suggestions(findings: &[Finding]) {
     assert!(checked.status.success(), "{lines}: {checked:?}");
 }
 
-const TTLS: &str = "[namespaces.short]\nttl = '1s'\n[namespaces.long]\nttl = '12s'\n\
+const TTLS: &str = "[namespaces.short]\nttl = '1s'\n[namespaces.long]\nttl = '25s'\n\
                     [namespaces.unread]\nttl = '2s'\n[namespaces.large]\nttl = '2s'\n\
                     [namespaces.healthy]\nttl = '1h'\n";
 
@@ -130,17 +131,18 @@ on_both_stores!(each_kind_of_reuse_is_found, config: TTLS, |env| {
         until_ended(cache, "short").await;
     }
     for _ in 0..2 {
-        write(cache, "unread", &keys, 8192).await;
+        write(cache, "unread", &keys, 100).await;
         write(cache, "large", &keys[..LARGE], 70_000).await;
         write(cache, "large", &keys[LARGE..], 10).await;
         assert_eq!(read(cache, "large", &keys[LARGE..]).await, KEYS - LARGE);
         until_ended(cache, "unread").await;
         until_ended(cache, "large").await;
     }
-    write(cache, "long", &keys, 8192).await;
-    write(cache, "healthy", &keys, 8192).await;
+    // Each key is read once, soon after it is written.
+    write(cache, "long", &keys, 100).await;
+    assert_eq!(read(cache, "long", &keys).await, KEYS);
+    write(cache, "healthy", &keys, 100).await;
     for _ in 0..4 {
-        assert_eq!(read(cache, "long", &keys).await, KEYS);
         assert_eq!(read(cache, "healthy", &keys).await, KEYS);
     }
     until_ended(cache, "long").await;
