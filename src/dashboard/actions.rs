@@ -46,6 +46,7 @@ pub(super) async fn confirm(
     let action = Action::parse(&Query::of(&uri))?;
     let preview = dashboard.preview(&visitor, &action).await?;
     let content = html! {
+        h1.unseen { "Confirmation" }
         section.card.w12 #confirmation {
             h2 #dialog-title { (action.title()) }
             (preview)

@@ -96,6 +96,7 @@ impl IntoResponse for Error {
     fn into_response(self) -> Response {
         let status = self.status();
         let body = html! {
+            h1.unseen { "Error" }
             section.card.wide.message role="alert" {
                 h2 { (status.canonical_reason().unwrap_or("Error")) }
                 p { (self) }

@@ -42,12 +42,22 @@ pub(super) fn bytes(bytes: u64) -> String {
         size /= KIB;
         unit += 1;
     }
-    format!("{} {}", digits(size), UNITS[unit])
+    let decimals = usize::from(size < 9.95);
+    format!("{size:.decimals$} {}", UNITS[unit])
 }
 
 /// A latency in milliseconds, without its unit.
 pub(super) fn millis(time: Duration) -> String {
     digits(time.as_secs_f64() * 1e3)
+}
+
+/// A latency with its unit, such as `0.34 ms` or `4.8 s`.
+pub(super) fn latency(time: Duration) -> String {
+    if time < Duration::from_secs(1) {
+        format!("{} ms", millis(time))
+    } else {
+        format!("{} s", digits(time.as_secs_f64()))
+    }
 }
 
 /// A length of time in its largest unit, such as `5 min`, and `2 h 30 min` where that is exact.
@@ -161,6 +171,8 @@ mod tests {
         assert_eq!(times.map(span), expected);
         assert_eq!(millis(Duration::from_micros(340)), "0.34");
         assert_eq!(millis(Duration::from_micros(2_100)), "2.1");
+        let latencies = [340, 2_100, 999_000, 4_848_000].map(Duration::from_micros).map(latency);
+        assert_eq!(latencies, ["0.34 ms", "2.1 ms", "999 ms", "4.8 s"]);
     }
 
     #[test]

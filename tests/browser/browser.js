@@ -29,6 +29,8 @@ export function launch() {
 /** A page that collects what goes wrong in it. `bypassCSP` only for axe, which adds a script. */
 export async function open(browser, options = {}) {
   const context = await browser.newContext({ viewport: DESKTOP, ...options });
+  // A busy machine is slow.
+  context.setDefaultTimeout(120_000);
   const page = await context.newPage();
   const faults = [];
   page.on("console", (message) => {

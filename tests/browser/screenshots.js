@@ -27,7 +27,7 @@ const only = process.env.ONLY?.split(",");
 const [server, browser] = await Promise.all([startServer("redis", { seed }), launch()]);
 try {
   mkdirSync(images, { recursive: true });
-  await fill(server, 6);
+  await fill(server);
   server.origin.fails = true;
   const keys = Array.from({ length: 20 }, (_, index) => server.cache.fetch("points", `x${index}`));
   await Promise.allSettled(keys);

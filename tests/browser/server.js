@@ -108,6 +108,9 @@ export async function startServer(store, { admin = "", seed } = {}) {
       LARDER_LISTEN: "127.0.0.1:0",
       LARDER_ADMIN_LISTEN: "127.0.0.1:0",
       LARDER_LOG__FORMAT: "json",
+      // A busy machine must not look like an outage of the store.
+      LARDER_STORE__TIMEOUT: "10s",
+      LARDER_STORE__CONNECT_TIMEOUT: "10s",
     },
     stdio: ["ignore", "ignore", openSync(log, "w")],
   });

@@ -85,9 +85,7 @@ fn requests(figures: &Figures) -> KeyFigure {
 
 fn latency(figures: &Figures) -> KeyFigure {
     let of = |quantile| figures.sum.latency(LatencyKind::Hit, quantile);
-    let shown = |time: Option<Duration>| {
-        time.map_or("-".to_owned(), |time| format!("{} ms", numbers::millis(time)))
-    };
+    let shown = |time: Option<Duration>| time.map_or("-".to_owned(), numbers::latency);
     let before = figures.before.latency(LatencyKind::Hit, 0.99);
     KeyFigure {
         name: "p99 of a hit",

@@ -1,5 +1,7 @@
 //! Charts of outcomes and latencies over time.
 
+use std::time::Duration;
+
 use maud::Markup;
 
 use crate::{
@@ -57,5 +59,5 @@ pub(super) fn latencies(course: &Course, kind: LatencyKind, of: &str) -> Markup 
 }
 
 fn milliseconds(millis: f64) -> String {
-    format!("{} ms", numbers::millis(std::time::Duration::from_secs_f64(millis.max(0.0) / 1e3)))
+    numbers::latency(Duration::from_secs_f64(millis.max(0.0) / 1e3))
 }

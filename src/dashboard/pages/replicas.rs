@@ -53,7 +53,7 @@ pub(super) fn replica_table(figures: &Figures, is_long: bool) -> Markup {
         table.dense.replicas {
             thead { tr {
                 th scope="col" { "Replica" }
-                th.mid scope="col" { "Version" }
+                @if is_long { th.mid scope="col" { "Version" } }
                 th.n scope="col" { "Up" }
                 th.n scope="col" { "Load" }
                 th.n scope="col" { "CPU" }
@@ -83,7 +83,7 @@ fn replica_row(report: &ReplicaReport, is_long: bool, now: u64) -> Markup {
                 @if is_long { " " span.soft { (id) } }
                 @if !state.store_available { b.worse { " no store" } }
             }
-            td.mid { (visible(&replica.version)) }
+            @if is_long { td.mid { (visible(&replica.version)) } }
             td.n { (since(replica.started_at_ms)) }
             td.n { (numbers::per_second(report.requests_per_second)) }
             td.n { (format!("{:.0} %", report.cpus * 100.0)) }
@@ -113,10 +113,10 @@ pub(super) fn store_table(figures: &Figures) -> Markup {
             } }
             tbody { tr {
                 @let facts = overview.facts.as_ref();
+                @let version = facts.map_or("", |facts| &*facts.server_version);
+                @let name = if version.is_empty() { overview.store_kind } else { version };
                 th scope="row" {
-                    i class=(class) aria-hidden="true" {} (overview.store_kind) " "
-                    @if let Some(facts) = facts { (visible(&facts.server_version)) }
-                    (state)
+                    i class=(class) aria-hidden="true" {} (visible(name)) (state)
                 }
                 td.n { (facts.and_then(|facts| facts.ops_per_second)
                     .map_or("-".to_owned(), |rate| numbers::per_second(rate as f64))) }

@@ -13,7 +13,7 @@ use crate::support::{
 
 on_both_stores!(
     every_action_works_after_its_confirmation,
-    config: "[[events.user_changed]]\nnamespace = 'ns'\nkeys = ['user:{id}']\n",
+    config: "[[events.user_changed]]\nnamespace = 'ns'\nkey = 'user:{id}'\n",
     |env| {
         let http = Http::to(&env.larder);
         let put = async |key: &str, tag: &str| {

@@ -101,7 +101,7 @@ async fn errors_of_origins_and_of_the_store_are_shown_as_text() {
     let directory = tempfile::tempdir().unwrap();
     let list = directory.path().join("<script>alert(1)<b>.txt");
     let config = format!(
-        "[namespaces.ns.origin]\nurl = 'http://127.0.0.1:1/<img src=x>/{{key}}'\n\
+        "[namespaces.ns.origin]\nurl = 'http://127.0.0.1:1/v/{{key}}'\n\
          [namespaces.ns.origin.warm]\nfile = \"{}\"\n",
         list.display()
     );

@@ -29,7 +29,7 @@ on_both_stores!(a_namespace_of_100_000_keys_is_paged, |env| {
     }
     let glob = [("action", "glob"), ("namespace", "ns"), ("glob", "key:00001?")];
     let shown = page(&env, &address("/confirm", &glob)).await;
-    assert!(shown.contains("<b>10</b> keys match"), "{shown}");
+    assert!(shown.contains("keys match now"), "{shown}");
     let namespace = page(&env, "/namespaces/ns").await;
     assert!(namespace.contains("a sample of"), "{namespace}");
 });
