@@ -1,4 +1,4 @@
-//! What a replica reports of itself to the other replicas: its load, and the state of its origins.
+//! The report of a replica to the other replicas: its load, and the state of its origins.
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -87,7 +87,7 @@ struct Inner {
     lease_watchers: KeyWatchers,
     stats: Mutex<Windows>,
     hot_keys: Mutex<HotKeyHistory>,
-    /// What replicas report of themselves, by their ids.
+    /// The reports of replicas, by their ids.
     reports: Mutex<BTreeMap<u64, ReplicaReport>>,
     clock: StoreClock,
     /// Time at which the store was created.

@@ -24,8 +24,8 @@ pub trait StatsStore: Send + Sync {
     /// The sum of what all replicas have added.
     async fn report(&self) -> Result<StatsReport>;
 
-    /// What all replicas have added in each step of a span, the oldest first. Each step is there,
-    /// also without counts; the last one has not ended.
+    /// The sums of all replicas in each step of a span, the oldest first. Each step is there, also
+    /// without counts; the last one has not ended.
     async fn history(&self, span: HistorySpan) -> Result<Vec<HistoryBucket>>;
 
     /// Replaces the report of a replica. Idempotent.

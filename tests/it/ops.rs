@@ -32,7 +32,7 @@ mod reflection;
 mod reload;
 // Calls on one replica: its near cache and its configuration.
 mod replica;
-// What replicas report of themselves.
+// The replicas of the fleet, as they report themselves.
 mod replicas;
 // Shutdown on SIGTERM and SIGINT.
 mod shutdown;

@@ -1,4 +1,4 @@
-//! What the replicas of the fleet report of themselves.
+//! The reports of the replicas of the fleet.
 
 use std::{sync::Arc, time::Duration};
 

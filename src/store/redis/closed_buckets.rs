@@ -160,6 +160,7 @@ mod tests {
             let (newest, count) = (numbers.clone().map(|key| key.1).max(), numbers.count() as u64);
             assert_eq!((newest, count), (Some(window.bucket(now) - 2), window.buckets - 2));
         }
-        assert_eq!(known.len() as u64, ALL.iter().map(|window| window.buckets - 2).sum());
+        let expected: u64 = ALL.iter().map(|window| window.buckets - 2).sum();
+        assert_eq!(known.len() as u64, expected);
     }
 }

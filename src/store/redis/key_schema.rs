@@ -166,7 +166,7 @@ impl KeySchema {
         format!("{}:{{stats}}:replica:{replica:016x}", self.prefix)
     }
 
-    /// What the replicas report of themselves in a bucket.
+    /// The reports of the replicas in a bucket.
     pub(super) fn replica_reports(&self, bucket: u64) -> String {
         format!("{}:{{stats}}:reports:{bucket}", self.prefix)
     }

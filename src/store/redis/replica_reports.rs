@@ -1,5 +1,5 @@
-//! What replicas report of themselves: one hash per two minutes, with a field per replica. The
-//! hashes expire, so that a replica that is gone needs no other to remove its report.
+//! The reports of the replicas: one hash per two minutes, with a field per replica. The hashes
+//! expire, so that a replica that is gone needs no other to remove its report.
 
 use redis::Value;
 

@@ -1,5 +1,5 @@
 //! The fleet's counters in Redis: one hash for the totals, and one per minute, per ten minutes and
-//! per hour. What replicas report of themselves is next to them.
+//! per hour. The reports of the replicas are next to them.
 
 use async_trait::async_trait;
 use redis::Value;

@@ -53,7 +53,7 @@ on_both_stores!(history_is_printed_step_by_step, |env| {
     env.cache.read("k").await.unwrap();
     let table = cli(larder, "history --span day");
     assert_eq!(table.code, DONE, "{table:?}");
-    let rows: Vec<_> = table.result().1.lines().collect();
+    let rows: Vec<_> = table.result().1.lines().map(str::trim_start).collect();
     assert!(rows.len() == 145 && rows[0].starts_with("namespace  time"), "{rows:?}");
     let busy: Vec<_> = rows.iter().filter(|row| row.contains("100.0 %")).collect();
     assert!(busy.len() == 1 && busy[0].starts_with("(all)"), "{rows:?}");
@@ -72,7 +72,7 @@ on_both_stores!(history_is_printed_step_by_step, |env| {
 on_both_stores!(replicas_are_listed, |env| {
     let table = cli(&env.larder, "replicas");
     assert_eq!(table.code, DONE, "{table:?}");
-    let rows: Vec<_> = table.result().1.lines().collect();
+    let rows: Vec<_> = table.result().1.lines().map(str::trim_start).collect();
     assert!(rows.len() == 2 && rows[0].starts_with("replica"), "{rows:?}");
     let lines = cli(&env.larder, "replicas --json").json();
     assert!(lines.len() == 1 && rows[1].starts_with(lines[0]["id"].as_str().unwrap()), "{lines:?}");
