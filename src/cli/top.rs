@@ -19,7 +19,7 @@ use std::{io, time::Duration};
 use self::{
     figures::TopFigures,
     model::Model,
-    polling::{HOT_NAMESPACES, Poller},
+    polling::{HOT_NAMESPACES, Poller, Wanted},
     screen::Screen,
 };
 use super::{
@@ -56,7 +56,7 @@ impl OneView {
         client::block_on(async {
             let mut poller = connect(options).await?;
             let mut model = Model::new(options.address.clone());
-            let round = poller.round(&[]).await;
+            let round = poller.round(&Wanted::default()).await;
             if let Some(failure) = round.failure {
                 return Err(failure);
             }
@@ -91,7 +91,7 @@ pub(super) fn show(options: &TopOptions, interval: Duration) -> Result<(), TopEr
     client::block_on(async {
         let mut poller = connect(options).await?;
         let mut screen = Screen::new(options.address.clone());
-        let first = poller.round(&[]).await;
+        let first = poller.round(&Wanted::default()).await;
         if let Some(failure) = first.failure {
             return Err(failure.into());
         }

@@ -14,6 +14,9 @@ pub(super) enum Answer {
         keys: pb::HotKeysResponse,
     },
     Configuration(pb::GetConfigResponse),
+    Replicas(pb::ListReplicasResponse),
+    /// The last hour.
+    History(Box<pb::GetHistoryResponse>),
     /// The server does not have the call, the caller may not make it, or it failed.
     LeftOut {
         part: AnswerPart,

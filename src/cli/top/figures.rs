@@ -23,6 +23,8 @@ pub(super) struct TopFigures {
     pub(super) origins: Vec<OriginFigures>,
     /// By the time of their start.
     pub(super) replicas: Vec<ReplicaFigures>,
+    /// The ended minutes of the last hour, the oldest first; empty if the server has no history.
+    pub(super) last_hour: Vec<StepFigures>,
     /// Parts that the server did not answer.
     pub(super) left_out: Vec<LeftOut>,
 }
@@ -125,12 +127,20 @@ pub(super) struct HotKeyFigures {
 #[derive(Debug, Clone, Default, Serialize)]
 pub(super) struct OriginFigures {
     pub(super) namespace: String,
+    pub(super) url: Option<String>,
     pub(super) fetches_per_second: f64,
     pub(super) fetch_latency: Percentiles,
     /// Of the last hour.
     pub(super) fetches_failed: u64,
+    pub(super) in_flight: u64,
     /// `ok`, `failing`, or the state of its circuit breaker: `open`, `half_open`.
     pub(super) state: &'static str,
+    /// Time for which a breaker is open.
+    pub(super) state_for: Option<f64>,
+    /// Replicas whose breaker is not closed, and replicas that report on it.
+    pub(super) replicas_open: usize,
+    pub(super) replicas: usize,
+    pub(super) last_error: Option<String>,
 }
 
 /// A replica.
@@ -141,6 +151,36 @@ pub(super) struct ReplicaFigures {
     pub(super) started_at: Option<String>,
     /// Time since its start.
     pub(super) uptime: Option<f64>,
+    /// Its newest report; none if the server has no reports.
+    pub(super) report: Option<ReportFigures>,
+}
+
+/// A replica's report of itself.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct ReportFigures {
+    pub(super) host: String,
+    pub(super) requests_per_second: f64,
+    /// Processors in use.
+    pub(super) cpus: f64,
+    pub(super) resident_bytes: u64,
+    pub(super) near_cache_bytes: u64,
+    pub(super) in_flight: u64,
+    pub(super) connections: u64,
+    pub(super) store_available: bool,
+    /// Why its store does not work.
+    pub(super) store_trouble: Option<String>,
+}
+
+/// A minute of the last hour.
+#[derive(Debug, Clone, Default, Serialize)]
+pub(super) struct StepFigures {
+    pub(super) start: Option<String>,
+    pub(super) reads_per_second: f64,
+    pub(super) hit_rate: Option<f64>,
+    pub(super) stale_rate: Option<f64>,
+    pub(super) hit_latency: Percentiles,
+    pub(super) fetches_per_second: f64,
+    pub(super) fetches_failed: u64,
 }
 
 /// A part of the view that the server did not answer.
@@ -157,6 +197,8 @@ pub(super) enum AnswerPart {
     Policies,
     HotKeys,
     Configuration,
+    Replicas,
+    History,
 }
 
 impl Traffic {
@@ -177,6 +219,8 @@ impl AnswerPart {
             Self::Policies => "policies",
             Self::HotKeys => "hot keys",
             Self::Configuration => "configuration",
+            Self::Replicas => "reports of replicas",
+            Self::History => "history",
         }
     }
 }

@@ -3,25 +3,33 @@
 
 mod attention;
 mod detail;
+mod history;
 mod origins;
 mod rates;
 mod traffic;
 
 use std::{collections::BTreeMap, time::Duration};
 
-use self::rates::{Flow, SlidingRates};
 pub(super) use self::{detail::NamespaceDetail, rates::TRAIL_COLUMNS, traffic::percentiles};
+use self::{
+    history::History,
+    origins::OriginSources,
+    rates::{Flow, SlidingRates},
+};
 use super::{
     answers::Answer,
     figures::{
-        AnswerPart, HotKeyFigures, LeftOut, NamespaceFigures, ReplicaFigures, StoreFigures,
-        TopFigures,
+        AnswerPart, HotKeyFigures, LeftOut, NamespaceFigures, ReplicaFigures, ReportFigures,
+        StoreFigures, TopFigures,
     },
 };
 use crate::pb::{self, v1};
 
 /// Hot keys of all namespaces together.
 const HOT_KEYS: usize = 100;
+/// Time after which hot keys are no longer shown, in seconds: their namespace is not among the
+/// busiest any more, and they are not requested.
+const HOT_KEYS_AGE: f64 = 150.0;
 
 /// The answers so far.
 #[derive(Debug)]
@@ -34,8 +42,11 @@ pub(super) struct Model {
     /// Evicted keys count as reads.
     evictions: SlidingRates,
     policies: BTreeMap<String, v1::NamespaceSummary>,
-    hot_keys: BTreeMap<String, v1::HotKeysResponse>,
+    /// With the time of the answer.
+    hot_keys: BTreeMap<String, (f64, v1::HotKeysResponse)>,
     needs_restart: Vec<String>,
+    reports: Vec<v1::Replica>,
+    history: History,
     left_out: BTreeMap<AnswerPart, String>,
 }
 
@@ -50,6 +61,8 @@ impl Model {
             policies: BTreeMap::new(),
             hot_keys: BTreeMap::new(),
             needs_restart: Vec::new(),
+            reports: Vec::new(),
+            history: History::default(),
             left_out: BTreeMap::new(),
         }
     }
@@ -65,11 +78,19 @@ impl Model {
             }
             Answer::HotKeys { namespace, keys } => {
                 self.left_out.remove(&AnswerPart::HotKeys);
-                self.hot_keys.insert(namespace, keys);
+                self.hot_keys.insert(namespace, (at, keys));
             }
             Answer::Configuration(configuration) => {
                 self.left_out.remove(&AnswerPart::Configuration);
                 self.needs_restart = configuration.needs_restart;
+            }
+            Answer::Replicas(replicas) => {
+                self.left_out.remove(&AnswerPart::Replicas);
+                self.reports = replicas.replicas;
+            }
+            Answer::History(history) => {
+                self.left_out.remove(&AnswerPart::History);
+                self.history = History::new(*history);
             }
             Answer::LeftOut { part, reason } => {
                 self.left_out.insert(part, reason);
@@ -83,6 +104,7 @@ impl Model {
             self.totals = SlidingRates::default();
             self.namespaces.clear();
         }
+        self.hot_keys.retain(|_, (since, _)| at - *since < HOT_KEYS_AGE);
         self.totals.add(at, total(stats.totals.as_ref()));
         let reported = |name: &String| stats.namespaces.iter().any(|one| one.namespace == *name);
         self.namespaces.retain(|name, _| reported(name));
@@ -112,6 +134,8 @@ impl Model {
             traffic::traffic(Some(&self.totals), self.stats.totals.as_ref(), self.counted_for());
         totals.fetches_saved = traffic::saved(&namespaces);
         let left_out = self.left_out.iter();
+        let sources =
+            OriginSources { stats: &self.stats, policies: &self.policies, replicas: &self.reports };
         let mut figures = TopFigures {
             address: self.address.clone(),
             collected_at: self.stats.collected_at.map(|at| at.to_string()),
@@ -120,9 +144,10 @@ impl Model {
             store: self.store(),
             attention: Vec::new(),
             hot_keys: self.hot_keys(&namespaces),
-            origins: origins::origins(&self.stats, &self.policies, &namespaces),
+            origins: origins::origins(&sources, &namespaces),
             namespaces,
             replicas: self.replicas(),
+            last_hour: self.history.totals(),
             left_out: left_out
                 .map(|(part, reason)| LeftOut { part: *part, reason: reason.clone() })
                 .collect(),
@@ -183,7 +208,7 @@ impl Model {
         let listed =
             namespaces.iter().filter_map(|one| self.hot_keys.get_key_value(&one.namespace));
         let mut rows: Vec<HotKeyFigures> =
-            listed.flat_map(|(namespace, keys)| hot_key_rows(namespace, keys)).collect();
+            listed.flat_map(|(namespace, (_, keys))| hot_key_rows(namespace, keys)).collect();
         rows.sort_by(|one, other| other.reads_per_second.total_cmp(&one.reads_per_second));
         rows.truncate(HOT_KEYS);
         rows
@@ -195,8 +220,30 @@ impl Model {
             version: replica.version.clone(),
             started_at: replica.started_at.map(|at| at.to_string()),
             uptime: elapsed(replica.started_at, self.stats.collected_at),
+            report: self.report(&replica.id),
         };
         self.stats.replicas.iter().map(row).collect()
+    }
+
+    fn report(&self, id: &str) -> Option<ReportFigures> {
+        let is_own =
+            |report: &&v1::Replica| report.replica.as_ref().is_some_and(|one| one.id == id);
+        self.reports.iter().find(is_own).map(report_figures)
+    }
+}
+
+fn report_figures(replica: &v1::Replica) -> ReportFigures {
+    let trouble = &replica.store_trouble;
+    ReportFigures {
+        host: replica.host.clone(),
+        requests_per_second: replica.requests_per_second,
+        cpus: replica.cpus,
+        resident_bytes: replica.resident_bytes,
+        near_cache_bytes: replica.near_cache_bytes,
+        in_flight: replica.in_flight,
+        connections: replica.connections,
+        store_available: replica.store_available,
+        store_trouble: (!trouble.is_empty()).then(|| trouble.clone()),
     }
 }
 

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use super::{
     figures::{
-        HotKeyFigures, NamespaceFigures, OriginFigures, ReplicaFigures, StoreFigures, TopFigures,
+        HotKeyFigures, NamespaceFigures, OriginFigures, ReplicaFigures, ReportFigures,
+        StoreFigures, TopFigures,
     },
     units,
 };
@@ -24,7 +25,18 @@ pub(super) fn text(figures: &TopFigures) -> String {
         blocks.push(table(&header, figures.origins.iter().map(origin)));
     }
     let rows = figures.replicas.iter().map(replica);
-    blocks.push(table(&["replica", "version", "up"], rows));
+    let header = [
+        "replica",
+        "version",
+        "up",
+        "host",
+        "requests/s",
+        "cpus",
+        "memory",
+        "connections",
+        "store",
+    ];
+    blocks.push(table(&header, rows));
     blocks.join("\n\n")
 }
 
@@ -137,5 +149,17 @@ fn origin(row: &OriginFigures) -> Vec<String> {
 
 fn replica(row: &ReplicaFigures) -> Vec<String> {
     let uptime = row.uptime.map(|seconds| units::span(Duration::from_secs_f64(seconds)));
-    vec![row.id.clone(), row.version.clone(), uptime.unwrap_or_else(dash)]
+    let report = row.report.as_ref();
+    let shown = |of: fn(&ReportFigures) -> String| report.map_or_else(dash, of);
+    vec![
+        row.id.clone(),
+        row.version.clone(),
+        uptime.unwrap_or_else(dash),
+        shown(|report| escape(&report.host)),
+        shown(|report| units::rate(report.requests_per_second)),
+        shown(|report| format!("{:.2}", report.cpus)),
+        shown(|report| units::bytes(report.resident_bytes)),
+        shown(|report| units::count(report.connections)),
+        shown(|report| if report.store_available { "ok" } else { "down" }.to_owned()),
+    ]
 }

@@ -12,9 +12,9 @@ use crate::{
         connection::{Connection, Lost},
     },
     pb::v1::{
-        GetConfigRequest, HotKeysRequest, ListNamespacesRequest, NamespaceSummary, StatsRequest,
-        StatsResponse, admin_service_client::AdminServiceClient,
-        cache_service_client::CacheServiceClient,
+        GetConfigRequest, GetHistoryRequest, HistorySpan, HotKeysRequest, ListNamespacesRequest,
+        ListReplicasRequest, NamespaceSummary, StatsRequest, StatsResponse,
+        admin_service_client::AdminServiceClient, cache_service_client::CacheServiceClient,
     },
 };
 
@@ -32,6 +32,17 @@ pub(super) struct Poller {
     due: BTreeMap<AnswerPart, Instant>,
     /// When the hot keys of each namespace are requested again.
     hot_due: BTreeMap<String, Instant>,
+    /// The namespace whose history was requested last.
+    opened: Option<String>,
+}
+
+/// Namespaces about which a round of calls has more.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Wanted {
+    /// The namespaces whose hot keys are shown.
+    pub(super) hot: Vec<String>,
+    /// The namespace whose history is shown.
+    pub(super) opened: Option<String>,
 }
 
 /// Answers of one round of calls.
@@ -45,7 +56,9 @@ impl AnswerPart {
     /// Time between two requests of a part.
     fn interval(self) -> Duration {
         Duration::from_secs(match self {
+            Self::Replicas => 5,
             Self::HotKeys => 10,
+            Self::History => 20,
             Self::Policies => 30,
             Self::Configuration => 60,
         })
@@ -55,17 +68,17 @@ impl AnswerPart {
 impl Poller {
     /// `limit` is the deadline of each call.
     pub(super) fn new(server: RemoteServer, limit: Duration) -> Self {
-        Self { server, limit, due: BTreeMap::new(), hot_due: BTreeMap::new() }
+        Self { server, limit, due: BTreeMap::new(), hot_due: BTreeMap::new(), opened: None }
     }
 
-    /// Makes the calls that are due. `hot` are the namespaces whose hot keys are shown.
-    pub(super) async fn round(&mut self, hot: &[String]) -> Round {
+    /// Makes the calls that are due.
+    pub(super) async fn round(&mut self, wanted: &Wanted) -> Round {
         let mut answers = Vec::new();
-        let failure = self.call_all(hot, &mut answers).await.err();
+        let failure = self.call_all(wanted, &mut answers).await.err();
         Round { answers, failure }
     }
 
-    async fn call_all(&mut self, hot: &[String], answers: &mut Vec<Answer>) -> Result<(), Error> {
+    async fn call_all(&mut self, wanted: &Wanted, answers: &mut Vec<Answer>) -> Result<(), Error> {
         answers.push(Answer::Stats(Box::new(self.stats().await?)));
         if self.is_due(AnswerPart::Policies) {
             let policies = self.policies().await?.map(Answer::Policies);
@@ -79,7 +92,20 @@ impl Poller {
                 configuration.unwrap_or_else(|status| left_out(AnswerPart::Configuration, &status)),
             );
         }
-        self.hot_keys(hot, answers).await
+        if self.is_due(AnswerPart::Replicas) {
+            let mut admin = self.admin();
+            let call = admin.list_replicas(self.request(ListReplicasRequest {}));
+            let replicas = self.answer(call).await?.map(Answer::Replicas);
+            answers.push(replicas.unwrap_or_else(|status| left_out(AnswerPart::Replicas, &status)));
+        }
+        if self.opened != wanted.opened {
+            self.due.remove(&AnswerPart::History);
+        }
+        if self.is_due(AnswerPart::History) {
+            self.opened.clone_from(&wanted.opened);
+            answers.push(self.history().await?);
+        }
+        self.hot_keys(&wanted.hot, answers).await
     }
 
     /// Requests the hot keys of the namespaces for which they are due.
@@ -108,6 +134,17 @@ impl Poller {
             }
         }
         Ok(())
+    }
+
+    async fn history(&self) -> Result<Answer, Error> {
+        let request = GetHistoryRequest {
+            namespaces: self.opened.iter().cloned().collect(),
+            span: HistorySpan::Hour.into(),
+        };
+        let mut admin = self.admin();
+        let call = admin.get_history(self.request(request));
+        let history = self.answer(call).await?.map(|history| Answer::History(Box::new(history)));
+        Ok(history.unwrap_or_else(|status| left_out(AnswerPart::History, &status)))
     }
 
     fn is_due(&mut self, part: AnswerPart) -> bool {

@@ -15,7 +15,7 @@ use super::{
     figures::TopFigures,
     keys,
     model::Model,
-    polling::{HOT_NAMESPACES, Poller, Round},
+    polling::{HOT_NAMESPACES, Poller, Round, Wanted},
     state::{Panel, ViewState},
     terminal::FullScreen,
     views::{self, Scene, Theme},
@@ -95,7 +95,7 @@ impl Screen {
                     (is_waiting, next) = (false, Instant::now() + interval);
                 }
                 () = sleep_until(next), if !is_waiting && !self.state.is_paused => {
-                    is_waiting = requests.try_send(self.hot_namespaces()).is_ok();
+                    is_waiting = requests.try_send(self.wanted()).is_ok();
                 }
                 () = sleep_until(Instant::now() + TICK) => {}
                 () = signals.received() => return Ok(()),
@@ -136,25 +136,25 @@ impl Screen {
         }
     }
 
-    /// The namespaces whose hot keys are shown.
-    fn hot_namespaces(&self) -> Vec<String> {
-        let mut names = self.model.busiest(HOT_NAMESPACES);
+    /// The namespaces about which the screen shows more.
+    fn wanted(&self) -> Wanted {
+        let mut hot = self.model.busiest(HOT_NAMESPACES);
         if let Some(opened) = self.opened()
-            && !names.iter().any(|name| name == opened)
+            && !hot.iter().any(|name| name == opened)
         {
-            names.push(opened.to_owned());
+            hot.push(opened.to_owned());
         }
-        names
+        Wanted { hot, opened: self.opened().map(str::to_owned) }
     }
 }
 
 /// A task that makes one round of calls for each request.
-fn calls(mut poller: Poller) -> (mpsc::Sender<Vec<String>>, mpsc::Receiver<Round>) {
-    let (requests, mut requested) = mpsc::channel::<Vec<String>>(1);
+fn calls(mut poller: Poller) -> (mpsc::Sender<Wanted>, mpsc::Receiver<Round>) {
+    let (requests, mut requested) = mpsc::channel::<Wanted>(1);
     let (answers, rounds) = mpsc::channel(1);
     tokio::spawn(async move {
-        while let Some(hot) = requested.recv().await {
-            if answers.send(poller.round(&hot).await).await.is_err() {
+        while let Some(wanted) = requested.recv().await {
+            if answers.send(poller.round(&wanted).await).await.is_err() {
                 break;
             }
         }

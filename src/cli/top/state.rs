@@ -5,7 +5,7 @@ use super::figures::{NamespaceFigures, TopFigures};
 /// Longest filter, in characters.
 const FILTER_CHARS: usize = 64;
 
-/// What the view shows, and from where.
+/// Panel, order, filter and position of the view.
 #[derive(Debug, Default)]
 pub(super) struct ViewState {
     pub(super) panel: Panel,
@@ -183,7 +183,10 @@ impl ViewState {
             Command::Origins => self.toggle(Panel::Origins),
             Command::Replicas => self.toggle(Panel::Replicas),
             Command::Pause => self.is_paused = !self.is_paused,
-            Command::Help => self.has_help = !self.has_help,
+            Command::Help => {
+                self.has_help = !self.has_help;
+                self.offset = 0;
+            }
             Command::Up => self.move_by(|row, _| row.saturating_sub(1), figures),
             Command::Down => self.move_by(|row, _| row.saturating_add(1), figures),
             Command::PageUp => self.move_by(usize::saturating_sub, figures),
@@ -197,6 +200,7 @@ impl ViewState {
     fn go_back(&mut self) -> bool {
         if self.has_help {
             self.has_help = false;
+            self.offset = 0;
         } else if self.panel != Panel::Overview {
             self.show(Panel::Overview);
         } else if !self.filter.is_empty() {

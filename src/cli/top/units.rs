@@ -97,6 +97,16 @@ pub(super) fn sparkline(values: &[f64], columns: usize) -> String {
     shown.iter().map(block).collect()
 }
 
+/// Means of neighbouring values, so that there are no more than `columns`.
+pub(super) fn resampled(values: &[f64], columns: usize) -> Vec<f64> {
+    let width = values.len().div_ceil(columns.max(1)).max(1);
+    // The newest values are complete groups.
+    let (rest, whole) = values.split_at(values.len() % width);
+    let mean = |group: &[f64]| group.iter().sum::<f64>() / group.len() as f64;
+    let rest = rest.chunks(width).map(mean);
+    rest.chain(whole.chunks(width).map(mean)).collect()
+}
+
 /// A bar that is filled by a share of 1.
 pub(super) fn bar(share: f64, columns: usize) -> String {
     let filled = (share.clamp(0.0, 1.0) * columns as f64).round() as usize;
@@ -163,6 +173,13 @@ mod tests {
         assert_eq!(sparkline(&[9.0, 0.0, 1.0, 2.0], 3), "\u{2581}\u{2585}\u{2588}");
         assert_eq!(sparkline(&[0.0, 0.0], 9), "\u{2581}\u{2581}");
         assert_eq!(sparkline(&[], 3), "");
+    }
+
+    #[test]
+    fn resampled_values_are_means_of_neighbours() {
+        assert_eq!(resampled(&[9.0, 1.0, 3.0, 5.0, 7.0], 3), [9.0, 2.0, 6.0]);
+        assert_eq!(resampled(&[1.0, 3.0], 3), [1.0, 3.0]);
+        assert_eq!(resampled(&[], 3), [] as [f64; 0]);
     }
 
     #[test]

@@ -34,6 +34,7 @@ on_both_stores!(top_prints_all_figures_once, |env| {
         "\n hot key of  key  reads/s  share",
         " 100.0 %\n",
         "\n replica           version  up",
+        "  requests/s  cpus  memory  ",
     ] {
         assert!(text.contains(part), "{part}: {text}");
     }
@@ -46,9 +47,11 @@ on_both_stores!(top_prints_all_figures_once, |env| {
     let namespace = &figures["namespaces"][0];
     assert_eq!((&namespace["namespace"], &namespace["hit_rate"]), (&json!("ns"), &json!(1.0)));
     assert!(namespace["reads_per_second"].as_f64() > Some(1.0), "{namespace}");
-    assert_eq!((&namespace["keys"], &namespace["ttl"]), (&json!(1), &json!(60.0)));
+    assert_eq!((&namespace["keys"], &namespace["ttl"]), (&json!(1), &json!(1800.0)));
     assert_eq!(figures["hot_keys"][0]["key"], json!("k"));
-    assert_eq!(figures["replicas"].as_array().map(Vec::len), Some(1));
+    let replicas = figures["replicas"].as_array().unwrap();
+    assert_eq!((replicas.len(), &replicas[0]["report"]["store_available"]), (1, &json!(true)));
+    assert_eq!(figures["last_hour"].as_array().map(Vec::len), Some(59));
 });
 
 #[tokio::test]
@@ -80,8 +83,7 @@ async fn expect_restored(terminal: &Terminal, code: i32) {
     // No screen of its own, and a visible cursor.
     assert_eq!(terminal.screen_flags(), "0 1");
     terminal.enter("stty -a");
-    let modes = terminal.wait_for(&[" icanon "]).await;
-    assert!(modes.contains(" isig ") && modes.contains(" echo "), "{modes}");
+    terminal.wait_for(&["isig icanon iexten echo "]).await;
 }
 
 #[tokio::test]
@@ -91,19 +93,19 @@ async fn top_fills_a_terminal_and_restores_it() {
     cli(&larder, "set other k v");
     let terminal = Terminal::start(80, 24).await;
     start(&terminal, larder.address(), "");
-    terminal.wait_for(&["larder top   127.0.0.1", "  ns  ", "  other ", "q quit   ? help"]).await;
+    terminal.wait_for(&["larder top   127.0.0.1", "\n ns  ", "\n other ", "q quit   ? help"]).await;
     assert_eq!(terminal.screen_flags(), "1 0");
     assert!(terminal.styled_text().contains("\u{1b}[32mok"), "no colour");
 
     terminal.keys(&["f", "o", "t"]);
     let filtered = terminal.wait_for(&["filter: ot"]).await;
-    assert!(filtered.contains("  other ") && !filtered.contains("  ns  "), "{filtered}");
+    assert!(filtered.contains("\n other ") && !filtered.contains("\n ns  "), "{filtered}");
     terminal.keys(&["Escape"]);
-    terminal.wait_for(&["  ns  ", "q quit"]).await;
+    terminal.wait_for(&["\n ns  ", "q quit"]).await;
     terminal.keys(&["s", "S", "End", "Enter"]);
-    terminal.wait_for(&["NAMESPACE ", "policy ", "COUNTERS", "LATENCY 1 H"]).await;
+    terminal.wait_for(&["NAMESPACE ", "policy ", "COUNTERS", "LATENCY 1 H", "MINUTE"]).await;
     for (key, part) in
-        [("k", "HOT KEYS OF"), ("o", "CALLS/S"), ("r", "VERSION"), ("?", "Ctrl-C"), ("p", "paused")]
+        [("k", "HOT KEYS OF"), ("o", "CALLS/S"), ("r", "CONNS"), ("?", "Ctrl-C"), ("p", "paused")]
     {
         terminal.keys(&[key]);
         terminal.wait_for(&[part]).await;
@@ -130,10 +132,10 @@ async fn top_shows_a_server_that_goes_away_and_comes_back() {
     let mut proxy = Proxy::start(Upstream::Address(larder.address())).await;
     let terminal = Terminal::start(80, 24).await;
     start(&terminal, proxy.address(), "NO_COLOR=1");
-    terminal.wait_for(&["larder top", "  ns  "]).await;
+    terminal.wait_for(&["larder top", "\n ns  "]).await;
     proxy.cut().await;
     let shown = terminal.wait_for(&["! server: figures are "]).await;
-    assert!(shown.contains("  ns  "), "the last figures are gone\n{shown}");
+    assert!(shown.contains("\n ns  "), "the last figures are gone\n{shown}");
     // The codes of colours, in the foreground.
     let styled = terminal.styled_text();
     let has_color = (30..38).any(|color| styled.contains(&format!("\u{1b}[{color}m")));

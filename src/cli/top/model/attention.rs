@@ -1,12 +1,14 @@
 //! Lines on what needs attention.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::origins::{failed_share, is_failing};
 use crate::cli::{
     figures::percent,
     top::{
-        figures::{Attention, NamespaceFigures, Severity, TopFigures},
+        figures::{
+            Attention, NamespaceFigures, OriginFigures, ReplicaFigures, Severity, TopFigures,
+        },
         units,
     },
 };
@@ -21,7 +23,9 @@ const READS_THAT_COUNT: f64 = 1.0;
 /// All lines, the gravest first.
 pub(super) fn attention(figures: &TopFigures, needs_restart: &[String]) -> Vec<Attention> {
     let mut lines = store_lines(figures);
+    lines.extend(figures.origins.iter().filter_map(breaker_line));
     lines.extend(figures.namespaces.iter().filter_map(origin_line));
+    lines.extend(figures.replicas.iter().filter_map(store_line));
     lines.extend(replica_line(figures));
     if !needs_restart.is_empty() {
         let keys = needs_restart.join(", ");
@@ -35,7 +39,13 @@ pub(super) fn attention(figures: &TopFigures, needs_restart: &[String]) -> Vec<A
 
 /// Gives the namespaces their marks.
 pub(super) fn mark(figures: &mut TopFigures) {
-    for namespace in &mut figures.namespaces {
+    let (namespaces, origins) = (&mut figures.namespaces, &figures.origins);
+    for namespace in namespaces {
+        let is_open =
+            |one: &OriginFigures| one.namespace == namespace.namespace && one.replicas_open > 0;
+        if origins.iter().any(is_open) {
+            namespace.marks.push("open");
+        }
         if is_failing(namespace) {
             namespace.marks.push("failing");
         }
@@ -67,6 +77,31 @@ fn store_lines(figures: &TopFigures) -> Vec<Attention> {
         add(Severity::Warning, text);
     }
     lines
+}
+
+fn breaker_line(origin: &OriginFigures) -> Option<Attention> {
+    if origin.replicas_open == 0 {
+        return None;
+    }
+    let state = origin.state.replace('_', " ");
+    let time = origin.state_for.and_then(|time| Duration::try_from_secs_f64(time).ok());
+    let time = time.map(|time| format!(" {}", units::span(time))).unwrap_or_default();
+    let replicas = if origin.replicas > 1 {
+        format!(" on {} of {} replicas", origin.replicas_open, origin.replicas)
+    } else {
+        String::new()
+    };
+    let error = origin.last_error.as_ref().map(|error| format!(": {error}")).unwrap_or_default();
+    let text = format!("breaker {state}{time}{replicas}{error}");
+    Some(line(Severity::Critical, &format!("origin {}", origin.namespace), text))
+}
+
+/// A replica that cannot use the store, while the others may.
+fn store_line(replica: &ReplicaFigures) -> Option<Attention> {
+    let report = replica.report.as_ref().filter(|report| !report.store_available)?;
+    let trouble = report.store_trouble.as_deref().unwrap_or("it does not answer");
+    let subject = format!("replica {}", replica.id);
+    Some(line(Severity::Critical, &subject, format!("its store: {trouble}")))
 }
 
 fn origin_line(namespace: &NamespaceFigures) -> Option<Attention> {

@@ -1,7 +1,10 @@
 //! One namespace with everything that is reported of it.
 
 use super::{HotKeyFigures, Model, hot_key_rows, traffic};
-use crate::{cli::top::figures::Traffic, pb::v1};
+use crate::{
+    cli::top::figures::{StepFigures, Traffic},
+    pb::v1,
+};
 
 /// Figures of one namespace.
 #[derive(Debug, Default)]
@@ -16,6 +19,8 @@ pub(in crate::cli::top) struct NamespaceDetail {
     pub(in crate::cli::top) last_day: v1::Counters,
     pub(in crate::cli::top) total: v1::Counters,
     pub(in crate::cli::top) hot_keys: Vec<HotKeyFigures>,
+    /// The ended minutes of the last hour, the oldest first.
+    pub(in crate::cli::top) steps: Vec<StepFigures>,
 }
 
 impl Model {
@@ -36,7 +41,10 @@ impl Model {
             last_hour: of(|windows| windows.last_hour),
             last_day: of(|windows| windows.last_day),
             total: of(|windows| windows.total),
-            hot_keys: hot_keys.map(|keys| hot_key_rows(name, keys).collect()).unwrap_or_default(),
+            hot_keys: hot_keys
+                .map(|(_, keys)| hot_key_rows(name, keys).collect())
+                .unwrap_or_default(),
+            steps: self.history.of(name),
         }
     }
 }

@@ -1,36 +1,34 @@
-//! Origins of the namespaces.
+//! Origins of the namespaces: their traffic by the statistics, and their breakers by the reports of
+//! the replicas.
 
 use std::collections::BTreeMap;
 
-use super::traffic::percentiles;
+use super::{elapsed, traffic::percentiles};
 use crate::{
     cli::top::figures::{NamespaceFigures, OriginFigures},
-    pb::v1::{Counters, NamespaceSummary, StatsResponse},
+    pb::v1::{
+        Counters, NamespaceSummary, OriginState, Replica, StatsResponse, origin_state::Breaker,
+    },
 };
 
 /// Share of failed fetches from which an origin fails.
 const FAILING: f64 = 0.05;
 
+/// Answers that describe origins.
+pub(super) struct OriginSources<'a> {
+    pub(super) stats: &'a StatsResponse,
+    pub(super) policies: &'a BTreeMap<String, NamespaceSummary>,
+    pub(super) replicas: &'a [Replica],
+}
+
 /// The namespaces that have an origin or have fetched in the last hour. Those with trouble first,
 /// then by fetches.
 pub(super) fn origins(
-    stats: &StatsResponse,
-    policies: &BTreeMap<String, NamespaceSummary>,
+    sources: &OriginSources<'_>,
     namespaces: &[NamespaceFigures],
 ) -> Vec<OriginFigures> {
-    let last_hour = |name: &str| {
-        let found = stats.namespaces.iter().find(|one| one.namespace == name);
-        found.and_then(|one| one.counted.as_ref()?.last_hour).unwrap_or_default()
-    };
-    let mut rows: Vec<OriginFigures> = namespaces
-        .iter()
-        .filter_map(|namespace| {
-            let counters = last_hour(&namespace.namespace);
-            let policy = policies.get(&namespace.namespace).and_then(|one| one.policy.as_ref());
-            let has_origin = policy.is_some_and(|policy| policy.has_origin);
-            (has_origin || counters.fetches > 0).then(|| row(namespace, &counters))
-        })
-        .collect();
+    let mut rows: Vec<OriginFigures> =
+        namespaces.iter().filter_map(|namespace| row(sources, namespace)).collect();
     let order = |one: &OriginFigures| (one.state == "ok", -one.fetches_per_second);
     rows.sort_by(|one, other| {
         let (one, other) = (order(one), order(other));
@@ -39,15 +37,47 @@ pub(super) fn origins(
     rows
 }
 
-fn row(namespace: &NamespaceFigures, last_hour: &Counters) -> OriginFigures {
-    let traffic = &namespace.traffic;
-    OriginFigures {
-        namespace: namespace.namespace.clone(),
-        fetches_per_second: traffic.fetches_per_second,
+fn row(sources: &OriginSources<'_>, namespace: &NamespaceFigures) -> Option<OriginFigures> {
+    let name = &namespace.namespace;
+    let stats = sources.stats.namespaces.iter().find(|one| one.namespace == *name);
+    let last_hour: Counters =
+        stats.and_then(|one| one.counted.as_ref()?.last_hour).unwrap_or_default();
+    let policy = sources.policies.get(name).and_then(|one| one.policy.as_ref());
+    let states: Vec<&OriginState> = sources
+        .replicas
+        .iter()
+        .flat_map(|replica| &replica.origins)
+        .filter(|origin| origin.namespace == *name)
+        .collect();
+    let has_origin = policy.is_some_and(|policy| policy.has_origin) || !states.is_empty();
+    if !has_origin && last_hour.fetches == 0 {
+        return None;
+    }
+    let is =
+        |breaker: Breaker| states.iter().copied().filter(move |origin| origin.breaker() == breaker);
+    let (open, half_open) = (is(Breaker::Open).count(), is(Breaker::HalfOpen).count());
+    let state = match (open, half_open) {
+        (0, 0) if is_failing(namespace) => "failing",
+        (0, 0) => "ok",
+        (0, _) => "half_open",
+        (_, _) => "open",
+    };
+    let broken = is(Breaker::Open).chain(is(Breaker::HalfOpen));
+    let since = broken.filter_map(|origin| elapsed(origin.since, sources.stats.collected_at));
+    let last_error = states.iter().map(|origin| &origin.last_error).find(|error| !error.is_empty());
+    Some(OriginFigures {
+        namespace: name.clone(),
+        url: states.first().map(|origin| origin.url.clone()),
+        fetches_per_second: namespace.traffic.fetches_per_second,
         fetch_latency: percentiles(last_hour.fetch_latency.as_ref()),
         fetches_failed: last_hour.fetches_failed,
-        state: if is_failing(namespace) { "failing" } else { "ok" },
-    }
+        in_flight: states.iter().map(|origin| origin.in_flight).sum(),
+        state,
+        state_for: since.max_by(f64::total_cmp),
+        replicas_open: open + half_open,
+        replicas: states.len(),
+        last_error: last_error.cloned(),
+    })
 }
 
 /// Whether many of the fetches fail by the rates.

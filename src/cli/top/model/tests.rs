@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use super::*;
 use crate::{
-    cli::top::figures::Severity,
+    cli::top::figures::{Severity, StepFigures},
     pb::{
         from_duration,
         v1::{Counters, NamespaceStats, StatsResponse, StoreStats, WindowStats},
@@ -150,6 +150,84 @@ fn policies_hot_keys_and_origins_are_those_of_the_newest_answers() {
     assert_eq!(model.detail("a").is_configured, Some(false));
     assert_eq!(model.detail("a").last_hour.hits, 3600);
     assert_eq!(model.detail("c").policy, None);
+    model.apply(200.0, Answer::Stats(Box::new(stats(200, &["a", "b"]))));
+    assert!(model.figures().hot_keys.is_empty());
+}
+
+fn reported(id: &str, breaker: v1::origin_state::Breaker, store_available: bool) -> v1::Replica {
+    let origin = v1::OriginState {
+        namespace: "a".to_owned(),
+        url: "http://origin".to_owned(),
+        breaker: breaker.into(),
+        since: Some(prost_types::Timestamp { seconds: 99_960, nanos: 0 }),
+        in_flight: 2,
+        last_error: "connection refused".to_owned(),
+        ..v1::OriginState::default()
+    };
+    v1::Replica {
+        replica: Some(v1::ReplicaStats { id: id.to_owned(), ..v1::ReplicaStats::default() }),
+        host: format!("host-{id}"),
+        store_available,
+        store_trouble: "timeout".to_owned(),
+        origins: vec![origin],
+        ..v1::Replica::default()
+    }
+}
+
+#[test]
+fn breakers_and_reports_are_those_of_the_replicas() {
+    use v1::origin_state::Breaker;
+
+    let mut model = after(30, &["a", "b"]);
+    let mut stats = stats(32, &["a", "b"]);
+    let replica = |id: &str| v1::ReplicaStats { id: id.to_owned(), ..Default::default() };
+    stats.replicas = vec![replica("1"), replica("2")];
+    model.apply(32.0, Answer::Stats(Box::new(stats)));
+    let replicas = vec![reported("2", Breaker::Open, false), reported("1", Breaker::Closed, true)];
+    let answer = v1::ListReplicasResponse { replicas, degraded: false };
+    model.apply(32.0, Answer::Replicas(answer));
+    let figures = model.figures();
+    let origin = figures.origins.iter().find(|origin| origin.namespace == "a").unwrap();
+    assert_eq!((origin.state, origin.state_for), ("open", Some(40.0)));
+    assert_eq!((origin.replicas_open, origin.replicas, origin.in_flight), (1, 2, 4));
+    let hosts: Vec<_> =
+        figures.replicas.iter().map(|one| one.report.clone().unwrap().host).collect();
+    assert_eq!(hosts, ["host-1", "host-2"]);
+    let marks = figures.namespaces.iter().find(|one| one.namespace == "a").map(|one| &one.marks);
+    assert_eq!(marks, Some(&vec!["open", "failing"]));
+    let lines: Vec<String> =
+        figures.attention.iter().map(|line| format!("{}: {}", line.subject, line.text)).collect();
+    let breaker = "origin a: breaker open 40 s on 1 of 2 replicas: connection refused";
+    assert_eq!(lines[..2], [breaker, "replica 2: its store: timeout"]);
+}
+
+#[test]
+fn history_has_the_ended_minutes() {
+    let mut model = after(0, &["a"]);
+    let counters = |hits| Some(Counters { hits, misses: hits, ..Counters::default() });
+    let step = |(minute, hits): (i64, u64)| v1::HistoryStep {
+        start: Some(prost_types::Timestamp { seconds: 60 * minute, nanos: 0 }),
+        counters: counters(hits),
+    };
+    let response = v1::GetHistoryResponse {
+        totals: [(0, 30), (1, 60), (2, 1)].map(step).into(),
+        namespaces: vec![v1::NamespaceHistory {
+            namespace: "a".to_owned(),
+            steps: [6, 0, 0].map(|hits| counters(hits).unwrap()).into(),
+        }],
+        step: Some(from_duration(Duration::from_secs(60))),
+        degraded: false,
+    };
+    model.apply(0.0, Answer::History(Box::new(response)));
+    let rates = |steps: &[StepFigures]| -> Vec<f64> {
+        steps.iter().map(|step| step.reads_per_second).collect()
+    };
+    let figures = model.figures();
+    assert_eq!(rates(&figures.last_hour), [1.0, 2.0]);
+    assert_eq!(figures.last_hour[1].hit_rate, Some(0.5));
+    assert_eq!(figures.last_hour[1].start.as_deref(), Some("1970-01-01T00:01:00Z"));
+    assert_eq!(rates(&model.detail("a").steps), [0.2, 0.0]);
+    assert_eq!(rates(&model.detail("b").steps), [] as [f64; 0]);
 }
 
 #[test]
@@ -204,6 +282,7 @@ fn fields_of_the_json_are_stable() {
         "hot_keys",
         "origins",
         "replicas",
+        "last_hour",
         "left_out",
     ];
     assert_eq!(names(&json), expected);

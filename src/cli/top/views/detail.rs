@@ -203,6 +203,26 @@ fn right_side(scene: &Scene<'_>, detail: &NamespaceDetail, width: u16) -> Vec<Li
         let (reads, share) = (units::rate(hot.reads_per_second), units::share(hot.share));
         lines.push(Line::raw(format!("{key}{reads:>8}{share:>9}")));
     }
+    lines.push(Line::default());
+    lines.extend(steps(scene, detail));
+    lines
+}
+
+/// The last hour, the newest minute first.
+fn steps(scene: &Scene<'_>, detail: &NamespaceDetail) -> Vec<Line<'static>> {
+    let title = format!("{:<8}{:>8}{:>7}{:>6}{:>7}", "MINUTE", "READS/S", "HIT %", "P99", "ERRORS");
+    let mut lines = vec![Line::styled(title, scene.theme.heading())];
+    if detail.steps.is_empty() {
+        lines.push(Line::styled("no history", scene.theme.dim()));
+    }
+    lines.extend(detail.steps.iter().rev().map(|step| {
+        let minute = step.start.as_deref().and_then(|start| start.get(11..16)).unwrap_or("-");
+        let reads = units::rate(step.reads_per_second);
+        let hit = step.hit_rate.map_or_else(dash, units::share);
+        let p99 = step.hit_latency.p99.map_or_else(dash, units::millis);
+        let errors = units::count(step.fetches_failed);
+        Line::raw(format!("{minute:<8}{reads:>8}{hit:>7}{p99:>6}{errors:>7}"))
+    }));
     lines
 }
 

@@ -92,10 +92,16 @@ fn traffic(scene: &Scene<'_>, width: u16) -> Line<'static> {
 fn store(scene: &Scene<'_>, width: u16) -> Line<'static> {
     let TopFigures { store, totals, .. } = scene.figures;
     let columns = if width < 80 { 15 } else { 30 };
-    let graph = units::sparkline(&totals.trail, columns);
+    let hour: Vec<f64> = scene.figures.last_hour.iter().map(|step| step.reads_per_second).collect();
+    let (name, values) =
+        if hour.is_empty() { ("1 m ", totals.trail.clone()) } else { ("1 h ", hour) };
+    let graph = units::sparkline(&units::resampled(&values, columns), columns);
     let mut parts = Vec::new();
     if !graph.is_empty() {
-        parts.push(vec![Span::styled(graph, scene.theme.graph())]);
+        parts.push(vec![
+            Span::styled(name, scene.theme.dim()),
+            Span::styled(graph, scene.theme.graph()),
+        ]);
     }
     if store.reachable {
         parts.push(memory(scene, store));

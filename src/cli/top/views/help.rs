@@ -11,7 +11,7 @@ use super::Scene;
 use crate::cli::top::state::DrawnRows;
 
 /// Keys and their meanings, then words and theirs.
-const TEXTS: [(&str, &str); 29] = [
+const TEXTS: [(&str, &str); 32] = [
     ("s, S", "sort by the next column; reverse the order"),
     ("f", "filter by a part of the name; Esc clears it"),
     ("Enter", "the selected namespace: policy, counters, latencies, hot keys"),
@@ -31,10 +31,13 @@ const TEXTS: [(&str, &str); 29] = [
     ("LAST 60 S", "reads per second; the highest of the row has the full height"),
     ("saved", "share of the reads that needed no call to an origin"),
     ("CALLS/S", "answers of an origin per second; P99 and ERRORS of the last hour"),
+    ("FOR, WAITING", "time for which a breaker is open; calls that wait for an answer"),
+    ("REQ/S, CPUS", "of a replica: requests per second, and processors in use"),
     ("", ""),
     ("rates of", "time over which rates are measured: of the last 20 s, when top has"),
     ("", "run for 10 s; before that, of the last hour"),
     ("", ""),
+    ("! open", "the circuit breaker of the origin rejects calls, on a replica or more"),
     ("! failing", "5 % of the calls to the origin fail, or more"),
     ("! cold", "fewer than half of the reads are hits"),
     ("paused", "the figures do not change"),

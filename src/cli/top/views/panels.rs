@@ -14,14 +14,19 @@ use super::{Scene, line::shortened};
 use crate::cli::{
     figures::{dash, escape},
     top::{
-        figures::{AnswerPart, HotKeyFigures, OriginFigures, ReplicaFigures, Severity},
-        state::DrawnRows,
+        figures::{
+            AnswerPart, HotKeyFigures, OriginFigures, ReplicaFigures, ReportFigures, Severity,
+        },
+        state::{DrawnRows, Panel},
         units,
     },
 };
 
 /// Titles of columns with numbers.
-const NUMBERS: [&str; 6] = ["READS/S", "SHARE %", "CALLS/S", "P99", "ERRORS", "UP"];
+const NUMBERS: [&str; 14] = [
+    "READS/S", "SHARE %", "CALLS/S", "P99", "ERRORS", "FOR", "WAITING", "REQ/S", "CPUS", "MEMORY",
+    "UP", "CALLS", "CONNS", "NEAR",
+];
 
 /// A table whose first column takes the space that is left.
 struct PanelTable {
@@ -54,6 +59,7 @@ pub(super) fn hot_keys(frame: &mut Frame<'_>, scene: &Scene<'_>, area: Rect) -> 
 
 /// Origins of the namespaces that the filter admits.
 pub(super) fn origins(frame: &mut Frame<'_>, scene: &Scene<'_>, area: Rect) -> DrawnRows {
+    let is_wide = scene.state.panel == Panel::Origins;
     let admitted = |row: &&OriginFigures| scene.state.admits(&row.namespace);
     let row = |row: &OriginFigures| {
         let style = match row.state {
@@ -62,16 +68,28 @@ pub(super) fn origins(frame: &mut Frame<'_>, scene: &Scene<'_>, area: Rect) -> D
             _ => scene.theme.severity(Severity::Warning),
         };
         let latency = row.fetch_latency.p99.map_or_else(dash, units::latency);
-        vec![
+        let mut cells = vec![
             name(&row.namespace),
             figure(units::rate(row.fetches_per_second)),
             figure(latency),
             figure(units::count(row.fetches_failed)),
             Line::styled(row.state.replace('_', " "), style),
-        ]
+        ];
+        if is_wide {
+            let time = row.state_for.and_then(|time| Duration::try_from_secs_f64(time).ok());
+            cells.push(figure(time.map_or_else(dash, units::span)));
+            cells.push(figure(units::count(row.in_flight)));
+            let error = row.last_error.as_ref().or(row.url.as_ref());
+            cells.push(name(error.map_or("", String::as_str)));
+        }
+        cells
     };
+    let mut columns = vec![("ORIGINS", 0), ("CALLS/S", 7), ("P99", 7), ("ERRORS", 6), ("STATE", 9)];
+    if is_wide {
+        columns.extend([("FOR", 5), ("WAITING", 7), ("LAST ERROR, OR ADDRESS", 0)]);
+    }
     let table = PanelTable {
-        columns: vec![("ORIGINS", 0), ("CALLS/S", 7), ("P99", 7), ("ERRORS", 6), ("STATE", 9)],
+        columns,
         rows: scene.figures.origins.iter().filter(admitted).map(row).collect(),
         note: note(scene, AnswerPart::Policies, "no namespace has an origin"),
     };
@@ -80,12 +98,43 @@ pub(super) fn origins(frame: &mut Frame<'_>, scene: &Scene<'_>, area: Rect) -> D
 
 /// Replicas.
 pub(super) fn replicas(frame: &mut Frame<'_>, scene: &Scene<'_>, area: Rect) -> DrawnRows {
+    let is_wide = scene.state.panel == Panel::Replicas;
     let row = |row: &ReplicaFigures| {
         let uptime = row.uptime.and_then(|uptime| Duration::try_from_secs_f64(uptime).ok());
-        vec![name(&row.id), name(&row.version), figure(uptime.map_or_else(dash, units::span))]
+        let uptime = uptime.map_or_else(dash, units::span);
+        let report = row.report.as_ref();
+        let shown = |of: fn(&ReportFigures) -> String| figure(report.map_or_else(dash, of));
+        let host = report.map_or(&row.id, |report| &report.host);
+        let mut cells = vec![
+            name(host),
+            shown(|report| units::rate(report.requests_per_second)),
+            shown(|report| format!("{:.2}", report.cpus)),
+            shown(|report| units::bytes(report.resident_bytes)),
+            figure(uptime),
+        ];
+        if is_wide {
+            let store = match report.map(|report| report.store_available) {
+                Some(true) => Line::styled("ok", scene.theme.good()),
+                Some(false) => Line::styled("down", scene.theme.severity(Severity::Critical)),
+                None => Line::raw("-"),
+            };
+            cells.extend([
+                shown(|report| units::count(report.in_flight)),
+                shown(|report| units::count(report.connections)),
+                shown(|report| units::bytes(report.near_cache_bytes)),
+                store,
+                name(&row.version),
+            ]);
+        }
+        cells
     };
+    let mut columns = vec![("REPLICAS", 0), ("REQ/S", 6), ("CPUS", 5), ("MEMORY", 8), ("UP", 4)];
+    if is_wide {
+        let more = [("CALLS", 6), ("CONNS", 5), ("NEAR", 8), ("STORE", 5), ("VERSION", 7)];
+        columns.extend(more);
+    }
     let table = PanelTable {
-        columns: vec![("REPLICAS", 0), ("VERSION", 10), ("UP", 6)],
+        columns,
         rows: scene.figures.replicas.iter().map(row).collect(),
         note: String::new(),
     };

@@ -10,7 +10,8 @@ use crate::{
     cli::top::{
         figures::{
             AnswerPart, Attention, HotKeyFigures, LeftOut, NamespaceFigures, OriginFigures,
-            Percentiles, ReplicaFigures, Severity, StoreFigures, Traffic,
+            Percentiles, ReplicaFigures, ReportFigures, Severity, StepFigures, StoreFigures,
+            Traffic,
         },
         keys,
     },
@@ -173,6 +174,7 @@ fn figures() -> TopFigures {
             origin("user", 118.0, 0.2, 0, "ok"),
         ],
         replicas: ["a1b2c3d4e5f60718", "b1b2c3d4e5f60718", "c1b2c3d4e5f60718"].map(replica).into(),
+        last_hour: (0..59).map(step).collect(),
         ..TopFigures::default()
     }
 }
@@ -198,6 +200,11 @@ fn origin(name: &str, fetches: f64, p99: f64, failed: u64, state: &'static str) 
         fetch_latency: Percentiles { p99: Some(p99), ..Percentiles::default() },
         fetches_failed: failed,
         state,
+        state_for: (state == "open").then_some(40.0),
+        in_flight: 2,
+        url: Some(format!("http://{name}.internal:8080/{{key}}")),
+        last_error: (state == "open").then(|| "connection refused".to_owned()),
+        ..OriginFigures::default()
     }
 }
 
@@ -206,6 +213,17 @@ fn replica(id: &str) -> ReplicaFigures {
         id: id.to_owned(),
         version: "0.1.0".to_owned(),
         uptime: Some(3700.0),
+        report: Some(ReportFigures {
+            host: format!("shop-cache-{}", &id[..1]),
+            requests_per_second: 7100.0,
+            cpus: 0.42,
+            resident_bytes: 61 * MIB,
+            near_cache_bytes: 9 * MIB,
+            in_flight: 3,
+            connections: 12,
+            store_available: !id.starts_with('c'),
+            store_trouble: None,
+        }),
         ..ReplicaFigures::default()
     }
 }
@@ -250,6 +268,17 @@ fn detail() -> NamespaceDetail {
         last_day: counters(24),
         total: counters(1000),
         hot_keys: vec![hot_key("points", "4711:balance", 412.0, 10.0)],
+        steps: (0..59).map(step).collect(),
+    }
+}
+
+fn step(minute: u32) -> StepFigures {
+    StepFigures {
+        start: Some(format!("2026-11-30T21:{minute:02}:00Z")),
+        reads_per_second: 4000.0 + 50.0 * f64::from(minute % 12),
+        hit_rate: Some(0.8),
+        hit_latency: Percentiles { p99: Some(0.003), ..Percentiles::default() },
+        ..StepFigures::default()
     }
 }
 
@@ -315,7 +344,7 @@ fn the_selected_row_is_visible() {
         .collect();
     sample.draw(80, 24);
     for (code, expected) in [
-        (KeyCode::PageDown, "namespace-11"),
+        (KeyCode::PageDown, "namespace-10"),
         (KeyCode::End, "namespace-99"),
         (KeyCode::Home, "namespace-00"),
     ] {
