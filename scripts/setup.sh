@@ -4,6 +4,7 @@
 #   scripts/setup.sh build   Rust and a C compiler
 #   scripts/setup.sh test    redis-server, which the tests start themselves
 #   scripts/setup.sh count   h2load and valgrind, to count instructions
+#   scripts/setup.sh musl    the C library of static binaries
 #   scripts/setup.sh bench   h2load, and the servers of the comparison
 set -euo pipefail
 
@@ -106,6 +107,10 @@ setup_count() {
   have valgrind || install_package valgrind valgrind
 }
 
+setup_musl() {
+  have musl-gcc || install_package musl-tools filosottile/musl-cross/musl-cross
+}
+
 setup_bench() {
   have h2load || install_package nghttp2-client nghttp2
   have taskset || install_package util-linux util-linux
@@ -115,7 +120,7 @@ setup_bench() {
 
 for part in "$@"; do
   case $part in
-    build | test | count | bench) "setup_$part" ;;
-    *) fail "unknown part '$part': build, test, count or bench" ;;
+    build | test | count | musl | bench) "setup_$part" ;;
+    *) fail "unknown part '$part': build, test, count, musl or bench" ;;
   esac
 done
