@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks what runs Larder on servers: the Helm chart, the manifests that are made from it, and the
-# unit of systemd. The rendered configuration is run by the real server.
+# Checks what runs Larder on servers: the Helm chart, the manifests that are made from it, the unit
+# of systemd, and the manual pages. The rendered configuration is run by the real server.
 #
 #   scripts/check-deploy.sh            all checks
 #   scripts/check-deploy.sh --setup    only installs what they need
@@ -107,6 +107,18 @@ check_broken() {
   ok "$count broken manifests are found"
 }
 
+check_pages() {
+  local page warnings count=0
+  "$larder" man "$work/man"
+  for page in "$work"/man/*.1; do
+    warnings=$(MANWIDTH=80 man --warnings --encoding=UTF-8 --local-file --troff-device=utf8 \
+      --ditroff "$page" 2>&1 >/dev/null) || true
+    [[ -z $warnings ]] || fail "$(basename "$page"): $warnings"
+    count=$((count + 1))
+  done
+  ok "$count manual pages"
+}
+
 check_unit() {
   local exposure
   # The binary and the page are those of an installed package.
@@ -153,5 +165,10 @@ if command -v systemd-analyze >/dev/null 2>&1; then
   check_unit
 else
   skip "$UNIT" "systemd-analyze not found"
+fi
+if command -v man >/dev/null 2>&1; then
+  check_pages
+else
+  skip "manual pages" "man not found"
 fi
 echo "deploy: $passed passed, 0 failed, $skipped skipped"

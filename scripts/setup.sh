@@ -6,6 +6,7 @@
 #                            their terminal
 #   scripts/setup.sh browser Chromium, in which the pages are tested
 #   scripts/setup.sh count   h2load and valgrind, to count instructions
+#   scripts/setup.sh musl    the C library of static binaries
 #   scripts/setup.sh bench   h2load, and the servers of the comparison
 set -euo pipefail
 
@@ -117,6 +118,10 @@ setup_count() {
   have valgrind || install_package valgrind valgrind
 }
 
+setup_musl() {
+  have musl-gcc || install_package musl-tools filosottile/musl-cross/musl-cross
+}
+
 setup_bench() {
   have h2load || install_package nghttp2-client nghttp2
   have taskset || install_package util-linux util-linux
@@ -126,7 +131,7 @@ setup_bench() {
 
 for part in "$@"; do
   case $part in
-    build | test | browser | count | bench) "setup_$part" ;;
-    *) fail "unknown part '$part': build, test, browser, count or bench" ;;
+    build | test | browser | count | musl | bench) "setup_$part" ;;
+    *) fail "unknown part '$part': build, test, browser, count, musl or bench" ;;
   esac
 done

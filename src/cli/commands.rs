@@ -23,6 +23,7 @@ mod inspect;
 mod invalidate;
 mod journal;
 mod keys;
+mod man;
 mod namespaces;
 mod output;
 mod patch;
@@ -95,6 +96,8 @@ pub(super) enum CacheCommand {
     Token(token::Args),
     /// Print the completions of a shell.
     Completions(completions::Args),
+    /// Write the manual pages of all commands.
+    Man(man::Args),
 }
 
 impl CacheCommand {
@@ -127,6 +130,7 @@ impl CacheCommand {
             Self::Audit(args) => args.run(),
             Self::Token(args) => args.run(),
             Self::Completions(args) => args.run(),
+            Self::Man(args) => args.run(),
         };
         failure::exit_code(ending)
     }

@@ -16,6 +16,8 @@ mod fetches;
 mod journal;
 // Commands for operators.
 mod operators;
+// The manual pages.
+mod pages;
 // Parts of values.
 mod parts;
 // The view of a fleet.

@@ -31,6 +31,8 @@ pub(super) enum Error {
     Input { path: PathBuf, source: io::Error },
     #[error("cannot write the output")]
     Output(#[source] io::Error),
+    #[error("cannot write the pages to {}", path.display())]
+    Pages { path: PathBuf, source: io::Error },
     #[error("the store is unavailable: {0}")]
     Degraded(Cow<'static, str>),
     #[error("{}", sentence(address, status))]
@@ -72,7 +74,7 @@ fn code(ending: &Result<Ending, Error>) -> u8 {
         Err(Error::Client(client::Error::Address { .. })) => 2,
         Err(Error::Journal(OfflineError::Missing(_) | OfflineError::NotAJournal(_))) => 2,
         Err(Error::Refused { .. } | Error::Degraded(_) | Error::Client(_) | Error::Journal(_)) => 3,
-        Err(Error::Output(_)) => 5,
+        Err(Error::Output(_) | Error::Pages { .. }) => 5,
         Err(Error::Config(_)) => EXIT_CONFIG,
     }
 }
@@ -160,6 +162,7 @@ mod tests {
             (Err(timeout.into()), 3),
             (Err(Error::Output(io(io::ErrorKind::StorageFull))), 5),
             (Err(Error::Output(io(io::ErrorKind::BrokenPipe))), 0),
+            (Err(Error::Pages { path: "d".into(), source: io(io::ErrorKind::StorageFull) }), 5),
         ];
         for (ending, expected) in cases {
             assert_eq!(code(&ending), expected, "{ending:?}");

@@ -168,6 +168,7 @@ impl StreamEnd {
             Error::Usage(_)
             | Error::Input { .. }
             | Error::Output(_)
+            | Error::Pages { .. }
             | Error::Degraded(_)
             | Error::Config(_)
             | Error::Journal(_) => true,
