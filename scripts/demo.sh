@@ -39,6 +39,9 @@ until_true() {
 
 alive() { kill -0 "$1" 2>/dev/null; }
 dead() { ! alive "$1"; }
+# gone_or_dead FILE PID, and made_or_dead FILE PID: whether there is no need to wait any longer.
+gone_or_dead() { [[ ! -e $1 ]] || dead "$2"; }
+made_or_dead() { [[ -e $1 ]] || dead "$2"; }
 
 # began PID: the time at which the process began. It distinguishes a later one with the same number.
 began() { ps -o lstart= -p "$1" 2>/dev/null; }
@@ -58,8 +61,8 @@ stop() {
     if [[ -n $script ]] && alive "$script"; then
         kill -TERM "$script"
         # The script removes the folder last.
-        gone_or_dead() { [[ ! -e $state/pid ]] || dead "$script"; }
-        until_true "$((REPLICAS * STOP_SECONDS))" gone_or_dead || fail "process $script does not end"
+        until_true "$((REPLICAS * STOP_SECONDS))" gone_or_dead "$state/pid" "$script" ||
+            fail "process $script does not end"
     fi
     # Left over from a script that was killed.
     if [[ -f $state/pids ]]; then
@@ -103,8 +106,7 @@ start() {
 
 # await NAME FILE: waits until the program that was started last has made a file.
 await() {
-    made_or_dead() { [[ -e $2 ]] || dead "$1"; }
-    until_true "$START_SECONDS" made_or_dead "${pids[-1]}" "$2" || true
+    until_true "$START_SECONDS" made_or_dead "$2" "${pids[-1]}" || true
     [[ -e $2 ]] && return
     cat "$state/$1.log" >&2
     fail "$1 did not start"
