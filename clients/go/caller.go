@@ -67,48 +67,89 @@ type caller struct {
 	away        atomic.Bool
 }
 
+// exchange is what the attempts of a call send and receive.
+type exchange interface {
+	// send makes an attempt.
+	send(ctx context.Context, used *link) error
+	// trailers are those of the last attempt.
+	trailers() metadata.MD
+}
+
 type method[Q, R any] func(
 	larderpb.CacheServiceClient, context.Context, *Q, ...grpc.CallOption,
 ) (*R, error)
+
+// trailing keeps the trailers of an attempt.
+type trailing struct {
+	trailer metadata.MD
+	options [1]grpc.CallOption
+}
+
+func (t *trailing) trailers() metadata.MD { return t.trailer }
+
+// kept are options for an attempt whose trailers are kept.
+func (t *trailing) kept() []grpc.CallOption {
+	t.trailer, t.options[0] = nil, grpc.Trailer(&t.trailer)
+	return t.options[:]
+}
+
+// question is a call with one answer.
+type question[Q, R any] struct {
+	trailing
+	call    method[Q, R]
+	request *Q
+	answer  *R
+}
+
+func (q *question[Q, R]) send(ctx context.Context, used *link) (err error) {
+	q.answer, err = q.call(used.stub, ctx, q.request, q.kept()...)
+	return err
+}
 
 // unary makes a call with one answer.
 func unary[Q, R any](
 	ctx context.Context, c *caller, spec callSpec, call method[Q, R], request *Q,
 ) (*R, error) {
-	var answer *R
-	err := c.run(ctx, spec, func(
-		ctx context.Context, used *link, trailer *metadata.MD,
-	) (err error) {
-		answer, err = call(used.stub, ctx, request, grpc.Trailer(trailer))
-		return err
-	})
-	return answer, err
+	one := &question[Q, R]{call: call, request: request}
+	err := c.run(ctx, &spec, one)
+	return one.answer, err
 }
 
 type streamMethod[Q, R any] func(
 	larderpb.CacheServiceClient, context.Context, *Q, ...grpc.CallOption,
 ) (grpc.ServerStreamingClient[R], error)
 
+// collection is a call with a stream of answers.
+type collection[Q, R any] struct {
+	trailing
+	call    streamMethod[Q, R]
+	request *Q
+	answers []*R
+	begun   *bool
+}
+
+func (s *collection[Q, R]) send(ctx context.Context, used *link) error {
+	s.answers = nil
+	stream, err := s.call(used.stub, ctx, s.request, s.kept()...)
+	if err != nil {
+		return err
+	}
+	return receive(stream, func(answer *R) {
+		s.answers = append(s.answers, answer)
+		if s.begun != nil {
+			*s.begun = true
+		}
+	})
+}
+
 // collect makes a call with a stream of answers, and returns all of them. Of a stream that breaks,
 // what has come is returned with the error.
 func collect[Q, R any](
 	ctx context.Context, c *caller, spec callSpec, call streamMethod[Q, R], request *Q,
 ) ([]*R, error) {
-	var answers []*R
-	err := c.run(ctx, spec, func(ctx context.Context, used *link, trailer *metadata.MD) error {
-		answers = nil
-		stream, err := call(used.stub, ctx, request, grpc.Trailer(trailer))
-		if err != nil {
-			return err
-		}
-		return receive(stream, func(answer *R) {
-			answers = append(answers, answer)
-			if spec.begun != nil {
-				*spec.begun = true
-			}
-		})
-	})
-	return answers, err
+	all := &collection[Q, R]{call: call, request: request, begun: spec.begun}
+	err := c.run(ctx, &spec, all)
+	return all.answers, err
 }
 
 // checkOpen fails after Close.
@@ -119,10 +160,7 @@ func (c *caller) checkOpen() error {
 	return nil
 }
 
-func (c *caller) run(
-	ctx context.Context, spec callSpec,
-	call func(context.Context, *link, *metadata.MD) error,
-) (err error) {
+func (c *caller) run(ctx context.Context, spec *callSpec, call exchange) (err error) {
 	if state := c.state.Load(); state == stateClosed || state == stateClosing && !spec.parting {
 		return closedError()
 	}
@@ -189,7 +227,7 @@ func (c *caller) run(
 }
 
 func (c *caller) retryDelay(
-	failure *Error, attempts int, spec callSpec,
+	failure *Error, attempts int, spec *callSpec,
 ) (delay time.Duration, again bool) {
 	if failure.Code != codes.Unavailable {
 		return 0, false
@@ -223,7 +261,7 @@ func (c *caller) succeeded() {
 	}
 }
 
-func (c *caller) failed(failure *Error, spec callSpec, trial bool) {
+func (c *caller) failed(failure *Error, spec *callSpec, trial bool) {
 	spec.count.errors.Add(1)
 	if !isOutage(failure) {
 		// The server is there, and it is the call that is wrong.

@@ -41,18 +41,29 @@ func (autoCodec[T]) Encode(value T) (Encoded, error) {
 	return jsonOf(value, true)
 }
 
-func (autoCodec[T]) Decode(encoded Encoded) (value T, err error) {
+// Values that are what was sent. A function of the type is found without an allocation.
+var (
+	sentText any = func(encoded Encoded) string { return encoded.Text }
+	sentData any = func(encoded Encoded) []byte { return encoded.Data }
+)
+
+func (a autoCodec[T]) Decode(encoded Encoded) (T, error) {
+	var sent any
+	switch encoded.Kind {
+	case KindText:
+		sent = sentText
+	case KindData:
+		sent = sentData
+	}
+	if as, ok := sent.(func(Encoded) T); ok {
+		return as(encoded), nil
+	}
+	return a.decode(encoded)
+}
+
+// decode is for values that are not what was sent.
+func (autoCodec[T]) decode(encoded Encoded) (value T, err error) {
 	switch target := any(&value).(type) {
-	case *string:
-		if encoded.Kind == KindText {
-			*target = encoded.Text
-			return value, nil
-		}
-	case *[]byte:
-		if encoded.Kind == KindData {
-			*target = encoded.Data
-			return value, nil
-		}
 	case *any:
 		*target, err = decodeAny(encoded)
 		return value, err

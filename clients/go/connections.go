@@ -212,8 +212,7 @@ func (c *connections) limit(l *link, timeout time.Duration) time.Duration {
 
 // attempt makes one attempt of a call. A timeout of zero is none.
 func (c *connections) attempt(
-	parent context.Context, timeout time.Duration,
-	call func(context.Context, *link, *metadata.MD) error,
+	parent context.Context, timeout time.Duration, call exchange,
 ) error {
 	if parent.Err() != nil {
 		return ended(parent)
@@ -223,10 +222,10 @@ func (c *connections) attempt(
 		return err
 	}
 	defer c.release(used)
-	ctx := parent
+	ctx, begun := parent, time.Now()
 	if timeout > 0 {
 		var cancel context.CancelFunc
-		ctx, cancel = context.WithTimeout(ctx, c.limit(used, timeout))
+		ctx, cancel = context.WithDeadline(ctx, begun.Add(c.limit(used, timeout)))
 		defer cancel()
 	}
 	header, err := c.header(ctx, parent)
@@ -235,15 +234,13 @@ func (c *connections) attempt(
 	}
 	if header != "" {
 		ctx = metadata.AppendToOutgoingContext(ctx, "authorization", header)
+		begun = time.Now() // A provider of tokens may have taken its time.
 	}
-	var trailer metadata.MD
-	begun := time.Now()
-	err = call(ctx, used, &trailer)
-	if err == nil {
+	if err = call.send(ctx, used); err == nil {
 		used.answeredNow()
 		return nil
 	}
-	failure := fromStatus(err, trailer)
+	failure := fromStatus(err, call.trailers())
 	switch {
 	case failure.Code == codes.Canceled:
 		// Its caller has left: that proves nothing.

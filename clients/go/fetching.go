@@ -3,15 +3,10 @@ package larder
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"sync/atomic"
-	"time"
 
 	"larder.test/clients/go/larderpb"
 )
-
-// shortestRetry is the time before a contended key is asked for again.
-const shortestRetry = 10 * time.Millisecond
 
 var lastRefresh atomic.Uint64
 
@@ -20,7 +15,10 @@ type fetch[T any] struct {
 	c      *Cache[T]
 	at     address
 	loader LoaderOf[T]
-	o      *callOptions
+	o      callOptions
+	search search
+	// last is the last answer of the server.
+	last fetched[T]
 }
 
 // GetOrFetch reads a value; one that is missing is computed. Of all calls in all processes that
@@ -66,26 +64,26 @@ func Fetch[T any](
 func (c *Cache[T]) GetOrFetchLoaded(
 	ctx context.Context, key string, loader LoaderOf[T], options ...FetchOption,
 ) (Result[T], error) {
-	var o callOptions
+	one := &fetch[T]{c: c, loader: loader}
+	o := &one.o
 	for _, option := range options {
-		option.forFetch(&o)
+		option.forFetch(o)
 	}
-	at, err := o.address(key)
-	if err != nil {
+	var err error
+	if one.at, err = o.address(key); err != nil {
 		return Result[T]{}, err
 	}
 	if err := c.core.caller.checkOpen(); err != nil {
 		return Result[T]{}, err
 	}
-	id := at.id()
-	if near := c.nearFor(&o); near != nil && !o.refresh {
+	id := one.at.id()
+	if near := c.nearFor(o); near != nil && !o.refresh {
 		if found, ok := nearGet(c, id); ok {
 			return found, nil
 		}
 	}
-	one := &fetch[T]{c: c, at: at, loader: loader, o: &o}
 	found, joined, late, err := c.core.flights.run(ctx, passenger{
-		id: one.id(id), key: at.key, timeout: o.wait, compute: one.run,
+		id: one.id(id), key: one.at.key, timeout: o.wait, compute: one,
 	})
 	switch {
 	case late:
@@ -102,7 +100,7 @@ func (c *Cache[T]) GetOrFetchLoaded(
 	if found.err != nil {
 		return Result[T]{}, found.err
 	}
-	result := found.result.(Result[T])
+	result := *found.result.(*Result[T])
 	if joined {
 		if result.Tier == TierLoader {
 			c.count.joined.Add(1)
@@ -132,7 +130,7 @@ func (f *fetch[T]) id(entry entryID) flightID {
 }
 
 // settle is the result of a computation for all that wait for it.
-func settle[T any](result Result[T], err error) flightResult {
+func settle[T any](result *Result[T], err error) flightResult {
 	if panicked, ok := err.(loaderPanic); ok {
 		return flightResult{panicked: panicked.PanicError}
 	}
@@ -140,112 +138,23 @@ func settle[T any](result Result[T], err error) flightResult {
 	return flightResult{result: result, err: err, lasting: result.Degraded || stored}
 }
 
-func (f *fetch[T]) run(ctx context.Context) flightResult { return settle(f.find(ctx)) }
-
 // late is the answer of a call for which the computation that it joined takes too long.
 func (f *fetch[T]) late(parent context.Context) (flightResult, error) {
 	f.c.count.misses.Add(1)
 	if f.loader == nil {
-		return settle(Result[T]{}, nil), nil
+		return settle(&Result[T]{}, nil), nil
 	}
 	ctx, end, err := f.c.core.running.begin(parent)
 	if err != nil {
 		return flightResult{}, err
 	}
 	defer end()
-	found := settle(f.unstored(ctx, Write{Reason: NotStored}, nil, nil))
+	result, failed := f.unstored(ctx, Write{Reason: NotStored}, nil, nil)
+	found := settle(&result, failed)
 	if ctx.Err() != nil {
 		return flightResult{}, ended(ctx)
 	}
 	return found, nil
-}
-
-// find reads the value, or computes it.
-func (f *fetch[T]) find(ctx context.Context) (Result[T], error) {
-	c, limits := f.c, f.c.core.limits
-	budget := limits.wait
-	if f.o.wait != nil {
-		budget = *f.o.wait
-	}
-	deadline := time.Now().Add(budget)
-	refresh := f.o.refresh
-	near := c.nearFor(f.o)
-	var pending *pendingRead
-	// Also after a panic of the codec.
-	defer func() { near.drop(pending) }()
-	for asked := 0; ; asked++ {
-		wait := min(limits.wait, max(0, time.Until(deadline)))
-		if near != nil {
-			pending = near.begin(f.at.id())
-		}
-		answer, err := f.ask(ctx, wait, refresh, pending != nil)
-		if err != nil {
-			return f.withoutCache(ctx, err)
-		}
-		if found := answer.GetFound(); found != nil {
-			result, encoded := f.read(found, answer.Degraded)
-			nearPut(c, pending, result, encoded)
-			if result.Outcome != Miss || f.loader == nil {
-				return result, nil
-			}
-			if refresh {
-				// Another caller has stored it again in a form that this one cannot read.
-				why := Write{Reason: NotStored, Degraded: answer.Degraded, Err: result.Err}
-				return f.unstored(ctx, why, nil, nil)
-			}
-			// A value that cannot be decoded is replaced by one that can.
-			refresh = true
-			continue
-		}
-		near.drop(pending)
-		if asked == 0 {
-			c.count.misses.Add(1)
-		}
-		if lease := answer.GetLease(); lease != nil {
-			return f.leased(ctx, lease, answer.Degraded)
-		}
-		var failed error
-		if answer.Cause != "" {
-			failed = errors.New(answer.Cause)
-		}
-		if f.loader == nil {
-			return Result[T]{Degraded: answer.Degraded, Err: failed}, nil
-		}
-		delay, contended := contendedDelay(answer)
-		if !contended || !time.Now().Add(delay).Before(deadline) {
-			why := Write{Reason: NotStored, Degraded: answer.Degraded, Err: failed}
-			return f.unstored(ctx, why, nil, nil)
-		}
-		if err := sleep(ctx, delay); err != nil {
-			return Result[T]{}, err
-		}
-	}
-}
-
-// contendedDelay is the time until a contended key is asked for again. An outcome that this release
-// does not have is no reason to ask again.
-func contendedDelay(answer *larderpb.GetOrFetchResponse) (time.Duration, bool) {
-	contended := answer.GetContended()
-	if contended == nil {
-		return 0, false
-	}
-	share := 0.5 + 0.5*rand.Float64()
-	delay := time.Duration(float64(asDuration(contended.RetryAfter)) * share)
-	return max(shortestRetry, delay), true
-}
-
-func (f *fetch[T]) ask(
-	ctx context.Context, wait time.Duration, refresh, fresh bool,
-) (*larderpb.GetOrFetchResponse, error) {
-	fields := f.o.readFields(fresh)
-	spec := f.c.spec("GetOrFetch", nil, true, true)
-	spec.timeout = wait + f.c.core.limits.waitMargin
-	return unary(ctx, f.c.core.caller, spec, larderpb.CacheServiceClient.GetOrFetch,
-		&larderpb.GetOrFetchRequest{
-			Namespace: f.c.namespace, Key: f.at.key, Params: f.at.params,
-			MaxStale: fields.maxStale, Consistency: fields.consistency, Touch: fields.touch,
-			Wait: toWire(wait), NoCache: refresh,
-		})
 }
 
 func (f *fetch[T]) read(found *larderpb.Found, degraded bool) (Result[T], Encoded) {
@@ -330,7 +239,7 @@ func (f *fetch[T]) compute(
 		return f.staleOr(stale, err)
 	}
 	fill := f.store(ctx, held, value)
-	return loadedResult(value.Value, fill, f.c.tagsOf(f.o, value.options.tags), false, nil), nil
+	return loadedResult(value.Value, fill, f.c.tagsOf(&f.o, value.options.tags), false, nil), nil
 }
 
 // staleOr is the stale value with an error of the loader, or the error alone. It is no substitute
@@ -345,7 +254,7 @@ func (f *fetch[T]) staleOr(stale *Result[T], err error) (Result[T], error) {
 }
 
 func (f *fetch[T]) store(ctx context.Context, held *heldLease, value Loaded[T]) Write {
-	request, done, then := fillOf(held, f.c.codec, value, f.o)
+	request, done, then := fillOf(held, f.c.codec, value, &f.o)
 	if request == nil {
 		held.after(then)
 		return done
@@ -382,6 +291,6 @@ func (f *fetch[T]) unstored(
 		}
 		return f.staleOr(stale, failure)
 	}
-	tags := f.c.tagsOf(f.o, value.options.tags)
+	tags := f.c.tagsOf(&f.o, value.options.tags)
 	return loadedResult(value.Value, why, tags, why.Degraded, err), nil
 }

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -39,11 +38,7 @@ func TestAPanicOfALoaderReachesAllThatWait(t *testing.T) {
 	for range 3 {
 		all.Go(call)
 	}
-	eventually(t, "all have joined", func() bool {
-		buffer := make([]byte, 1<<20)
-		stacks := string(buffer[:runtime.Stack(buffer, true)])
-		return strings.Count(stacks, "(*flights).wait(") == 4
-	})
+	eventually(t, "all have joined", waiting(4))
 	close(release)
 	all.Wait()
 	if panics.Load() != 4 {
@@ -153,11 +148,7 @@ func TestTheLastCallerThatLeavesCancelsTheLoader(t *testing.T) {
 			errs <- err
 		}()
 	}
-	eventually(t, "the second has joined", func() bool {
-		buffer := make([]byte, 1<<20)
-		stacks := string(buffer[:runtime.Stack(buffer, true)])
-		return strings.Count(stacks, "(*flights).wait(") == 2
-	})
+	eventually(t, "the second has joined", waiting(2))
 	leaveFirst(nil)
 	if err := <-errs; !errors.Is(err, context.Canceled) {
 		t.Fatal(err)

@@ -7,7 +7,6 @@ import (
 	"math/rand/v2"
 	"time"
 
-	"google.golang.org/grpc"
 	"google.golang.org/grpc/metadata"
 
 	"larder.test/clients/go/larderpb"
@@ -183,6 +182,42 @@ func (s *scope) mayContinue(err error) bool {
 	return errors.Is(err, ErrUnauthenticated) && s.core.caller.connections.authorization.renews()
 }
 
+// changeStream is one stream of changes.
+type changeStream struct {
+	trailing
+	request *larderpb.WatchRequest
+	// silent ends the stream.
+	silent  *time.Timer
+	state   *watchState
+	deliver func(watchSignal) bool
+	stopped bool
+	replace func(*link)
+}
+
+// send reads the stream to its end.
+func (s *changeStream) send(ctx context.Context, used *link) error {
+	stream, err := used.stub.Watch(ctx, s.request, s.kept()...)
+	for err == nil {
+		var message *larderpb.WatchResponse
+		if message, err = stream.Recv(); err != nil {
+			break
+		}
+		// While the reader is busy the stream is not expected to deliver.
+		s.silent.Stop()
+		used.answeredNow()
+		if !s.deliver(s.state.read(message)) {
+			s.stopped = true
+			return nil
+		}
+		s.silent.Reset(s.state.silence)
+	}
+	if context.Cause(ctx) == errSilent {
+		// It would take the time of five more streams until it counts as dead.
+		s.replace(used)
+	}
+	return err
+}
+
 // stream reads one stream to its end.
 func (s *scope) stream(
 	parent context.Context, keys bool, state *watchState, deliver func(watchSignal) bool,
@@ -192,35 +227,15 @@ func (s *scope) stream(
 	defer cancel(nil)
 	silent := time.AfterFunc(readyTime, func() { cancel(errSilent) })
 	defer silent.Stop()
-	request := &larderpb.WatchRequest{
-		Namespaces: []string{s.namespace}, Keys: keys, ResumeToken: state.token,
+	changes := &changeStream{
+		request: &larderpb.WatchRequest{
+			Namespaces: []string{s.namespace}, Keys: keys, ResumeToken: state.token,
+		},
+		silent: silent, state: state, deliver: deliver, replace: connections.replace,
 	}
 	outgoing := metadata.NewOutgoingContext(ctx, connections.base)
-	err = connections.attempt(outgoing, 0, func(
-		ctx context.Context, used *link, trailer *metadata.MD,
-	) error {
-		stream, err := used.stub.Watch(ctx, request, grpc.Trailer(trailer))
-		for err == nil {
-			var message *larderpb.WatchResponse
-			if message, err = stream.Recv(); err != nil {
-				break
-			}
-			// While the reader is busy the stream is not expected to deliver.
-			silent.Stop()
-			used.answeredNow()
-			if !deliver(state.read(message)) {
-				stopped = true
-				return nil
-			}
-			silent.Reset(state.silence)
-		}
-		if context.Cause(ctx) == errSilent {
-			// It would take the time of five more streams until it counts as dead.
-			connections.replace(used)
-		}
-		return err
-	})
-	return stopped, err
+	err = connections.attempt(outgoing, 0, changes)
+	return changes.stopped, err
 }
 
 // Watch delivers the changes of the namespace as long as the loop runs: invalidations and, with

@@ -74,6 +74,12 @@ impl Feed {
         }
     }
 
+    /// Whether all changes arrive, also at a time that is ahead.
+    #[inline]
+    pub(crate) fn is_live_until(&self, time: Moment) -> bool {
+        time.nanos() <= self.live_until.load(SeqCst)
+    }
+
     /// Whether all changes arrive.
     #[inline]
     pub(crate) fn is_live(&self, now: Moment) -> bool {

@@ -13,7 +13,7 @@ use crate::{
     Outcome, Read, Tags, Tier, Version,
     core::Scope,
     feed::{Feed, Listener},
-    moment::Moment,
+    moment::{Moment, Ticks},
 };
 
 /// Bytes of an entry besides its key and its value.
@@ -60,6 +60,25 @@ struct Entry<V> {
     bytes: usize,
 }
 
+impl<V> Entry<V> {
+    #[inline]
+    fn read(&self, now: Moment) -> Read<V> {
+        Read {
+            outcome: Outcome::Hit,
+            value: Some(Arc::clone(&self.value)),
+            version: self.version.clone(),
+            age: Some(self.age + now.since(self.begun)),
+            ttl_remaining: Some(self.ends.since(now)),
+            tags: self.tags.clone(),
+            tier: Some(Tier::Client),
+            degraded: false,
+            error: None,
+            stored: None,
+            joined: false,
+        }
+    }
+}
+
 /// A read that is under way; a change that may concern it makes it unclean.
 struct Begun {
     key: Box<str>,
@@ -73,6 +92,7 @@ struct Store<V> {
     begun: HashMap<u64, Begun>,
     next: u64,
     bytes: usize,
+    ticks: Ticks,
 }
 
 /// The near cache of a handle. The least recently used entries go first.
@@ -96,6 +116,7 @@ impl<V: Send + Sync + 'static> Near<V> {
                 begun: HashMap::new(),
                 next: 0,
                 bytes: 0,
+                ticks: Ticks::new(),
             }),
         });
         let weak: Weak<Self> = Arc::downgrade(&near);
@@ -105,6 +126,20 @@ impl<V: Send + Sync + 'static> Near<V> {
 
     /// The value of an entry, if it is certain to be that of the store.
     pub(crate) fn get(&self, id: &str) -> Option<Read<V>> {
+        let mut store = self.store.lock();
+        let tick = store.ticks.now();
+        let entry = store.entries.get(id)?;
+        let latest = tick.at_latest();
+        if latest < entry.ends && self.feed.is_live_until(latest) {
+            return Some(entry.read(tick));
+        }
+        drop(store);
+        self.get_near_its_end(id)
+    }
+
+    /// As [`get`](Self::get), by the clock alone.
+    #[cold]
+    fn get_near_its_end(&self, id: &str) -> Option<Read<V>> {
         let now = Moment::now();
         if !self.feed.is_live(now) {
             return None;
@@ -115,19 +150,7 @@ impl<V: Send + Sync + 'static> Near<V> {
             store.remove(id);
             return None;
         }
-        Some(Read {
-            outcome: Outcome::Hit,
-            value: Some(Arc::clone(&entry.value)),
-            version: entry.version.clone(),
-            age: Some(entry.age + now.since(entry.begun)),
-            ttl_remaining: Some(entry.ends.since(now)),
-            tags: entry.tags.clone(),
-            tier: Some(Tier::Client),
-            degraded: false,
-            error: None,
-            stored: None,
-            joined: false,
-        })
+        Some(entry.read(now))
     }
 
     /// Begins a read whose result may be kept. `None`: there is no feed, yet.
