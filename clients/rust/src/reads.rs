@@ -11,7 +11,7 @@ use crate::{
     options::{ReadOptions, positive},
     pb,
     ttl::to_wire,
-    typed::{Typed, value_bytes},
+    typed::{Typed, kept, value_bytes},
 };
 
 /// The fields that all requests of reads have.
@@ -77,7 +77,9 @@ impl<V: Send + Sync + 'static> Typed<V> {
         match self.scope.call(request, spec).await {
             Ok(answer) => {
                 let bytes = value_bytes(answer.value.as_ref());
-                let read = self.read(answer.outcome(), answer.value, answer.entry, answer.degraded);
+                let outcome = answer.outcome();
+                let value = kept(answer.value, pending.is_some());
+                let read = self.read(outcome, value, answer.entry, answer.degraded);
                 if let Some(pending) = pending {
                     pending.keep(id, &read, bytes);
                 }
@@ -197,7 +199,9 @@ impl<V: Send + Sync + 'static> Typed<V> {
             // Of a message, the keys that missed may be those that the store did not answer for.
             let away = degraded && result.outcome() == pb::Outcome::Miss;
             let bytes = value_bytes(result.value.as_ref());
-            let read = self.read(result.outcome(), result.value, result.entry, away);
+            let outcome = result.outcome();
+            let value = kept(result.value, pending.is_some());
+            let read = self.read(outcome, value, result.entry, away);
             if let Some((pending, id)) = pending {
                 pending.keep(id, &read, bytes);
             }
