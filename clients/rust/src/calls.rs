@@ -1,17 +1,17 @@
 //! Makes calls: retries, breaker, counters, telemetry and the log of outages.
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, pin::pin, sync::Arc, time::Duration};
 
 use http::uri::PathAndQuery;
 use tokio::time::Instant;
 use tonic::{Code, Request, Status, client::Grpc};
-use tonic_prost::ProstCodec;
 
 use crate::{
     Error,
     breaker::Permit,
     core::{Core, Scope, Spec},
     error::Pushback,
+    messages::Messages,
     rpc::Rpc,
     telemetry::Span,
     transport::wire::{Attempt, Route},
@@ -45,7 +45,7 @@ impl Scope {
     ) -> Result<R, Error>
     where
         Q: Rpc,
-        F: Fn(Attempt, Request<Q>) -> Fut,
+        F: Fn(Attempt, Request<Arc<Q>>) -> Fut,
         Fut: Future<Output = Result<R, Status>>,
     {
         let core = &*self.core;
@@ -83,26 +83,33 @@ impl Scope {
     ) -> Result<R, Error>
     where
         Q: Rpc,
-        F: Fn(Attempt, Request<Q>) -> Fut,
+        F: Fn(Attempt, Request<Arc<Q>>) -> Fut,
         Fut: Future<Output = Result<R, Status>>,
     {
+        let request = Arc::new(request);
         let started = Instant::now();
+        let mut begun = started;
         let mut renewed = false;
         let mut attempts = 1;
         loop {
-            let left = spec.timeout.saturating_sub(started.elapsed());
+            let left = spec.timeout.saturating_sub(begun - started);
             let attempt = Attempt::new(Arc::clone(&self.core.shared));
             let limit = self.limit(left);
-            let mut sent = Request::new(request.clone());
+            let mut sent = Request::new(Arc::clone(&request));
             sent.set_timeout(limit);
             span.inject(sent.metadata_mut());
-            let sent = within(limit, &attempt, send(attempt.clone(), sent));
-            let error = match self.unless_closed(spec, sent).await {
+            let ended = {
+                // It is large, and stays in its place.
+                let sending = pin!(send(attempt.clone(), sent));
+                self.unless_closed(spec, within(limit, begun, &attempt, sending)).await
+            };
+            let error = match ended {
                 Ok(answer) => return Ok(answer),
                 Err(error) => error,
             };
             if error.code() == Code::Unauthenticated && !renewed && attempt.refused() {
                 renewed = true;
+                begun = Instant::now();
                 continue;
             }
             let Some(delay) = self.retry_delay(&error, attempts, spec.idempotent) else {
@@ -114,6 +121,7 @@ impl Scope {
             self.count.retries.add();
             attempts += 1;
             tokio::time::sleep(delay).await;
+            begun = Instant::now();
         }
     }
 
@@ -135,7 +143,9 @@ impl Scope {
             return call.await;
         }
         tokio::select! {
-            ended = call => ended,
+            biased;
+            // Connections end with the client, which is the cause to name then.
+            ended = call => ended.map_err(|error| self.core.check_open().err().unwrap_or(error)),
             () = self.core.ended() => Err(Error::closed()),
         }
     }
@@ -192,10 +202,11 @@ impl Core {
 /// The answer of an attempt, if it comes in time.
 async fn within<R>(
     limit: Duration,
+    begun: Instant,
     attempt: &Attempt,
     sent: impl Future<Output = Result<R, Status>>,
 ) -> Result<R, Error> {
-    let ended = tokio::time::timeout(limit, sent).await.unwrap_or_else(|_| {
+    let ended = tokio::time::timeout_at(begun + limit, sent).await.unwrap_or_else(|_| {
         attempt.silent();
         Err(Status::deadline_exceeded(format!("no answer within {limit:?}")))
     });
@@ -206,15 +217,15 @@ fn client(attempt: Attempt) -> Grpc<Attempt> {
     Grpc::new(attempt).max_decoding_message_size(MAX_RECEIVED_BYTES)
 }
 
-async fn unary<Q: Rpc>(attempt: Attempt, request: Request<Q>) -> Result<Q::Response, Status> {
+async fn unary<Q: Rpc>(attempt: Attempt, request: Request<Arc<Q>>) -> Result<Q::Response, Status> {
     let path = PathAndQuery::from_static(Q::PATH);
-    let codec = ProstCodec::<Q, Q::Response>::default();
+    let codec = Messages::<Q>::of(request.get_ref());
     Ok(client(attempt).unary(request, path, codec).await?.into_inner())
 }
 
 async fn collected<Q: Rpc>(
     attempt: Attempt,
-    request: Request<Q>,
+    request: Request<Arc<Q>>,
 ) -> Result<Vec<Q::Response>, Status> {
     let mut stream = stream(attempt, request).await?;
     let mut messages = Vec::new();
@@ -227,9 +238,9 @@ async fn collected<Q: Rpc>(
 /// Opens a stream of messages of the server.
 pub(crate) async fn stream<Q: Rpc>(
     attempt: Attempt,
-    request: Request<Q>,
+    request: Request<Arc<Q>>,
 ) -> Result<tonic::Streaming<Q::Response>, Status> {
     let path = PathAndQuery::from_static(Q::PATH);
-    let codec = ProstCodec::<Q, Q::Response>::default();
+    let codec = Messages::<Q>::of(request.get_ref());
     Ok(client(attempt).server_streaming(request, path, codec).await?.into_inner())
 }

@@ -91,7 +91,7 @@ impl<V: Send + Sync + 'static> Typed<V> {
         for part in keys.chunks(BATCH_KEYS) {
             let mut refs = Vec::with_capacity(part.len());
             for key in part {
-                refs.push(self.key_ref(&Address::of(key.clone())?));
+                refs.push(Address::of(key.into())?.into_key_ref(&scope.namespace));
             }
             let request = pb::BatchDeleteRequest { keys: refs, hold_off, ..Default::default() };
             let answer = scope.call(request, spec).await?;

@@ -9,7 +9,7 @@ use std::{
 };
 
 use parking_lot::Mutex;
-use tokio::{sync::watch, time::Instant};
+use tokio::{sync::Notify, time::Instant};
 
 use crate::{
     Error, Failure, OnError, Ttl,
@@ -60,7 +60,7 @@ pub(crate) struct Core {
     /// When the outage began that goes on.
     pub(crate) outage: Mutex<Option<Instant>>,
     state: AtomicU8,
-    ending: watch::Sender<bool>,
+    ending: Notify,
 }
 
 impl Core {
@@ -80,7 +80,7 @@ impl Core {
             feeds: Feeds::default(),
             outage: Mutex::new(None),
             state: AtomicU8::new(OPEN),
-            ending: watch::Sender::new(false),
+            ending: Notify::new(),
         }
     }
 
@@ -99,9 +99,10 @@ impl Core {
 
     /// Waits until the client closes.
     pub(crate) async fn ended(&self) {
-        let mut ending = self.ending.subscribe();
-        // The sender is in `self`.
-        let _ = ending.wait_for(|is_over| *is_over).await;
+        let ending = self.ending.notified();
+        if self.check_open().is_ok() {
+            ending.await;
+        }
     }
 
     /// Begins the end. Whether it has not begun before.
@@ -109,7 +110,7 @@ impl Core {
         if self.state.compare_exchange(OPEN, CLOSING, SeqCst, SeqCst).is_err() {
             return false;
         }
-        self.ending.send_replace(true);
+        self.ending.notify_waiters();
         self.flights.close();
         self.background.close();
         self.feeds.close();

@@ -127,7 +127,10 @@ impl<V: Send + Sync + 'static, E: LoaderError> FetchMany<V, E> {
         let wait = self.budget.saturating_sub(self.started.elapsed()).min(scope.core.limits.wait);
         let fields = fields(&self.options.read, false)?;
         let request = pb::BatchGetOrFetchRequest {
-            keys: part.iter().map(|(_, address)| self.typed.key_ref(address)).collect(),
+            keys: part
+                .iter()
+                .map(|(_, address)| address.clone().into_key_ref(&scope.namespace))
+                .collect(),
             max_stale: fields.max_stale,
             wait: Some(to_wire(wait)),
             no_cache: self.options.refresh,

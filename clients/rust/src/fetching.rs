@@ -26,7 +26,7 @@ use crate::{
     pb::{self, get_or_fetch_response::Outcome as Answer},
     reads::fields,
     ttl::{FOREVER, from_wire, to_wire},
-    typed::{Typed, value_bytes},
+    typed::{Typed, kept, value_bytes},
 };
 
 const MIN_RETRY: Duration = Duration::from_millis(10);
@@ -72,8 +72,9 @@ impl<V: Send + Sync + 'static, E: LoaderError> Computation<V, E> for Fetch<V, E>
             }
             is_first = false;
             let delay = match answer.outcome {
-                Some(Answer::Found(found)) => {
+                Some(Answer::Found(mut found)) => {
                     let bytes = value_bytes(found.value.as_ref());
+                    found.value = kept(found.value, pending.is_some());
                     let read = self.typed.found(found, degraded);
                     if let Some(pending) = pending {
                         pending.keep(self.address.entry_id(), &read, bytes);

@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, collections::BTreeMap};
 
-use crate::{Error, names};
+use crate::{Error, names, pb};
 
 /// A key of a namespace: text, perhaps with params. Text alone is one: `"user:7".into()`.
 ///
@@ -91,7 +91,11 @@ impl Address {
     /// The key is empty, or the name of a param.
     pub(crate) fn of(key: Key<'_>) -> Result<Self, Error> {
         let params = names::encode_params(key.params.unwrap_or_default())?;
-        Ok(Self { key: names::encode_key(&key.text)?, params })
+        Ok(Self { key: names::encode_key(key.text)?.into_owned(), params })
+    }
+
+    pub(crate) fn into_key_ref(self, namespace: &str) -> pb::KeyRef {
+        pb::KeyRef { namespace: namespace.to_owned(), key: self.key, params: self.params }
     }
 
     /// One text per entry of a namespace.

@@ -141,11 +141,7 @@ impl Lease {
 
     /// The entry that the lease is for.
     pub(crate) fn key_ref(&self) -> pb::KeyRef {
-        pb::KeyRef {
-            namespace: self.scope.namespace.to_string(),
-            key: self.address.key.clone(),
-            params: self.address.params.clone(),
-        }
+        self.address.clone().into_key_ref(&self.scope.namespace)
     }
 
     /// Makes a call that goes on although the callers have left.
@@ -191,7 +187,7 @@ impl Answers {
     pub(crate) fn read(
         &self,
         attempt: Attempt,
-        request: tonic::Request<pb::BatchGetOrFetchRequest>,
+        request: tonic::Request<Arc<pb::BatchGetOrFetchRequest>>,
     ) -> impl Future<Output = Result<Option<Error>, tonic::Status>> + use<> {
         let arrived = Arc::clone(&self.arrived);
         async move {

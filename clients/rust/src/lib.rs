@@ -16,6 +16,7 @@
 #![deny(missing_docs)]
 
 mod background;
+mod batch_get;
 mod breaker;
 mod builder;
 mod call_keys;
@@ -43,6 +44,7 @@ mod key;
 mod lease;
 mod listing;
 mod loaded;
+mod messages;
 mod moment;
 mod names;
 mod namespace;

@@ -1,6 +1,6 @@
 //! Names as the server has them: those that it does not take as they are get encoded.
 
-use std::{collections::BTreeMap, fmt::Write as _};
+use std::{borrow::Cow, collections::BTreeMap, fmt::Write as _};
 
 use sha2::{Digest as _, Sha256};
 
@@ -54,15 +54,15 @@ pub(crate) fn encode_namespace(name: &str) -> Result<String, Error> {
 }
 
 /// A key as the server has it: a long one is cut and ends with its digest.
-pub(crate) fn encode_key(key: &str) -> Result<String, Error> {
+pub(crate) fn encode_key(key: Cow<'_, str>) -> Result<Cow<'_, str>, Error> {
     if key.is_empty() {
         return Err(Error::argument("key", "must not be empty"));
     }
     if key.len() <= MAX_KEY_BYTES {
-        return Ok(key.to_owned());
+        return Ok(key);
     }
-    let kept = cut(key, KEPT_KEY_BYTES);
-    Ok(format!("{kept}#{}", hex(&Sha256::digest(key.as_bytes()))))
+    let kept = cut(&key, KEPT_KEY_BYTES);
+    Ok(format!("{kept}#{}", hex(&Sha256::digest(key.as_bytes()))).into())
 }
 
 /// Params as the server has them: more than it takes become one digest.
@@ -105,7 +105,7 @@ mod tests {
 
     #[test]
     fn a_long_key_is_cut_between_characters() {
-        let encoded = encode_key(&"é".repeat(513)).unwrap_or_default();
+        let encoded = encode_key("é".repeat(513).into()).unwrap_or_default();
         assert!(encoded.starts_with(&"é".repeat(450)));
         assert_eq!(encoded.len(), 900 + 1 + 64);
     }

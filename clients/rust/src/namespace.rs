@@ -208,8 +208,8 @@ impl<V: Send + Sync + 'static> Namespace<V> {
     ) -> Result<Many<Write>, Error> {
         let entries: Vec<_> =
             entries.into_iter().map(|(key, value)| (key.into().into_owned(), value)).collect();
-        let names = addresses(entries.iter().map(|(key, _)| key.clone()))?;
-        let call = self.typed.set_many(&entries, options);
+        let names = addresses(entries.iter().map(|(key, _)| key.into()))?;
+        let call = self.typed.set_many(entries, options);
         changing(self.scope(), |feed| names.iter().for_each(|it| feed.key_changed(&it.key)), call)
             .await
     }
@@ -348,6 +348,6 @@ fn owned<'k, K: Into<Key<'k>>>(keys: impl IntoIterator<Item = K>) -> Vec<Key<'st
     keys.into_iter().map(|key| key.into().into_owned()).collect()
 }
 
-fn addresses(keys: impl Iterator<Item = Key<'static>>) -> Result<Vec<Address>, Error> {
+fn addresses<'k>(keys: impl Iterator<Item = Key<'k>>) -> Result<Vec<Address>, Error> {
     keys.map(Address::of).collect()
 }

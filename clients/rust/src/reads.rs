@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::{
     Error, Key, Read,
+    batch_get::{BatchGet, Refs, SharedRef},
     core::BATCH_KEYS,
     key::Address,
-    near::Pending,
+    names,
     options::{ReadOptions, positive},
     pb,
     ttl::to_wire,
-    typed::{Typed, value_bytes},
+    typed::{Typed, kept, value_bytes},
 };
 
 /// The fields that all requests of reads have.
@@ -76,7 +77,9 @@ impl<V: Send + Sync + 'static> Typed<V> {
         match self.scope.call(request, spec).await {
             Ok(answer) => {
                 let bytes = value_bytes(answer.value.as_ref());
-                let read = self.read(answer.outcome(), answer.value, answer.entry, answer.degraded);
+                let outcome = answer.outcome();
+                let value = kept(answer.value, pending.is_some());
+                let read = self.read(outcome, value, answer.entry, answer.degraded);
                 if let Some(pending) = pending {
                     pending.keep(id, &read, bytes);
                 }
@@ -111,81 +114,99 @@ impl<V: Send + Sync + 'static> Typed<V> {
     /// Reads several entries.
     pub(crate) async fn get_many(
         &self,
-        keys: Vec<Key<'static>>,
+        mut keys: Vec<Key<'static>>,
         options: &ReadOptions,
     ) -> Result<BTreeMap<Key<'static>, Read<V>>, Error> {
         self.scope.core.check_open()?;
-        let mut results = BTreeMap::new();
-        let mut wanted = Vec::new();
+        // In the order of the results, so that their map is made at once.
+        keys.sort_unstable();
+        keys.dedup();
+        let mut reads = Vec::with_capacity(keys.len());
+        if self.near(options).is_some() {
+            let mut wanted = Vec::with_capacity(keys.len());
+            for key in keys {
+                match self.get_near(&key, options) {
+                    Some(hit) => reads.push((key, hit)),
+                    None => wanted.push(key),
+                }
+            }
+            keys = wanted;
+        }
+        // All keys are checked before the first call.
+        let requests: Vec<_> =
+            keys.chunks(BATCH_KEYS).map(|part| self.refs(part)).collect::<Result<_, _>>()?;
+        let mut keys = keys.into_iter();
+        for refs in requests {
+            let part = keys.by_ref().take(refs.len()).collect();
+            self.get_part(part, refs, options, &mut reads).await?;
+        }
+        Ok(reads.into_iter().collect())
+    }
+
+    /// The keys of a request.
+    fn refs(&self, keys: &[Key<'static>]) -> Result<Vec<SharedRef>, Error> {
+        let mut refs = Refs::new(&self.scope.namespace, keys.len());
         for key in keys {
-            if results.contains_key(&key) {
-                continue;
-            }
-            if let Some(hit) = self.get_near(&key, options) {
-                results.insert(key, hit);
-            } else {
-                wanted.push((key.clone(), Address::of(key)?));
-            }
+            let params = names::encode_params(key.params().clone())?;
+            refs.push(&names::encode_key(key.text().into())?, params);
         }
-        for part in wanted.chunks(BATCH_KEYS) {
-            self.get_part(part, options, &mut results).await?;
-        }
-        Ok(results)
+        Ok(refs.into_keys())
     }
 
     async fn get_part(
         &self,
-        part: &[(Key<'static>, Address)],
+        keys: Vec<Key<'static>>,
+        refs: Vec<SharedRef>,
         options: &ReadOptions,
-        results: &mut BTreeMap<Key<'static>, Read<V>>,
+        reads: &mut Vec<(Key<'static>, Read<V>)>,
     ) -> Result<(), Error> {
         let spec = self.scope.open_spec(options.timeout, true)?;
-        let mut pending: Vec<Option<Pending<V>>> =
-            part.iter().map(|(_, address)| self.begin(options, &address.key)).collect();
+        let mut pending = Vec::new();
+        if let Some(near) = self.near(options) {
+            for key in &keys {
+                let address = Address::of(key.into())?;
+                let begun = near.begin(&address.key);
+                pending.push(begun.map(|begun| (begun, address.entry_id())));
+            }
+        }
         let fields = fields(options, pending.iter().any(Option::is_some))?;
-        let request = pb::BatchGetRequest {
-            keys: part.iter().map(|(_, address)| self.key_ref(address)).collect(),
+        let request = BatchGet {
+            keys: refs,
             max_stale: fields.max_stale,
             consistency: fields.consistency,
             touch: fields.touch,
-            ..Default::default()
         };
         let messages = match self.scope.collect(request, spec).await {
             Ok(messages) => messages,
             Err(error) => {
-                for (key, _) in part {
-                    results.insert(key.clone(), self.miss_at_outage(error.clone())?);
+                for key in keys {
+                    reads.push((key, self.miss_at_outage(error.clone())?));
                 }
                 return Ok(());
             }
         };
-        let answers = messages.into_iter().flat_map(|message| {
+        let mut answers = messages.into_iter().flat_map(|message| {
             message.results.into_iter().map(move |result| (result, message.degraded))
         });
-        for (((key, address), pending), (result, degraded)) in
-            part.iter().zip(&mut pending).zip(answers)
-        {
+        let mut pending = pending.into_iter();
+        for key in keys {
+            let pending = pending.next().flatten();
+            let Some((result, degraded)) = answers.next() else {
+                // A server that answers with fewer results than keys.
+                reads.push((key, Read::miss(true, None)));
+                continue;
+            };
             // Of a message, the keys that missed may be those that the store did not answer for.
             let away = degraded && result.outcome() == pb::Outcome::Miss;
             let bytes = value_bytes(result.value.as_ref());
-            let read = self.read(result.outcome(), result.value, result.entry, away);
-            if let Some(pending) = pending.take() {
-                pending.keep(address.entry_id(), &read, bytes);
+            let outcome = result.outcome();
+            let value = kept(result.value, pending.is_some());
+            let read = self.read(outcome, value, result.entry, away);
+            if let Some((pending, id)) = pending {
+                pending.keep(id, &read, bytes);
             }
-            results.insert(key.clone(), read);
-        }
-        // A server that answers with fewer results than keys.
-        for (key, _) in part {
-            results.entry(key.clone()).or_insert_with(|| Read::miss(true, None));
+            reads.push((key, read));
         }
         Ok(())
-    }
-
-    pub(crate) fn key_ref(&self, address: &Address) -> pb::KeyRef {
-        pb::KeyRef {
-            namespace: self.scope.namespace.to_string(),
-            key: address.key.clone(),
-            params: address.params.clone(),
-        }
     }
 }

@@ -122,15 +122,20 @@ impl<V> Read<V> {
         entry: Option<pb::EntryInfo>,
         degraded: bool,
     ) -> Self {
-        let mut read = Self { outcome, value: value.map(Arc::new), ..Self::miss(degraded, None) };
-        if let Some(entry) = entry {
-            read.tier = tier(entry.tier());
-            read.version = Version::new(&entry.version);
-            read.age = from_wire(entry.age);
-            read.ttl_remaining = from_wire(entry.ttl_remaining);
-            read.tags = Tags::new(entry.tags);
+        let entry = entry.unwrap_or_default();
+        Self {
+            outcome,
+            value: value.map(Arc::new),
+            version: Version::new(&entry.version),
+            age: from_wire(entry.age),
+            ttl_remaining: from_wire(entry.ttl_remaining),
+            tier: tier(entry.tier()),
+            tags: Tags::new(entry.tags),
+            degraded,
+            error: None,
+            stored: None,
+            joined: false,
         }
-        read
     }
 
     /// A value that a loader computed.

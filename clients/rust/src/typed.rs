@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::{
     Codec, Failure, Outcome, Read,
     codec::{CodecId, Encoded},
@@ -82,11 +84,50 @@ impl<V: Send + Sync + 'static> Typed<V> {
     }
 }
 
-/// Bytes that a value takes, at least.
+/// The value of an answer, with memory of its own if it may go into the near cache. Bytes of an
+/// answer share the buffer of the connection, which a small value would hold.
+pub(crate) fn kept(value: Option<pb::Value>, is_kept: bool) -> Option<pb::Value> {
+    if is_kept { detached(value) } else { value }
+}
+
+fn detached(mut value: Option<pb::Value>) -> Option<pb::Value> {
+    if let Some(pb::Value { kind: Some(pb::value::Kind::Data(data)) }) = &mut value {
+        *data = Bytes::copy_from_slice(data);
+    }
+    value
+}
+
+/// Bytes that a value takes.
 pub(crate) fn value_bytes(value: Option<&pb::Value>) -> usize {
     match value.and_then(|value| value.kind.as_ref()) {
         Some(pb::value::Kind::Data(data)) => data.len(),
         Some(pb::value::Kind::Text(text) | pb::value::Kind::Json(text)) => text.len(),
         None => 0,
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use bytes::BytesMut;
+
+    use super::*;
+
+    fn data(value: Option<pb::Value>) -> Bytes {
+        match value.unwrap().kind.unwrap() {
+            pb::value::Kind::Data(data) => data,
+            pb::value::Kind::Text(_) | pb::value::Kind::Json(_) => unreachable!(),
+        }
+    }
+
+    #[test]
+    fn a_detached_value_has_memory_of_its_own() {
+        let buffer = || Bytes::from(vec![7; 8192]);
+        let value = |data| Some(pb::Value { kind: Some(pb::value::Kind::Data(data)) });
+        let shared = data(value(buffer().slice(..10)));
+        assert!(BytesMut::from(shared).capacity() >= 8192, "else nothing is to be mended");
+        let own = data(detached(value(buffer().slice(..10))));
+        assert_eq!(own, vec![7; 10]);
+        assert!(BytesMut::from(own).capacity() < 100);
     }
 }

@@ -222,7 +222,7 @@ impl Follower {
         };
         let own = attempt.clone();
         let opened = Box::pin(async move {
-            let opening = stream(own.clone(), tonic::Request::new(request));
+            let opening = stream(own.clone(), tonic::Request::new(Arc::new(request)));
             let late = |_| {
                 own.silent();
                 tonic::Status::deadline_exceeded("no stream of changes in time")

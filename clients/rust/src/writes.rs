@@ -175,7 +175,7 @@ impl<V: Send + Sync + 'static> Typed<V> {
     /// Stores several values, each with a result of its own.
     pub(crate) async fn set_many(
         &self,
-        entries: &[(Key<'static>, &V)],
+        entries: Vec<(Key<'static>, &V)>,
         options: &WriteOptions,
     ) -> Result<BTreeMap<Key<'static>, Write>, Error> {
         let scope = &self.scope;
@@ -189,16 +189,16 @@ impl<V: Send + Sync + 'static> Typed<V> {
         let mut results = BTreeMap::new();
         if ttl.is_some_and(Ttl::is_zero) {
             for (key, _) in entries {
-                let address = Address::of(key.clone())?;
-                results.insert(key.clone(), scope.expire(address, None, spec).await?);
+                let address = Address::of(Key::from(&key))?;
+                results.insert(key, scope.expire(address, None, spec).await?);
             }
             return Ok(results);
         }
         // All values are encoded first, so that one that cannot be leaves nothing stored.
         let mut items = Vec::with_capacity(entries.len());
         let mut sizes = Vec::with_capacity(entries.len());
-        for (key, value) in entries {
-            let address = Address::of(key.clone())?;
+        for (key, value) in &entries {
+            let address = Address::of(key.into())?;
             let (value, bytes) = self.encoded(value)?;
             sizes.push(bytes);
             items.push(pb::SetRequest {
@@ -212,17 +212,18 @@ impl<V: Send + Sync + 'static> Typed<V> {
             });
         }
         let mut items = items.into_iter();
+        let mut keys = entries.into_iter().map(|(key, _)| key);
         for part in parts(&sizes) {
+            let keys: Vec<_> = keys.by_ref().take(part.len()).collect();
             let request = pb::BatchSetRequest { items: items.by_ref().take(part.len()).collect() };
             match scope.call(request, spec).await {
                 Ok(answer) => {
-                    for ((key, _), answer) in entries[part].iter().zip(answer.results) {
-                        results.insert(key.clone(), write_result(answer));
-                    }
+                    let writes = answer.results.into_iter().map(write_result);
+                    results.extend(keys.into_iter().zip(writes));
                 }
                 Err(error) => {
-                    for (key, _) in &entries[part] {
-                        results.insert(key.clone(), scope.unavailable(error.clone())?);
+                    for key in keys {
+                        results.insert(key, scope.unavailable(error.clone())?);
                     }
                 }
             }

@@ -14,8 +14,8 @@ use std::{
 
 use bytes::Bytes;
 use larder_client::{
-    Client, Code, Error, FetchError, FetchOptions, Key, Loaded, NearCache, Outcome, Read, Tier,
-    testing::{FakeFailure, FakeLarder, FakeNamespace},
+    Client, Code, Error, FetchError, FetchOptions, Key, Loaded, NearCache, Outcome, Read, Tier, pb,
+    testing::{FakeCall, FakeFailure, FakeLarder, FakeNamespace},
 };
 use support::{LIMIT, abandoned, methods, until};
 use tokio::sync::Semaphore;
@@ -209,6 +209,20 @@ async fn near_caches_are_bounded() -> Result {
     assert_eq!(values.get("c").await?.tier, Some(Tier::Client));
     assert_eq!(values.get("b").await?.tier, Some(Tier::Client));
     assert_eq!(values.get("a").await?.tier, Some(Tier::Store));
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_key_that_a_batch_names_twice_is_asked_for_once() -> Result {
+    let fake = FakeLarder::new();
+    let users = fake.client().connect_lazy()?.namespace::<u32>("users");
+    users.set("b", &2).await?;
+    let reads = users.get_many(["b", "c", "a", "b"]).await?;
+    let found: Vec<_> = reads.iter().map(|(key, read)| (key.text(), read.value())).collect();
+    assert_eq!(found, [("a", None), ("b", Some(&2)), ("c", None)]);
+    let calls = fake.calls();
+    let batch = calls.iter().find(|call| call.method == "BatchGet").and_then(FakeCall::decode);
+    assert_eq!(batch.map(|batch: pb::BatchGetRequest| batch.keys.len()), Some(3));
     Ok(())
 }
 

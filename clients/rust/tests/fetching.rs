@@ -145,7 +145,7 @@ async fn values_of_a_batch_that_cannot_be_decoded_are_replaced() -> Result {
 #[tokio::test]
 async fn a_value_does_not_end_a_newer_one_after_the_loss_of_its_lease() -> Result {
     let fake = FakeLarder::new();
-    let lease_ttl = Duration::from_millis(30);
+    let lease_ttl = Duration::from_millis(600);
     fake.configure("n", FakeNamespace { lease_ttl, ..FakeNamespace::default() });
     let values = fake.client().connect_lazy()?.namespace::<u32>("n");
     let gate = Arc::new(Semaphore::new(0));

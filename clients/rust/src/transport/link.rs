@@ -7,7 +7,7 @@ use std::{
 
 use http::{
     Request, Response, Uri,
-    uri::{Authority, PathAndQuery, Scheme},
+    uri::{Authority, Scheme},
 };
 use http_body_util::BodyExt as _;
 use hyper::client::conn::http2::SendRequest;
@@ -81,22 +81,14 @@ impl Link {
     }
 
     /// Sends a request. All errors of the connection are `UNAVAILABLE`.
-    pub(crate) fn send(&self, mut request: Request<Body>) -> Sent {
-        let path = request.uri().path_and_query().cloned();
-        let uri = Uri::builder()
-            .scheme(self.scheme.clone())
-            .authority(self.authority.clone())
-            .path_and_query(path.unwrap_or_else(|| PathAndQuery::from_static("/")))
-            .build();
-        let sent = uri.map(|uri| {
-            *request.uri_mut() = uri;
-            self.sender.clone().send_request(request)
-        });
-        Box::pin(async move {
-            let sent = sent.map_err(|error| Status::internal(error.to_string()))?;
-            let response = sent.await.map_err(lost)?;
-            Ok(response.map(|body| Body::new(body.map_err(lost))))
-        })
+    pub(crate) async fn send(&self, mut request: Request<Body>) -> Result<Response<Body>, Status> {
+        let mut uri = std::mem::take(request.uri_mut()).into_parts();
+        uri.scheme = Some(self.scheme.clone());
+        uri.authority = Some(self.authority.clone());
+        *request.uri_mut() =
+            Uri::from_parts(uri).map_err(|error| Status::internal(error.to_string()))?;
+        let response = self.sender.clone().send_request(request).await.map_err(lost)?;
+        Ok(response.map(|body| Body::new(body.map_err(lost))))
     }
 }
 

@@ -1,6 +1,7 @@
 //! The connections of a client: one to each address, and calls take turns (`round_robin`).
 
 use std::{
+    cell::LazyCell,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -116,13 +117,19 @@ impl Pool {
     ///
     /// `UNAVAILABLE` if no address can be reached.
     pub(crate) async fn pick(self: &Arc<Self>) -> Result<Arc<Link>, Status> {
+        let mut step = self.step();
         loop {
-            let mut changed = std::pin::pin!(self.changed.notified());
-            changed.as_mut().enable();
-            match self.step() {
+            match step {
                 Step::Take(link) => return Ok(link),
                 Step::Fail(status) => return Err(status),
-                Step::Wait => changed.await,
+                Step::Wait => {}
+            }
+            let mut changed = std::pin::pin!(self.changed.notified());
+            changed.as_mut().enable();
+            step = self.step();
+            if matches!(step, Step::Wait) {
+                changed.await;
+                step = self.step();
             }
         }
     }
@@ -136,12 +143,15 @@ impl Pool {
         if renewed || self.is_idle(&mut inner) {
             inner.replace_all();
         }
-        let now = Instant::now();
+        // Most calls find a connection, and do not need the time.
+        let now: LazyCell<Instant> = LazyCell::new(Instant::now);
         for slot in &mut inner.slots {
-            slot.refresh(now);
+            slot.refresh(&now);
         }
         inner.outdated |= inner.slots.iter().any(|slot| !matches!(slot.state, State::Ready(_)));
-        self.resolve(&mut inner, now);
+        if inner.outdated || inner.slots.is_empty() {
+            self.resolve(&mut inner, *now);
+        }
         for index in 0..inner.slots.len() {
             if matches!(inner.slots[index].state, State::Idle) {
                 self.connect(&mut inner, index);
@@ -172,7 +182,7 @@ impl Pool {
 
     fn resolve(self: &Arc<Self>, inner: &mut Inner, now: Instant) {
         let is_due = inner.resolved_at.is_none_or(|at| now - at > RESOLVED_EVERY);
-        if inner.resolving || !is_due || !(inner.outdated || inner.slots.is_empty()) {
+        if inner.resolving || !is_due {
             return;
         }
         inner.resolving = true;
@@ -238,18 +248,18 @@ impl Drop for Pool {
 
 impl Slot {
     /// Notes what time and the connection itself have changed.
-    fn refresh(&mut self, now: Instant) {
+    fn refresh(&mut self, now: &LazyCell<Instant>) {
         match &self.state {
             State::Ready(link) if !link.is_open() => {
                 if link.has_answered() {
                     self.backoff = Duration::ZERO;
                     self.state = State::Idle;
                 } else {
-                    self.fail(now);
+                    self.fail(**now);
                 }
             }
             State::Ready(link) if link.has_answered() => self.backoff = Duration::ZERO,
-            State::Failed { until } if *until <= now => self.state = State::Idle,
+            State::Failed { until } if *until <= **now => self.state = State::Idle,
             State::Idle | State::Connecting | State::Ready(_) | State::Failed { .. } => {}
         }
     }

@@ -111,7 +111,9 @@ impl Service<Request<Body>> for Attempt {
         let Self { shared, taken } = self.clone();
         Box::pin(async move {
             let token = shared.prepare(&mut request).await.map_err(Status::from)?;
-            taken.lock().token = token;
+            if token.is_some() {
+                taken.lock().token = token;
+            }
             match &shared.route {
                 Route::Local(local) => local(request).await,
                 Route::Pool(pool) => {
