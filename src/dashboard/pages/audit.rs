@@ -86,7 +86,7 @@ pub(super) fn table(records: Option<&[Value]>) -> Markup {
         return html! {
             p.none {
                 "There is no audit log: set " code { "audit.to" } ", for example to "
-                code { "\"log\"" } "."
+                code { "\"stderr\"" } "."
             }
         };
     };

@@ -27,7 +27,7 @@ fn of_part((index, part): (usize, &str)) -> &str {
 
 on_both_stores!(
     hostile_names_and_values_are_shown_as_text,
-    env: [("LARDER_AUDIT__TO", "log"), ("LARDER_AUDIT__KEYS", "plain")],
+    env: [("LARDER_AUDIT__TO", "stderr"), ("LARDER_AUDIT__KEYS", "plain")],
     |env| {
         let mut request = set(HOSTILE, text(HOSTILE));
         request.tags = vec![HOSTILE.to_owned()];
