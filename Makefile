@@ -77,9 +77,10 @@ soak-clients: ## Run the clients at full speed through restarts and outages; TIM
 		PYTHON=$(CURDIR)/target/clients/python-venv/bin/python \
 		clients/fleet/soak.sh $(if $(TIME),TIME=$(TIME))
 
-prometheus: ## Test dashboards, alerts and runbooks, with a real Prometheus
+prometheus: ## Run all queries of the dashboards and all rules in a real Prometheus
 	@scripts/setup.sh build test
-	"$$(scripts/tools.sh cargo-nextest)" nextest run $(WORKSPACE) --test it -E 'test(/^monitoring::/)'
+	$(MAKE) build-tests
+	tests/prometheus.py
 
 dashboards: ## Write deploy/grafana/dashboards from the list of metrics
 	@scripts/setup.sh build

@@ -56,6 +56,7 @@ step "build of the tests" make build-tests
 background instructions-build scripts/instructions.sh --build
 step "unit and integration tests" make nextest
 step "documentation tests" make doctest
+step "dashboards and rules in Prometheus" tests/prometheus.py
 step "checker, on four topologies" make soak SOAK=2m
 step "clients in other languages: set-up" finish polyglot-setup
 step "clients in other languages" tests/polyglot.sh

@@ -1,4 +1,4 @@
-//! Dashboards, rules and runbooks: against the list of metrics, and against a real Prometheus.
+//! Dashboards, rules and runbooks, against the list of metrics and against each other.
 
 // Dashboards, their panels, and the files of Grafana.
 mod dashboard;
