@@ -1,4 +1,4 @@
-//! Dashboards, rules and runbooks, against the list of metrics and against each other.
+//! Dashboards, rules and runbooks: against the list of metrics, and against a real Prometheus.
 
 // Dashboards, their panels, and the files of Grafana.
 mod dashboard;
@@ -11,3 +11,8 @@ mod prometheus_queries;
 // Alerts, recording rules and the pages of alerts.
 mod rules;
 mod runbooks;
+// A real Prometheus that scrapes real servers.
+mod live;
+mod prometheus_server;
+mod scene;
+mod traffic;
