@@ -11,3 +11,8 @@ mod prometheus_queries;
 // Alerts, recording rules and the pages of alerts.
 mod rules;
 mod runbooks;
+// A real Prometheus that scrapes real servers.
+mod live;
+mod prometheus_server;
+mod scene;
+mod traffic;
