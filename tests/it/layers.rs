@@ -70,7 +70,7 @@ const LAYERS: &[(&str, &str)] = &[
     (
         "server",
         "admin audit auth cache changes circuit_breaker cloud_events config dashboard error_chain \
-         event_streams health histogram metric_list model origin quota repeated_events rpc stats \
+         event_streams health metric_list model origin quota repeated_events rpc stats \
          store telemetry tls transport warm_list",
     ),
     ("stats", "model"),

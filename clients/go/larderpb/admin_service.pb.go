@@ -253,6 +253,140 @@ func (OriginState_Breaker) EnumDescriptor() ([]byte, []int) {
 	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{42, 0}
 }
 
+// Kind of a finding.
+type Finding_Kind int32
+
+const (
+	// Not set.
+	Finding_KIND_UNSPECIFIED Finding_Kind = 0
+	// Many misses would have been hits with a longer TTL.
+	Finding_KIND_TTL_TOO_SHORT Finding_Kind = 1
+	// A shorter TTL would lose few hits, and free memory.
+	Finding_KIND_TTL_TOO_LONG Finding_Kind = 2
+	// Many entries end without a read.
+	Finding_KIND_NEVER_READ Finding_Kind = 3
+	// Large values take much of the memory and few of the reads.
+	Finding_KIND_LARGE_RARELY_READ Finding_Kind = 4
+	// More is deleted and invalidated than the cache answers.
+	Finding_KIND_INVALIDATED_MORE_THAN_HIT Finding_Kind = 5
+	// Many misses are of entries that were evicted before the end of their TTL.
+	Finding_KIND_EVICTED_TOO_SOON Finding_Kind = 6
+	// The cache answers few of the reads.
+	Finding_KIND_LOW_HIT_RATE Finding_Kind = 7
+	// Many fetches from the origin fail.
+	Finding_KIND_ORIGIN_FAILS Finding_Kind = 8
+)
+
+// Enum value maps for Finding_Kind.
+var (
+	Finding_Kind_name = map[int32]string{
+		0: "KIND_UNSPECIFIED",
+		1: "KIND_TTL_TOO_SHORT",
+		2: "KIND_TTL_TOO_LONG",
+		3: "KIND_NEVER_READ",
+		4: "KIND_LARGE_RARELY_READ",
+		5: "KIND_INVALIDATED_MORE_THAN_HIT",
+		6: "KIND_EVICTED_TOO_SOON",
+		7: "KIND_LOW_HIT_RATE",
+		8: "KIND_ORIGIN_FAILS",
+	}
+	Finding_Kind_value = map[string]int32{
+		"KIND_UNSPECIFIED":               0,
+		"KIND_TTL_TOO_SHORT":             1,
+		"KIND_TTL_TOO_LONG":              2,
+		"KIND_NEVER_READ":                3,
+		"KIND_LARGE_RARELY_READ":         4,
+		"KIND_INVALIDATED_MORE_THAN_HIT": 5,
+		"KIND_EVICTED_TOO_SOON":          6,
+		"KIND_LOW_HIT_RATE":              7,
+		"KIND_ORIGIN_FAILS":              8,
+	}
+)
+
+func (x Finding_Kind) Enum() *Finding_Kind {
+	p := new(Finding_Kind)
+	*p = x
+	return p
+}
+
+func (x Finding_Kind) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Finding_Kind) Descriptor() protoreflect.EnumDescriptor {
+	return file_larder_v1_admin_service_proto_enumTypes[4].Descriptor()
+}
+
+func (Finding_Kind) Type() protoreflect.EnumType {
+	return &file_larder_v1_admin_service_proto_enumTypes[4]
+}
+
+func (x Finding_Kind) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Finding_Kind.Descriptor instead.
+func (Finding_Kind) EnumDescriptor() ([]byte, []int) {
+	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{48, 0}
+}
+
+// How grave it is.
+type Finding_Severity int32
+
+const (
+	// Not set.
+	Finding_SEVERITY_UNSPECIFIED Finding_Severity = 0
+	// Something could be better.
+	Finding_SEVERITY_NOTICE Finding_Severity = 1
+	// The cache does much less than it could.
+	Finding_SEVERITY_WARNING Finding_Severity = 2
+	// The cache hardly works, or an origin does not.
+	Finding_SEVERITY_CRITICAL Finding_Severity = 3
+)
+
+// Enum value maps for Finding_Severity.
+var (
+	Finding_Severity_name = map[int32]string{
+		0: "SEVERITY_UNSPECIFIED",
+		1: "SEVERITY_NOTICE",
+		2: "SEVERITY_WARNING",
+		3: "SEVERITY_CRITICAL",
+	}
+	Finding_Severity_value = map[string]int32{
+		"SEVERITY_UNSPECIFIED": 0,
+		"SEVERITY_NOTICE":      1,
+		"SEVERITY_WARNING":     2,
+		"SEVERITY_CRITICAL":    3,
+	}
+)
+
+func (x Finding_Severity) Enum() *Finding_Severity {
+	p := new(Finding_Severity)
+	*p = x
+	return p
+}
+
+func (x Finding_Severity) String() string {
+	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
+}
+
+func (Finding_Severity) Descriptor() protoreflect.EnumDescriptor {
+	return file_larder_v1_admin_service_proto_enumTypes[5].Descriptor()
+}
+
+func (Finding_Severity) Type() protoreflect.EnumType {
+	return &file_larder_v1_admin_service_proto_enumTypes[5]
+}
+
+func (x Finding_Severity) Number() protoreflect.EnumNumber {
+	return protoreflect.EnumNumber(x)
+}
+
+// Deprecated: Use Finding_Severity.Descriptor instead.
+func (Finding_Severity) EnumDescriptor() ([]byte, []int) {
+	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{48, 1}
+}
+
 // WarmRequest selects the entries to fetch.
 type WarmRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -3340,6 +3474,511 @@ func (x *OriginState) GetLastError() string {
 	return ""
 }
 
+// AnalyzeRequest selects namespaces.
+type AnalyzeRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Namespaces to examine, at most 100. Empty: all with statistics, at most 200 by the number of
+	// their reads.
+	Namespaces    []string `protobuf:"bytes,1,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnalyzeRequest) Reset() {
+	*x = AnalyzeRequest{}
+	mi := &file_larder_v1_admin_service_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnalyzeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnalyzeRequest) ProtoMessage() {}
+
+func (x *AnalyzeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_larder_v1_admin_service_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnalyzeRequest.ProtoReflect.Descriptor instead.
+func (*AnalyzeRequest) Descriptor() ([]byte, []int) {
+	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *AnalyzeRequest) GetNamespaces() []string {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
+// AnalyzeResponse is the examined namespaces, and what to change.
+type AnalyzeResponse struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The namespaces, that with the most reads first.
+	Namespaces []*NamespaceAnalysis `protobuf:"bytes,1,rep,name=namespaces,proto3" json:"namespaces,omitempty"`
+	// The findings, the gravest first.
+	Findings []*Finding `protobuf:"bytes,2,rep,name=findings,proto3" json:"findings,omitempty"`
+	// The store was unreachable: the counters are those of this replica only, and estimates are
+	// missing.
+	Degraded      bool `protobuf:"varint,3,opt,name=degraded,proto3" json:"degraded,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AnalyzeResponse) Reset() {
+	*x = AnalyzeResponse{}
+	mi := &file_larder_v1_admin_service_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AnalyzeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AnalyzeResponse) ProtoMessage() {}
+
+func (x *AnalyzeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_larder_v1_admin_service_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AnalyzeResponse.ProtoReflect.Descriptor instead.
+func (*AnalyzeResponse) Descriptor() ([]byte, []int) {
+	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *AnalyzeResponse) GetNamespaces() []*NamespaceAnalysis {
+	if x != nil {
+		return x.Namespaces
+	}
+	return nil
+}
+
+func (x *AnalyzeResponse) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+func (x *AnalyzeResponse) GetDegraded() bool {
+	if x != nil {
+		return x.Degraded
+	}
+	return false
+}
+
+// NamespaceAnalysis is the figures of a namespace.
+type NamespaceAnalysis struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name of the namespace.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Its event counters of the last 24 hours.
+	Counters *Counters `protobuf:"bytes,2,opt,name=counters,proto3" json:"counters,omitempty"`
+	// Its size in the store; unset if there is no entry or the store was unreachable.
+	Size *NamespaceSize `protobuf:"bytes,3,opt,name=size,proto3" json:"size,omitempty"`
+	// Its TTL by the configuration of this replica.
+	Ttl *durationpb.Duration `protobuf:"bytes,4,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// Estimates from sampled keys; unset without samples, or if the store was unreachable.
+	Reuse         *ReuseEstimate `protobuf:"bytes,5,opt,name=reuse,proto3" json:"reuse,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *NamespaceAnalysis) Reset() {
+	*x = NamespaceAnalysis{}
+	mi := &file_larder_v1_admin_service_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *NamespaceAnalysis) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*NamespaceAnalysis) ProtoMessage() {}
+
+func (x *NamespaceAnalysis) ProtoReflect() protoreflect.Message {
+	mi := &file_larder_v1_admin_service_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use NamespaceAnalysis.ProtoReflect.Descriptor instead.
+func (*NamespaceAnalysis) Descriptor() ([]byte, []int) {
+	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *NamespaceAnalysis) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *NamespaceAnalysis) GetCounters() *Counters {
+	if x != nil {
+		return x.Counters
+	}
+	return nil
+}
+
+func (x *NamespaceAnalysis) GetSize() *NamespaceSize {
+	if x != nil {
+		return x.Size
+	}
+	return nil
+}
+
+func (x *NamespaceAnalysis) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *NamespaceAnalysis) GetReuse() *ReuseEstimate {
+	if x != nil {
+		return x.Reuse
+	}
+	return nil
+}
+
+// ReuseEstimate is estimates of at least the last 24 hours, from one key in 128 or fewer.
+type ReuseEstimate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Hits of sampled keys.
+	SampledHits uint64 `protobuf:"varint,1,opt,name=sampled_hits,json=sampledHits,proto3" json:"sampled_hits,omitempty"`
+	// Misses of sampled keys.
+	SampledMisses uint64 `protobuf:"varint,2,opt,name=sampled_misses,json=sampledMisses,proto3" json:"sampled_misses,omitempty"`
+	// Entries of sampled keys that have ended: they expired, or were replaced or removed.
+	SampledEntries uint64 `protobuf:"varint,3,opt,name=sampled_entries,json=sampledEntries,proto3" json:"sampled_entries,omitempty"`
+	// Mean TTL of the values that were stored for sampled keys.
+	MeanTtl *durationpb.Duration `protobuf:"bytes,4,opt,name=mean_ttl,json=meanTtl,proto3" json:"mean_ttl,omitempty"`
+	// Effects of other TTLs: the miss-ratio curve, the shortest TTL first.
+	Ttls          []*TtlEstimate `protobuf:"bytes,5,rep,name=ttls,proto3" json:"ttls,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ReuseEstimate) Reset() {
+	*x = ReuseEstimate{}
+	mi := &file_larder_v1_admin_service_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ReuseEstimate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ReuseEstimate) ProtoMessage() {}
+
+func (x *ReuseEstimate) ProtoReflect() protoreflect.Message {
+	mi := &file_larder_v1_admin_service_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ReuseEstimate.ProtoReflect.Descriptor instead.
+func (*ReuseEstimate) Descriptor() ([]byte, []int) {
+	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *ReuseEstimate) GetSampledHits() uint64 {
+	if x != nil {
+		return x.SampledHits
+	}
+	return 0
+}
+
+func (x *ReuseEstimate) GetSampledMisses() uint64 {
+	if x != nil {
+		return x.SampledMisses
+	}
+	return 0
+}
+
+func (x *ReuseEstimate) GetSampledEntries() uint64 {
+	if x != nil {
+		return x.SampledEntries
+	}
+	return 0
+}
+
+func (x *ReuseEstimate) GetMeanTtl() *durationpb.Duration {
+	if x != nil {
+		return x.MeanTtl
+	}
+	return nil
+}
+
+func (x *ReuseEstimate) GetTtls() []*TtlEstimate {
+	if x != nil {
+		return x.Ttls
+	}
+	return nil
+}
+
+// TtlEstimate is what another TTL would have done.
+type TtlEstimate struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The TTL.
+	Ttl *durationpb.Duration `protobuf:"bytes,1,opt,name=ttl,proto3" json:"ttl,omitempty"`
+	// Share of the reads that would have been hits.
+	HitRate float64 `protobuf:"fixed64,2,opt,name=hit_rate,json=hitRate,proto3" json:"hit_rate,omitempty"`
+	// The true share differs by no more than this, with a probability of 95 %.
+	Error float64 `protobuf:"fixed64,3,opt,name=error,proto3" json:"error,omitempty"`
+	// Share of the memory of the namespace that would have been free. Unset for a TTL that is not
+	// shorter than mean_ttl, and while no entry has ended.
+	FreedMemory   *float64 `protobuf:"fixed64,4,opt,name=freed_memory,json=freedMemory,proto3,oneof" json:"freed_memory,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TtlEstimate) Reset() {
+	*x = TtlEstimate{}
+	mi := &file_larder_v1_admin_service_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TtlEstimate) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TtlEstimate) ProtoMessage() {}
+
+func (x *TtlEstimate) ProtoReflect() protoreflect.Message {
+	mi := &file_larder_v1_admin_service_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TtlEstimate.ProtoReflect.Descriptor instead.
+func (*TtlEstimate) Descriptor() ([]byte, []int) {
+	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *TtlEstimate) GetTtl() *durationpb.Duration {
+	if x != nil {
+		return x.Ttl
+	}
+	return nil
+}
+
+func (x *TtlEstimate) GetHitRate() float64 {
+	if x != nil {
+		return x.HitRate
+	}
+	return 0
+}
+
+func (x *TtlEstimate) GetError() float64 {
+	if x != nil {
+		return x.Error
+	}
+	return 0
+}
+
+func (x *TtlEstimate) GetFreedMemory() float64 {
+	if x != nil && x.FreedMemory != nil {
+		return *x.FreedMemory
+	}
+	return 0
+}
+
+// Finding is a fact about a namespace that costs hits, memory or work.
+type Finding struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// The namespace.
+	Namespace string `protobuf:"bytes,1,opt,name=namespace,proto3" json:"namespace,omitempty"`
+	// Kind of the finding.
+	Kind Finding_Kind `protobuf:"varint,2,opt,name=kind,proto3,enum=larder.v1.Finding_Kind" json:"kind,omitempty"`
+	// How grave it is.
+	Severity Finding_Severity `protobuf:"varint,3,opt,name=severity,proto3,enum=larder.v1.Finding_Severity" json:"severity,omitempty"`
+	// One sentence.
+	Summary string `protobuf:"bytes,4,opt,name=summary,proto3" json:"summary,omitempty"`
+	// The figures that it follows from.
+	Figures []*Figure `protobuf:"bytes,5,rep,name=figures,proto3" json:"figures,omitempty"`
+	// Lines of the configuration file (TOML); empty: no setting helps.
+	Suggestion    string `protobuf:"bytes,6,opt,name=suggestion,proto3" json:"suggestion,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_larder_v1_admin_service_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_larder_v1_admin_service_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *Finding) GetNamespace() string {
+	if x != nil {
+		return x.Namespace
+	}
+	return ""
+}
+
+func (x *Finding) GetKind() Finding_Kind {
+	if x != nil {
+		return x.Kind
+	}
+	return Finding_KIND_UNSPECIFIED
+}
+
+func (x *Finding) GetSeverity() Finding_Severity {
+	if x != nil {
+		return x.Severity
+	}
+	return Finding_SEVERITY_UNSPECIFIED
+}
+
+func (x *Finding) GetSummary() string {
+	if x != nil {
+		return x.Summary
+	}
+	return ""
+}
+
+func (x *Finding) GetFigures() []*Figure {
+	if x != nil {
+		return x.Figures
+	}
+	return nil
+}
+
+func (x *Finding) GetSuggestion() string {
+	if x != nil {
+		return x.Suggestion
+	}
+	return ""
+}
+
+// Figure is a number with its name and unit.
+type Figure struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Name, such as `misses`.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The number.
+	Value float64 `protobuf:"fixed64,2,opt,name=value,proto3" json:"value,omitempty"`
+	// Unit: `reads`, `bytes`, `s`, or `1` for a share of 1.
+	Unit          string `protobuf:"bytes,3,opt,name=unit,proto3" json:"unit,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Figure) Reset() {
+	*x = Figure{}
+	mi := &file_larder_v1_admin_service_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Figure) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Figure) ProtoMessage() {}
+
+func (x *Figure) ProtoReflect() protoreflect.Message {
+	mi := &file_larder_v1_admin_service_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Figure.ProtoReflect.Descriptor instead.
+func (*Figure) Descriptor() ([]byte, []int) {
+	return file_larder_v1_admin_service_proto_rawDescGZIP(), []int{49}
+}
+
+func (x *Figure) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Figure) GetValue() float64 {
+	if x != nil {
+		return x.Value
+	}
+	return 0
+}
+
+func (x *Figure) GetUnit() string {
+	if x != nil {
+		return x.Unit
+	}
+	return ""
+}
+
 var File_larder_v1_admin_service_proto protoreflect.FileDescriptor
 
 const file_larder_v1_admin_service_proto_rawDesc = "" +
@@ -3619,12 +4258,68 @@ const file_larder_v1_admin_service_proto_rawDesc = "" +
 	"\x13BREAKER_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eBREAKER_CLOSED\x10\x01\x12\x10\n" +
 	"\fBREAKER_OPEN\x10\x02\x12\x15\n" +
-	"\x11BREAKER_HALF_OPEN\x10\x03*o\n" +
+	"\x11BREAKER_HALF_OPEN\x10\x03\"0\n" +
+	"\x0eAnalyzeRequest\x12\x1e\n" +
+	"\n" +
+	"namespaces\x18\x01 \x03(\tR\n" +
+	"namespaces\"\x9b\x01\n" +
+	"\x0fAnalyzeResponse\x12<\n" +
+	"\n" +
+	"namespaces\x18\x01 \x03(\v2\x1c.larder.v1.NamespaceAnalysisR\n" +
+	"namespaces\x12.\n" +
+	"\bfindings\x18\x02 \x03(\v2\x12.larder.v1.FindingR\bfindings\x12\x1a\n" +
+	"\bdegraded\x18\x03 \x01(\bR\bdegraded\"\xed\x01\n" +
+	"\x11NamespaceAnalysis\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12/\n" +
+	"\bcounters\x18\x02 \x01(\v2\x13.larder.v1.CountersR\bcounters\x12,\n" +
+	"\x04size\x18\x03 \x01(\v2\x18.larder.v1.NamespaceSizeR\x04size\x12+\n" +
+	"\x03ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12.\n" +
+	"\x05reuse\x18\x05 \x01(\v2\x18.larder.v1.ReuseEstimateR\x05reuse\"\xe4\x01\n" +
+	"\rReuseEstimate\x12!\n" +
+	"\fsampled_hits\x18\x01 \x01(\x04R\vsampledHits\x12%\n" +
+	"\x0esampled_misses\x18\x02 \x01(\x04R\rsampledMisses\x12'\n" +
+	"\x0fsampled_entries\x18\x03 \x01(\x04R\x0esampledEntries\x124\n" +
+	"\bmean_ttl\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\ameanTtl\x12*\n" +
+	"\x04ttls\x18\x05 \x03(\v2\x16.larder.v1.TtlEstimateR\x04ttls\"\xa4\x01\n" +
+	"\vTtlEstimate\x12+\n" +
+	"\x03ttl\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x19\n" +
+	"\bhit_rate\x18\x02 \x01(\x01R\ahitRate\x12\x14\n" +
+	"\x05error\x18\x03 \x01(\x01R\x05error\x12&\n" +
+	"\ffreed_memory\x18\x04 \x01(\x01H\x00R\vfreedMemory\x88\x01\x01B\x0f\n" +
+	"\r_freed_memory\"\xc8\x04\n" +
+	"\aFinding\x12\x1c\n" +
+	"\tnamespace\x18\x01 \x01(\tR\tnamespace\x12+\n" +
+	"\x04kind\x18\x02 \x01(\x0e2\x17.larder.v1.Finding.KindR\x04kind\x127\n" +
+	"\bseverity\x18\x03 \x01(\x0e2\x1b.larder.v1.Finding.SeverityR\bseverity\x12\x18\n" +
+	"\asummary\x18\x04 \x01(\tR\asummary\x12+\n" +
+	"\afigures\x18\x05 \x03(\v2\x11.larder.v1.FigureR\afigures\x12\x1e\n" +
+	"\n" +
+	"suggestion\x18\x06 \x01(\tR\n" +
+	"suggestion\"\xe9\x01\n" +
+	"\x04Kind\x12\x14\n" +
+	"\x10KIND_UNSPECIFIED\x10\x00\x12\x16\n" +
+	"\x12KIND_TTL_TOO_SHORT\x10\x01\x12\x15\n" +
+	"\x11KIND_TTL_TOO_LONG\x10\x02\x12\x13\n" +
+	"\x0fKIND_NEVER_READ\x10\x03\x12\x1a\n" +
+	"\x16KIND_LARGE_RARELY_READ\x10\x04\x12\"\n" +
+	"\x1eKIND_INVALIDATED_MORE_THAN_HIT\x10\x05\x12\x19\n" +
+	"\x15KIND_EVICTED_TOO_SOON\x10\x06\x12\x15\n" +
+	"\x11KIND_LOW_HIT_RATE\x10\a\x12\x15\n" +
+	"\x11KIND_ORIGIN_FAILS\x10\b\"f\n" +
+	"\bSeverity\x12\x18\n" +
+	"\x14SEVERITY_UNSPECIFIED\x10\x00\x12\x13\n" +
+	"\x0fSEVERITY_NOTICE\x10\x01\x12\x14\n" +
+	"\x10SEVERITY_WARNING\x10\x02\x12\x15\n" +
+	"\x11SEVERITY_CRITICAL\x10\x03\"F\n" +
+	"\x06Figure\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x01R\x05value\x12\x12\n" +
+	"\x04unit\x18\x03 \x01(\tR\x04unit*o\n" +
 	"\vHistorySpan\x12\x1c\n" +
 	"\x18HISTORY_SPAN_UNSPECIFIED\x10\x00\x12\x15\n" +
 	"\x11HISTORY_SPAN_HOUR\x10\x01\x12\x14\n" +
 	"\x10HISTORY_SPAN_DAY\x10\x02\x12\x15\n" +
-	"\x11HISTORY_SPAN_WEEK\x10\x032\xcd\b\n" +
+	"\x11HISTORY_SPAN_WEEK\x10\x032\x8f\t\n" +
 	"\fAdminService\x129\n" +
 	"\x04Warm\x12\x16.larder.v1.WarmRequest\x1a\x17.larder.v1.WarmResponse0\x01\x12U\n" +
 	"\x0eListNamespaces\x12 .larder.v1.ListNamespacesRequest\x1a!.larder.v1.ListNamespacesResponse\x12[\n" +
@@ -3641,7 +4336,8 @@ const file_larder_v1_admin_service_proto_rawDesc = "" +
 	"\n" +
 	"GetHistory\x12\x1c.larder.v1.GetHistoryRequest\x1a\x1d.larder.v1.GetHistoryResponse\x12O\n" +
 	"\fListReplicas\x12\x1e.larder.v1.ListReplicasRequest\x1a\x1f.larder.v1.ListReplicasResponse\x12H\n" +
-	"\tTailAudit\x12\x1b.larder.v1.TailAuditRequest\x1a\x1c.larder.v1.TailAuditResponse0\x01b\x06proto3"
+	"\tTailAudit\x12\x1b.larder.v1.TailAuditRequest\x1a\x1c.larder.v1.TailAuditResponse0\x01\x12@\n" +
+	"\aAnalyze\x12\x19.larder.v1.AnalyzeRequest\x1a\x1a.larder.v1.AnalyzeResponseb\x06proto3"
 
 var (
 	file_larder_v1_admin_service_proto_rawDescOnce sync.Once
@@ -3655,167 +4351,190 @@ func file_larder_v1_admin_service_proto_rawDescGZIP() []byte {
 	return file_larder_v1_admin_service_proto_rawDescData
 }
 
-var file_larder_v1_admin_service_proto_enumTypes = make([]protoimpl.EnumInfo, 4)
-var file_larder_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 49)
+var file_larder_v1_admin_service_proto_enumTypes = make([]protoimpl.EnumInfo, 6)
+var file_larder_v1_admin_service_proto_msgTypes = make([]protoimpl.MessageInfo, 56)
 var file_larder_v1_admin_service_proto_goTypes = []any{
 	(HistorySpan)(0),                     // 0: larder.v1.HistorySpan
 	(InspectedLease_State)(0),            // 1: larder.v1.InspectedLease.State
 	(Distribution_Unit)(0),               // 2: larder.v1.Distribution.Unit
 	(OriginState_Breaker)(0),             // 3: larder.v1.OriginState.Breaker
-	(*WarmRequest)(nil),                  // 4: larder.v1.WarmRequest
-	(*WarmKey)(nil),                      // 5: larder.v1.WarmKey
-	(*WarmResponse)(nil),                 // 6: larder.v1.WarmResponse
-	(*ListNamespacesRequest)(nil),        // 7: larder.v1.ListNamespacesRequest
-	(*ListNamespacesResponse)(nil),       // 8: larder.v1.ListNamespacesResponse
-	(*NamespaceSummary)(nil),             // 9: larder.v1.NamespaceSummary
-	(*NamespacePolicy)(nil),              // 10: larder.v1.NamespacePolicy
-	(*AdminServiceListKeysRequest)(nil),  // 11: larder.v1.AdminServiceListKeysRequest
-	(*AdminServiceListKeysResponse)(nil), // 12: larder.v1.AdminServiceListKeysResponse
-	(*InspectEntryRequest)(nil),          // 13: larder.v1.InspectEntryRequest
-	(*InspectEntryResponse)(nil),         // 14: larder.v1.InspectEntryResponse
-	(*InspectedEntry)(nil),               // 15: larder.v1.InspectedEntry
-	(*InspectedBan)(nil),                 // 16: larder.v1.InspectedBan
-	(*InspectedLease)(nil),               // 17: larder.v1.InspectedLease
-	(*HotKeysRequest)(nil),               // 18: larder.v1.HotKeysRequest
-	(*HotKeysResponse)(nil),              // 19: larder.v1.HotKeysResponse
-	(*HotKey)(nil),                       // 20: larder.v1.HotKey
-	(*DistributionsRequest)(nil),         // 21: larder.v1.DistributionsRequest
-	(*DistributionsResponse)(nil),        // 22: larder.v1.DistributionsResponse
-	(*Distribution)(nil),                 // 23: larder.v1.Distribution
-	(*DistributionBucket)(nil),           // 24: larder.v1.DistributionBucket
-	(*FlushNearCacheRequest)(nil),        // 25: larder.v1.FlushNearCacheRequest
-	(*FlushNearCacheResponse)(nil),       // 26: larder.v1.FlushNearCacheResponse
-	(*GetConfigRequest)(nil),             // 27: larder.v1.GetConfigRequest
-	(*GetConfigResponse)(nil),            // 28: larder.v1.GetConfigResponse
-	(*PublishEventRequest)(nil),          // 29: larder.v1.PublishEventRequest
-	(*PublishEventResponse)(nil),         // 30: larder.v1.PublishEventResponse
-	(*MintTokenRequest)(nil),             // 31: larder.v1.MintTokenRequest
-	(*MintTokenResponse)(nil),            // 32: larder.v1.MintTokenResponse
-	(*TailAuditRequest)(nil),             // 33: larder.v1.TailAuditRequest
-	(*TailAuditResponse)(nil),            // 34: larder.v1.TailAuditResponse
-	(*ListEventsRequest)(nil),            // 35: larder.v1.ListEventsRequest
-	(*ListEventsResponse)(nil),           // 36: larder.v1.ListEventsResponse
-	(*EventRules)(nil),                   // 37: larder.v1.EventRules
-	(*EventRule)(nil),                    // 38: larder.v1.EventRule
-	(*GetHistoryRequest)(nil),            // 39: larder.v1.GetHistoryRequest
-	(*GetHistoryResponse)(nil),           // 40: larder.v1.GetHistoryResponse
-	(*HistoryStep)(nil),                  // 41: larder.v1.HistoryStep
-	(*NamespaceHistory)(nil),             // 42: larder.v1.NamespaceHistory
-	(*ListReplicasRequest)(nil),          // 43: larder.v1.ListReplicasRequest
-	(*ListReplicasResponse)(nil),         // 44: larder.v1.ListReplicasResponse
-	(*Replica)(nil),                      // 45: larder.v1.Replica
-	(*OriginState)(nil),                  // 46: larder.v1.OriginState
-	nil,                                  // 47: larder.v1.WarmKey.ParamsEntry
-	nil,                                  // 48: larder.v1.InspectEntryRequest.ParamsEntry
-	nil,                                  // 49: larder.v1.PublishEventRequest.AttributesEntry
-	nil,                                  // 50: larder.v1.EventRule.ParamsEntry
-	nil,                                  // 51: larder.v1.EventRule.WhenEntry
-	nil,                                  // 52: larder.v1.OriginState.FailuresEntry
-	(*durationpb.Duration)(nil),          // 53: google.protobuf.Duration
-	(*NamespaceSize)(nil),                // 54: larder.v1.NamespaceSize
-	(*Counters)(nil),                     // 55: larder.v1.Counters
-	(*ListedKey)(nil),                    // 56: larder.v1.ListedKey
-	(Tier)(0),                            // 57: larder.v1.Tier
-	(Outcome)(0),                         // 58: larder.v1.Outcome
-	(Durability)(0),                      // 59: larder.v1.Durability
-	(*EventTargetResult)(nil),            // 60: larder.v1.EventTargetResult
-	(*timestamppb.Timestamp)(nil),        // 61: google.protobuf.Timestamp
-	(*ReplicaStats)(nil),                 // 62: larder.v1.ReplicaStats
+	(Finding_Kind)(0),                    // 4: larder.v1.Finding.Kind
+	(Finding_Severity)(0),                // 5: larder.v1.Finding.Severity
+	(*WarmRequest)(nil),                  // 6: larder.v1.WarmRequest
+	(*WarmKey)(nil),                      // 7: larder.v1.WarmKey
+	(*WarmResponse)(nil),                 // 8: larder.v1.WarmResponse
+	(*ListNamespacesRequest)(nil),        // 9: larder.v1.ListNamespacesRequest
+	(*ListNamespacesResponse)(nil),       // 10: larder.v1.ListNamespacesResponse
+	(*NamespaceSummary)(nil),             // 11: larder.v1.NamespaceSummary
+	(*NamespacePolicy)(nil),              // 12: larder.v1.NamespacePolicy
+	(*AdminServiceListKeysRequest)(nil),  // 13: larder.v1.AdminServiceListKeysRequest
+	(*AdminServiceListKeysResponse)(nil), // 14: larder.v1.AdminServiceListKeysResponse
+	(*InspectEntryRequest)(nil),          // 15: larder.v1.InspectEntryRequest
+	(*InspectEntryResponse)(nil),         // 16: larder.v1.InspectEntryResponse
+	(*InspectedEntry)(nil),               // 17: larder.v1.InspectedEntry
+	(*InspectedBan)(nil),                 // 18: larder.v1.InspectedBan
+	(*InspectedLease)(nil),               // 19: larder.v1.InspectedLease
+	(*HotKeysRequest)(nil),               // 20: larder.v1.HotKeysRequest
+	(*HotKeysResponse)(nil),              // 21: larder.v1.HotKeysResponse
+	(*HotKey)(nil),                       // 22: larder.v1.HotKey
+	(*DistributionsRequest)(nil),         // 23: larder.v1.DistributionsRequest
+	(*DistributionsResponse)(nil),        // 24: larder.v1.DistributionsResponse
+	(*Distribution)(nil),                 // 25: larder.v1.Distribution
+	(*DistributionBucket)(nil),           // 26: larder.v1.DistributionBucket
+	(*FlushNearCacheRequest)(nil),        // 27: larder.v1.FlushNearCacheRequest
+	(*FlushNearCacheResponse)(nil),       // 28: larder.v1.FlushNearCacheResponse
+	(*GetConfigRequest)(nil),             // 29: larder.v1.GetConfigRequest
+	(*GetConfigResponse)(nil),            // 30: larder.v1.GetConfigResponse
+	(*PublishEventRequest)(nil),          // 31: larder.v1.PublishEventRequest
+	(*PublishEventResponse)(nil),         // 32: larder.v1.PublishEventResponse
+	(*MintTokenRequest)(nil),             // 33: larder.v1.MintTokenRequest
+	(*MintTokenResponse)(nil),            // 34: larder.v1.MintTokenResponse
+	(*TailAuditRequest)(nil),             // 35: larder.v1.TailAuditRequest
+	(*TailAuditResponse)(nil),            // 36: larder.v1.TailAuditResponse
+	(*ListEventsRequest)(nil),            // 37: larder.v1.ListEventsRequest
+	(*ListEventsResponse)(nil),           // 38: larder.v1.ListEventsResponse
+	(*EventRules)(nil),                   // 39: larder.v1.EventRules
+	(*EventRule)(nil),                    // 40: larder.v1.EventRule
+	(*GetHistoryRequest)(nil),            // 41: larder.v1.GetHistoryRequest
+	(*GetHistoryResponse)(nil),           // 42: larder.v1.GetHistoryResponse
+	(*HistoryStep)(nil),                  // 43: larder.v1.HistoryStep
+	(*NamespaceHistory)(nil),             // 44: larder.v1.NamespaceHistory
+	(*ListReplicasRequest)(nil),          // 45: larder.v1.ListReplicasRequest
+	(*ListReplicasResponse)(nil),         // 46: larder.v1.ListReplicasResponse
+	(*Replica)(nil),                      // 47: larder.v1.Replica
+	(*OriginState)(nil),                  // 48: larder.v1.OriginState
+	(*AnalyzeRequest)(nil),               // 49: larder.v1.AnalyzeRequest
+	(*AnalyzeResponse)(nil),              // 50: larder.v1.AnalyzeResponse
+	(*NamespaceAnalysis)(nil),            // 51: larder.v1.NamespaceAnalysis
+	(*ReuseEstimate)(nil),                // 52: larder.v1.ReuseEstimate
+	(*TtlEstimate)(nil),                  // 53: larder.v1.TtlEstimate
+	(*Finding)(nil),                      // 54: larder.v1.Finding
+	(*Figure)(nil),                       // 55: larder.v1.Figure
+	nil,                                  // 56: larder.v1.WarmKey.ParamsEntry
+	nil,                                  // 57: larder.v1.InspectEntryRequest.ParamsEntry
+	nil,                                  // 58: larder.v1.PublishEventRequest.AttributesEntry
+	nil,                                  // 59: larder.v1.EventRule.ParamsEntry
+	nil,                                  // 60: larder.v1.EventRule.WhenEntry
+	nil,                                  // 61: larder.v1.OriginState.FailuresEntry
+	(*durationpb.Duration)(nil),          // 62: google.protobuf.Duration
+	(*NamespaceSize)(nil),                // 63: larder.v1.NamespaceSize
+	(*Counters)(nil),                     // 64: larder.v1.Counters
+	(*ListedKey)(nil),                    // 65: larder.v1.ListedKey
+	(Tier)(0),                            // 66: larder.v1.Tier
+	(Outcome)(0),                         // 67: larder.v1.Outcome
+	(Durability)(0),                      // 68: larder.v1.Durability
+	(*EventTargetResult)(nil),            // 69: larder.v1.EventTargetResult
+	(*timestamppb.Timestamp)(nil),        // 70: google.protobuf.Timestamp
+	(*ReplicaStats)(nil),                 // 71: larder.v1.ReplicaStats
 }
 var file_larder_v1_admin_service_proto_depIdxs = []int32{
-	5,  // 0: larder.v1.WarmRequest.keys:type_name -> larder.v1.WarmKey
-	47, // 1: larder.v1.WarmKey.params:type_name -> larder.v1.WarmKey.ParamsEntry
-	53, // 2: larder.v1.WarmResponse.took:type_name -> google.protobuf.Duration
-	9,  // 3: larder.v1.ListNamespacesResponse.namespaces:type_name -> larder.v1.NamespaceSummary
-	10, // 4: larder.v1.NamespaceSummary.policy:type_name -> larder.v1.NamespacePolicy
-	54, // 5: larder.v1.NamespaceSummary.size:type_name -> larder.v1.NamespaceSize
-	55, // 6: larder.v1.NamespaceSummary.counted:type_name -> larder.v1.Counters
-	53, // 7: larder.v1.NamespacePolicy.ttl:type_name -> google.protobuf.Duration
-	53, // 8: larder.v1.NamespacePolicy.max_ttl:type_name -> google.protobuf.Duration
-	53, // 9: larder.v1.NamespacePolicy.stale_while_revalidate:type_name -> google.protobuf.Duration
-	53, // 10: larder.v1.NamespacePolicy.stale_if_error:type_name -> google.protobuf.Duration
-	53, // 11: larder.v1.NamespacePolicy.lease_ttl:type_name -> google.protobuf.Duration
-	56, // 12: larder.v1.AdminServiceListKeysResponse.keys:type_name -> larder.v1.ListedKey
-	48, // 13: larder.v1.InspectEntryRequest.params:type_name -> larder.v1.InspectEntryRequest.ParamsEntry
-	15, // 14: larder.v1.InspectEntryResponse.entry:type_name -> larder.v1.InspectedEntry
-	17, // 15: larder.v1.InspectEntryResponse.lease:type_name -> larder.v1.InspectedLease
-	57, // 16: larder.v1.InspectEntryResponse.tier:type_name -> larder.v1.Tier
-	53, // 17: larder.v1.InspectedEntry.age:type_name -> google.protobuf.Duration
-	53, // 18: larder.v1.InspectedEntry.ttl_remaining:type_name -> google.protobuf.Duration
-	53, // 19: larder.v1.InspectedEntry.stale_while_revalidate:type_name -> google.protobuf.Duration
-	53, // 20: larder.v1.InspectedEntry.stale_if_error:type_name -> google.protobuf.Duration
-	53, // 21: larder.v1.InspectedEntry.expires_in:type_name -> google.protobuf.Duration
-	58, // 22: larder.v1.InspectedEntry.outcome:type_name -> larder.v1.Outcome
-	16, // 23: larder.v1.InspectedEntry.bans:type_name -> larder.v1.InspectedBan
-	53, // 24: larder.v1.InspectedEntry.revalidation_window:type_name -> google.protobuf.Duration
+	7,  // 0: larder.v1.WarmRequest.keys:type_name -> larder.v1.WarmKey
+	56, // 1: larder.v1.WarmKey.params:type_name -> larder.v1.WarmKey.ParamsEntry
+	62, // 2: larder.v1.WarmResponse.took:type_name -> google.protobuf.Duration
+	11, // 3: larder.v1.ListNamespacesResponse.namespaces:type_name -> larder.v1.NamespaceSummary
+	12, // 4: larder.v1.NamespaceSummary.policy:type_name -> larder.v1.NamespacePolicy
+	63, // 5: larder.v1.NamespaceSummary.size:type_name -> larder.v1.NamespaceSize
+	64, // 6: larder.v1.NamespaceSummary.counted:type_name -> larder.v1.Counters
+	62, // 7: larder.v1.NamespacePolicy.ttl:type_name -> google.protobuf.Duration
+	62, // 8: larder.v1.NamespacePolicy.max_ttl:type_name -> google.protobuf.Duration
+	62, // 9: larder.v1.NamespacePolicy.stale_while_revalidate:type_name -> google.protobuf.Duration
+	62, // 10: larder.v1.NamespacePolicy.stale_if_error:type_name -> google.protobuf.Duration
+	62, // 11: larder.v1.NamespacePolicy.lease_ttl:type_name -> google.protobuf.Duration
+	65, // 12: larder.v1.AdminServiceListKeysResponse.keys:type_name -> larder.v1.ListedKey
+	57, // 13: larder.v1.InspectEntryRequest.params:type_name -> larder.v1.InspectEntryRequest.ParamsEntry
+	17, // 14: larder.v1.InspectEntryResponse.entry:type_name -> larder.v1.InspectedEntry
+	19, // 15: larder.v1.InspectEntryResponse.lease:type_name -> larder.v1.InspectedLease
+	66, // 16: larder.v1.InspectEntryResponse.tier:type_name -> larder.v1.Tier
+	62, // 17: larder.v1.InspectedEntry.age:type_name -> google.protobuf.Duration
+	62, // 18: larder.v1.InspectedEntry.ttl_remaining:type_name -> google.protobuf.Duration
+	62, // 19: larder.v1.InspectedEntry.stale_while_revalidate:type_name -> google.protobuf.Duration
+	62, // 20: larder.v1.InspectedEntry.stale_if_error:type_name -> google.protobuf.Duration
+	62, // 21: larder.v1.InspectedEntry.expires_in:type_name -> google.protobuf.Duration
+	67, // 22: larder.v1.InspectedEntry.outcome:type_name -> larder.v1.Outcome
+	18, // 23: larder.v1.InspectedEntry.bans:type_name -> larder.v1.InspectedBan
+	62, // 24: larder.v1.InspectedEntry.revalidation_window:type_name -> google.protobuf.Duration
 	1,  // 25: larder.v1.InspectedLease.state:type_name -> larder.v1.InspectedLease.State
-	53, // 26: larder.v1.InspectedLease.remaining:type_name -> google.protobuf.Duration
-	53, // 27: larder.v1.HotKeysRequest.window:type_name -> google.protobuf.Duration
-	20, // 28: larder.v1.HotKeysResponse.keys:type_name -> larder.v1.HotKey
-	53, // 29: larder.v1.HotKeysResponse.window:type_name -> google.protobuf.Duration
-	23, // 30: larder.v1.DistributionsResponse.value_bytes:type_name -> larder.v1.Distribution
-	23, // 31: larder.v1.DistributionsResponse.key_bytes:type_name -> larder.v1.Distribution
-	23, // 32: larder.v1.DistributionsResponse.ttl_remaining:type_name -> larder.v1.Distribution
-	23, // 33: larder.v1.DistributionsResponse.age:type_name -> larder.v1.Distribution
+	62, // 26: larder.v1.InspectedLease.remaining:type_name -> google.protobuf.Duration
+	62, // 27: larder.v1.HotKeysRequest.window:type_name -> google.protobuf.Duration
+	22, // 28: larder.v1.HotKeysResponse.keys:type_name -> larder.v1.HotKey
+	62, // 29: larder.v1.HotKeysResponse.window:type_name -> google.protobuf.Duration
+	25, // 30: larder.v1.DistributionsResponse.value_bytes:type_name -> larder.v1.Distribution
+	25, // 31: larder.v1.DistributionsResponse.key_bytes:type_name -> larder.v1.Distribution
+	25, // 32: larder.v1.DistributionsResponse.ttl_remaining:type_name -> larder.v1.Distribution
+	25, // 33: larder.v1.DistributionsResponse.age:type_name -> larder.v1.Distribution
 	2,  // 34: larder.v1.Distribution.unit:type_name -> larder.v1.Distribution.Unit
-	24, // 35: larder.v1.Distribution.buckets:type_name -> larder.v1.DistributionBucket
-	49, // 36: larder.v1.PublishEventRequest.attributes:type_name -> larder.v1.PublishEventRequest.AttributesEntry
-	59, // 37: larder.v1.PublishEventRequest.required_durability:type_name -> larder.v1.Durability
-	60, // 38: larder.v1.PublishEventResponse.targets:type_name -> larder.v1.EventTargetResult
-	59, // 39: larder.v1.PublishEventResponse.durability:type_name -> larder.v1.Durability
-	53, // 40: larder.v1.MintTokenRequest.ttl:type_name -> google.protobuf.Duration
-	61, // 41: larder.v1.MintTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
-	37, // 42: larder.v1.ListEventsResponse.events:type_name -> larder.v1.EventRules
-	38, // 43: larder.v1.EventRules.rules:type_name -> larder.v1.EventRule
-	50, // 44: larder.v1.EventRule.params:type_name -> larder.v1.EventRule.ParamsEntry
-	51, // 45: larder.v1.EventRule.when:type_name -> larder.v1.EventRule.WhenEntry
+	26, // 35: larder.v1.Distribution.buckets:type_name -> larder.v1.DistributionBucket
+	58, // 36: larder.v1.PublishEventRequest.attributes:type_name -> larder.v1.PublishEventRequest.AttributesEntry
+	68, // 37: larder.v1.PublishEventRequest.required_durability:type_name -> larder.v1.Durability
+	69, // 38: larder.v1.PublishEventResponse.targets:type_name -> larder.v1.EventTargetResult
+	68, // 39: larder.v1.PublishEventResponse.durability:type_name -> larder.v1.Durability
+	62, // 40: larder.v1.MintTokenRequest.ttl:type_name -> google.protobuf.Duration
+	70, // 41: larder.v1.MintTokenResponse.expires_at:type_name -> google.protobuf.Timestamp
+	39, // 42: larder.v1.ListEventsResponse.events:type_name -> larder.v1.EventRules
+	40, // 43: larder.v1.EventRules.rules:type_name -> larder.v1.EventRule
+	59, // 44: larder.v1.EventRule.params:type_name -> larder.v1.EventRule.ParamsEntry
+	60, // 45: larder.v1.EventRule.when:type_name -> larder.v1.EventRule.WhenEntry
 	0,  // 46: larder.v1.GetHistoryRequest.span:type_name -> larder.v1.HistorySpan
-	41, // 47: larder.v1.GetHistoryResponse.totals:type_name -> larder.v1.HistoryStep
-	42, // 48: larder.v1.GetHistoryResponse.namespaces:type_name -> larder.v1.NamespaceHistory
-	53, // 49: larder.v1.GetHistoryResponse.step:type_name -> google.protobuf.Duration
-	61, // 50: larder.v1.HistoryStep.start:type_name -> google.protobuf.Timestamp
-	55, // 51: larder.v1.HistoryStep.counters:type_name -> larder.v1.Counters
-	55, // 52: larder.v1.NamespaceHistory.steps:type_name -> larder.v1.Counters
-	45, // 53: larder.v1.ListReplicasResponse.replicas:type_name -> larder.v1.Replica
-	62, // 54: larder.v1.Replica.replica:type_name -> larder.v1.ReplicaStats
-	61, // 55: larder.v1.Replica.reported_at:type_name -> google.protobuf.Timestamp
-	46, // 56: larder.v1.Replica.origins:type_name -> larder.v1.OriginState
+	43, // 47: larder.v1.GetHistoryResponse.totals:type_name -> larder.v1.HistoryStep
+	44, // 48: larder.v1.GetHistoryResponse.namespaces:type_name -> larder.v1.NamespaceHistory
+	62, // 49: larder.v1.GetHistoryResponse.step:type_name -> google.protobuf.Duration
+	70, // 50: larder.v1.HistoryStep.start:type_name -> google.protobuf.Timestamp
+	64, // 51: larder.v1.HistoryStep.counters:type_name -> larder.v1.Counters
+	64, // 52: larder.v1.NamespaceHistory.steps:type_name -> larder.v1.Counters
+	47, // 53: larder.v1.ListReplicasResponse.replicas:type_name -> larder.v1.Replica
+	71, // 54: larder.v1.Replica.replica:type_name -> larder.v1.ReplicaStats
+	70, // 55: larder.v1.Replica.reported_at:type_name -> google.protobuf.Timestamp
+	48, // 56: larder.v1.Replica.origins:type_name -> larder.v1.OriginState
 	3,  // 57: larder.v1.OriginState.breaker:type_name -> larder.v1.OriginState.Breaker
-	61, // 58: larder.v1.OriginState.since:type_name -> google.protobuf.Timestamp
-	52, // 59: larder.v1.OriginState.failures:type_name -> larder.v1.OriginState.FailuresEntry
-	4,  // 60: larder.v1.AdminService.Warm:input_type -> larder.v1.WarmRequest
-	7,  // 61: larder.v1.AdminService.ListNamespaces:input_type -> larder.v1.ListNamespacesRequest
-	11, // 62: larder.v1.AdminService.ListKeys:input_type -> larder.v1.AdminServiceListKeysRequest
-	13, // 63: larder.v1.AdminService.InspectEntry:input_type -> larder.v1.InspectEntryRequest
-	18, // 64: larder.v1.AdminService.HotKeys:input_type -> larder.v1.HotKeysRequest
-	21, // 65: larder.v1.AdminService.Distributions:input_type -> larder.v1.DistributionsRequest
-	25, // 66: larder.v1.AdminService.FlushNearCache:input_type -> larder.v1.FlushNearCacheRequest
-	27, // 67: larder.v1.AdminService.GetConfig:input_type -> larder.v1.GetConfigRequest
-	29, // 68: larder.v1.AdminService.PublishEvent:input_type -> larder.v1.PublishEventRequest
-	35, // 69: larder.v1.AdminService.ListEvents:input_type -> larder.v1.ListEventsRequest
-	31, // 70: larder.v1.AdminService.MintToken:input_type -> larder.v1.MintTokenRequest
-	39, // 71: larder.v1.AdminService.GetHistory:input_type -> larder.v1.GetHistoryRequest
-	43, // 72: larder.v1.AdminService.ListReplicas:input_type -> larder.v1.ListReplicasRequest
-	33, // 73: larder.v1.AdminService.TailAudit:input_type -> larder.v1.TailAuditRequest
-	6,  // 74: larder.v1.AdminService.Warm:output_type -> larder.v1.WarmResponse
-	8,  // 75: larder.v1.AdminService.ListNamespaces:output_type -> larder.v1.ListNamespacesResponse
-	12, // 76: larder.v1.AdminService.ListKeys:output_type -> larder.v1.AdminServiceListKeysResponse
-	14, // 77: larder.v1.AdminService.InspectEntry:output_type -> larder.v1.InspectEntryResponse
-	19, // 78: larder.v1.AdminService.HotKeys:output_type -> larder.v1.HotKeysResponse
-	22, // 79: larder.v1.AdminService.Distributions:output_type -> larder.v1.DistributionsResponse
-	26, // 80: larder.v1.AdminService.FlushNearCache:output_type -> larder.v1.FlushNearCacheResponse
-	28, // 81: larder.v1.AdminService.GetConfig:output_type -> larder.v1.GetConfigResponse
-	30, // 82: larder.v1.AdminService.PublishEvent:output_type -> larder.v1.PublishEventResponse
-	36, // 83: larder.v1.AdminService.ListEvents:output_type -> larder.v1.ListEventsResponse
-	32, // 84: larder.v1.AdminService.MintToken:output_type -> larder.v1.MintTokenResponse
-	40, // 85: larder.v1.AdminService.GetHistory:output_type -> larder.v1.GetHistoryResponse
-	44, // 86: larder.v1.AdminService.ListReplicas:output_type -> larder.v1.ListReplicasResponse
-	34, // 87: larder.v1.AdminService.TailAudit:output_type -> larder.v1.TailAuditResponse
-	74, // [74:88] is the sub-list for method output_type
-	60, // [60:74] is the sub-list for method input_type
-	60, // [60:60] is the sub-list for extension type_name
-	60, // [60:60] is the sub-list for extension extendee
-	0,  // [0:60] is the sub-list for field type_name
+	70, // 58: larder.v1.OriginState.since:type_name -> google.protobuf.Timestamp
+	61, // 59: larder.v1.OriginState.failures:type_name -> larder.v1.OriginState.FailuresEntry
+	51, // 60: larder.v1.AnalyzeResponse.namespaces:type_name -> larder.v1.NamespaceAnalysis
+	54, // 61: larder.v1.AnalyzeResponse.findings:type_name -> larder.v1.Finding
+	64, // 62: larder.v1.NamespaceAnalysis.counters:type_name -> larder.v1.Counters
+	63, // 63: larder.v1.NamespaceAnalysis.size:type_name -> larder.v1.NamespaceSize
+	62, // 64: larder.v1.NamespaceAnalysis.ttl:type_name -> google.protobuf.Duration
+	52, // 65: larder.v1.NamespaceAnalysis.reuse:type_name -> larder.v1.ReuseEstimate
+	62, // 66: larder.v1.ReuseEstimate.mean_ttl:type_name -> google.protobuf.Duration
+	53, // 67: larder.v1.ReuseEstimate.ttls:type_name -> larder.v1.TtlEstimate
+	62, // 68: larder.v1.TtlEstimate.ttl:type_name -> google.protobuf.Duration
+	4,  // 69: larder.v1.Finding.kind:type_name -> larder.v1.Finding.Kind
+	5,  // 70: larder.v1.Finding.severity:type_name -> larder.v1.Finding.Severity
+	55, // 71: larder.v1.Finding.figures:type_name -> larder.v1.Figure
+	6,  // 72: larder.v1.AdminService.Warm:input_type -> larder.v1.WarmRequest
+	9,  // 73: larder.v1.AdminService.ListNamespaces:input_type -> larder.v1.ListNamespacesRequest
+	13, // 74: larder.v1.AdminService.ListKeys:input_type -> larder.v1.AdminServiceListKeysRequest
+	15, // 75: larder.v1.AdminService.InspectEntry:input_type -> larder.v1.InspectEntryRequest
+	20, // 76: larder.v1.AdminService.HotKeys:input_type -> larder.v1.HotKeysRequest
+	23, // 77: larder.v1.AdminService.Distributions:input_type -> larder.v1.DistributionsRequest
+	27, // 78: larder.v1.AdminService.FlushNearCache:input_type -> larder.v1.FlushNearCacheRequest
+	29, // 79: larder.v1.AdminService.GetConfig:input_type -> larder.v1.GetConfigRequest
+	31, // 80: larder.v1.AdminService.PublishEvent:input_type -> larder.v1.PublishEventRequest
+	37, // 81: larder.v1.AdminService.ListEvents:input_type -> larder.v1.ListEventsRequest
+	33, // 82: larder.v1.AdminService.MintToken:input_type -> larder.v1.MintTokenRequest
+	41, // 83: larder.v1.AdminService.GetHistory:input_type -> larder.v1.GetHistoryRequest
+	45, // 84: larder.v1.AdminService.ListReplicas:input_type -> larder.v1.ListReplicasRequest
+	35, // 85: larder.v1.AdminService.TailAudit:input_type -> larder.v1.TailAuditRequest
+	49, // 86: larder.v1.AdminService.Analyze:input_type -> larder.v1.AnalyzeRequest
+	8,  // 87: larder.v1.AdminService.Warm:output_type -> larder.v1.WarmResponse
+	10, // 88: larder.v1.AdminService.ListNamespaces:output_type -> larder.v1.ListNamespacesResponse
+	14, // 89: larder.v1.AdminService.ListKeys:output_type -> larder.v1.AdminServiceListKeysResponse
+	16, // 90: larder.v1.AdminService.InspectEntry:output_type -> larder.v1.InspectEntryResponse
+	21, // 91: larder.v1.AdminService.HotKeys:output_type -> larder.v1.HotKeysResponse
+	24, // 92: larder.v1.AdminService.Distributions:output_type -> larder.v1.DistributionsResponse
+	28, // 93: larder.v1.AdminService.FlushNearCache:output_type -> larder.v1.FlushNearCacheResponse
+	30, // 94: larder.v1.AdminService.GetConfig:output_type -> larder.v1.GetConfigResponse
+	32, // 95: larder.v1.AdminService.PublishEvent:output_type -> larder.v1.PublishEventResponse
+	38, // 96: larder.v1.AdminService.ListEvents:output_type -> larder.v1.ListEventsResponse
+	34, // 97: larder.v1.AdminService.MintToken:output_type -> larder.v1.MintTokenResponse
+	42, // 98: larder.v1.AdminService.GetHistory:output_type -> larder.v1.GetHistoryResponse
+	46, // 99: larder.v1.AdminService.ListReplicas:output_type -> larder.v1.ListReplicasResponse
+	36, // 100: larder.v1.AdminService.TailAudit:output_type -> larder.v1.TailAuditResponse
+	50, // 101: larder.v1.AdminService.Analyze:output_type -> larder.v1.AnalyzeResponse
+	87, // [87:102] is the sub-list for method output_type
+	72, // [72:87] is the sub-list for method input_type
+	72, // [72:72] is the sub-list for extension type_name
+	72, // [72:72] is the sub-list for extension extendee
+	0,  // [0:72] is the sub-list for field type_name
 }
 
 func init() { file_larder_v1_admin_service_proto_init() }
@@ -3830,13 +4549,14 @@ func file_larder_v1_admin_service_proto_init() {
 	}
 	file_larder_v1_admin_service_proto_msgTypes[20].OneofWrappers = []any{}
 	file_larder_v1_admin_service_proto_msgTypes[29].OneofWrappers = []any{}
+	file_larder_v1_admin_service_proto_msgTypes[47].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_larder_v1_admin_service_proto_rawDesc), len(file_larder_v1_admin_service_proto_rawDesc)),
-			NumEnums:      4,
-			NumMessages:   49,
+			NumEnums:      6,
+			NumMessages:   56,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

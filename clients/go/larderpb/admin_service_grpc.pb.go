@@ -35,6 +35,7 @@ const (
 	AdminService_GetHistory_FullMethodName     = "/larder.v1.AdminService/GetHistory"
 	AdminService_ListReplicas_FullMethodName   = "/larder.v1.AdminService/ListReplicas"
 	AdminService_TailAudit_FullMethodName      = "/larder.v1.AdminService/TailAudit"
+	AdminService_Analyze_FullMethodName        = "/larder.v1.AdminService/Analyze"
 )
 
 // AdminServiceClient is the client API for AdminService service.
@@ -107,6 +108,10 @@ type AdminServiceClient interface {
 	// FAILED_PRECONDITION (NOT_CONFIGURED) if the server has no audit log. It counts as a Watch among
 	// the streams of a replica. UNAVAILABLE (`SHUTTING_DOWN`) on shutdown of the replica. Idempotent.
 	TailAudit(ctx context.Context, in *TailAuditRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailAuditResponse], error)
+	// Analyze reports how well namespaces are cached, and what to change: each finding has the
+	// figures that it follows from, and the lines of the configuration that it suggests. The store
+	// is asked for counters only, and nothing is changed. Idempotent.
+	Analyze(ctx context.Context, in *AnalyzeRequest, opts ...grpc.CallOption) (*AnalyzeResponse, error)
 }
 
 type adminServiceClient struct {
@@ -275,6 +280,16 @@ func (c *adminServiceClient) TailAudit(ctx context.Context, in *TailAuditRequest
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_TailAuditClient = grpc.ServerStreamingClient[TailAuditResponse]
 
+func (c *adminServiceClient) Analyze(ctx context.Context, in *AnalyzeRequest, opts ...grpc.CallOption) (*AnalyzeResponse, error) {
+	cOpts := append([]grpc.CallOption{grpc.StaticMethod()}, opts...)
+	out := new(AnalyzeResponse)
+	err := c.cc.Invoke(ctx, AdminService_Analyze_FullMethodName, in, out, cOpts...)
+	if err != nil {
+		return nil, err
+	}
+	return out, nil
+}
+
 // AdminServiceServer is the server API for AdminService service.
 // All implementations must embed UnimplementedAdminServiceServer
 // for forward compatibility.
@@ -345,6 +360,10 @@ type AdminServiceServer interface {
 	// FAILED_PRECONDITION (NOT_CONFIGURED) if the server has no audit log. It counts as a Watch among
 	// the streams of a replica. UNAVAILABLE (`SHUTTING_DOWN`) on shutdown of the replica. Idempotent.
 	TailAudit(*TailAuditRequest, grpc.ServerStreamingServer[TailAuditResponse]) error
+	// Analyze reports how well namespaces are cached, and what to change: each finding has the
+	// figures that it follows from, and the lines of the configuration that it suggests. The store
+	// is asked for counters only, and nothing is changed. Idempotent.
+	Analyze(context.Context, *AnalyzeRequest) (*AnalyzeResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }
 
@@ -396,6 +415,9 @@ func (UnimplementedAdminServiceServer) ListReplicas(context.Context, *ListReplic
 }
 func (UnimplementedAdminServiceServer) TailAudit(*TailAuditRequest, grpc.ServerStreamingServer[TailAuditResponse]) error {
 	return status.Error(codes.Unimplemented, "method TailAudit not implemented")
+}
+func (UnimplementedAdminServiceServer) Analyze(context.Context, *AnalyzeRequest) (*AnalyzeResponse, error) {
+	return nil, status.Error(codes.Unimplemented, "method Analyze not implemented")
 }
 func (UnimplementedAdminServiceServer) mustEmbedUnimplementedAdminServiceServer() {}
 func (UnimplementedAdminServiceServer) testEmbeddedByValue()                      {}
@@ -656,6 +678,24 @@ func _AdminService_TailAudit_Handler(srv interface{}, stream grpc.ServerStream) 
 // This type alias is provided for backwards compatibility with existing code that references the prior non-generic stream type by name.
 type AdminService_TailAuditServer = grpc.ServerStreamingServer[TailAuditResponse]
 
+func _AdminService_Analyze_Handler(srv interface{}, ctx context.Context, dec func(interface{}) error, interceptor grpc.UnaryServerInterceptor) (interface{}, error) {
+	in := new(AnalyzeRequest)
+	if err := dec(in); err != nil {
+		return nil, err
+	}
+	if interceptor == nil {
+		return srv.(AdminServiceServer).Analyze(ctx, in)
+	}
+	info := &grpc.UnaryServerInfo{
+		Server:     srv,
+		FullMethod: AdminService_Analyze_FullMethodName,
+	}
+	handler := func(ctx context.Context, req interface{}) (interface{}, error) {
+		return srv.(AdminServiceServer).Analyze(ctx, req.(*AnalyzeRequest))
+	}
+	return interceptor(ctx, in, info, handler)
+}
+
 // AdminService_ServiceDesc is the grpc.ServiceDesc for AdminService service.
 // It's only intended for direct use with grpc.RegisterService,
 // and not to be introspected or modified (even as a copy)
@@ -710,6 +750,10 @@ var AdminService_ServiceDesc = grpc.ServiceDesc{
 		{
 			MethodName: "ListReplicas",
 			Handler:    _AdminService_ListReplicas_Handler,
+		},
+		{
+			MethodName: "Analyze",
+			Handler:    _AdminService_Analyze_Handler,
 		},
 	},
 	Streams: []grpc.StreamDesc{

@@ -15,6 +15,8 @@ pub(super) enum Answer {
     },
     Configuration(pb::GetConfigResponse),
     Replicas(pb::ListReplicasResponse),
+    /// What an analysis of the last day finds.
+    Findings(Vec<pb::Finding>),
     /// The last hour.
     History(Box<pb::GetHistoryResponse>),
     /// The server does not have the call, the caller may not make it, or it failed.

@@ -199,6 +199,7 @@ pub(super) enum AnswerPart {
     Configuration,
     Replicas,
     History,
+    Findings,
 }
 
 impl Traffic {
@@ -221,6 +222,7 @@ impl AnswerPart {
             Self::Configuration => "configuration",
             Self::Replicas => "reports of replicas",
             Self::History => "history",
+            Self::Findings => "findings",
         }
     }
 }

@@ -47,6 +47,7 @@ pub(super) struct Model {
     needs_restart: Vec<String>,
     reports: Vec<v1::Replica>,
     history: History,
+    findings: Vec<v1::Finding>,
     left_out: BTreeMap<AnswerPart, String>,
 }
 
@@ -63,6 +64,7 @@ impl Model {
             needs_restart: Vec::new(),
             reports: Vec::new(),
             history: History::default(),
+            findings: Vec::new(),
             left_out: BTreeMap::new(),
         }
     }
@@ -87,6 +89,10 @@ impl Model {
             Answer::Replicas(replicas) => {
                 self.left_out.remove(&AnswerPart::Replicas);
                 self.reports = replicas.replicas;
+            }
+            Answer::Findings(findings) => {
+                self.left_out.remove(&AnswerPart::Findings);
+                self.findings = findings;
             }
             Answer::History(history) => {
                 self.left_out.remove(&AnswerPart::History);
@@ -152,7 +158,7 @@ impl Model {
                 .map(|(part, reason)| LeftOut { part: *part, reason: reason.clone() })
                 .collect(),
         };
-        figures.attention = attention::attention(&figures, &self.needs_restart);
+        figures.attention = attention::attention(&figures, &self.needs_restart, &self.findings);
         attention::mark(&mut figures);
         figures
     }

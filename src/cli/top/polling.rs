@@ -12,8 +12,8 @@ use crate::{
         connection::{Connection, Lost},
     },
     pb::v1::{
-        GetConfigRequest, GetHistoryRequest, HistorySpan, HotKeysRequest, ListNamespacesRequest,
-        ListReplicasRequest, NamespaceSummary, StatsRequest, StatsResponse,
+        AnalyzeRequest, GetConfigRequest, GetHistoryRequest, HistorySpan, HotKeysRequest,
+        ListNamespacesRequest, ListReplicasRequest, NamespaceSummary, StatsRequest, StatsResponse,
         admin_service_client::AdminServiceClient, cache_service_client::CacheServiceClient,
     },
 };
@@ -60,7 +60,7 @@ impl AnswerPart {
             Self::HotKeys => 10,
             Self::History => 20,
             Self::Policies => 30,
-            Self::Configuration => 60,
+            Self::Configuration | Self::Findings => 60,
         })
     }
 }
@@ -97,6 +97,13 @@ impl Poller {
             let call = admin.list_replicas(self.request(ListReplicasRequest {}));
             let replicas = self.answer(call).await?.map(Answer::Replicas);
             answers.push(replicas.unwrap_or_else(|status| left_out(AnswerPart::Replicas, &status)));
+        }
+        if self.is_due(AnswerPart::Findings) {
+            let mut admin = self.admin();
+            let call = admin.analyze(self.request(AnalyzeRequest::default()));
+            let analysis = self.answer(call).await?;
+            let findings = analysis.map(|analysis| Answer::Findings(analysis.findings));
+            answers.push(findings.unwrap_or_else(|status| left_out(AnswerPart::Findings, &status)));
         }
         if self.opened != wanted.opened {
             self.due.remove(&AnswerPart::History);

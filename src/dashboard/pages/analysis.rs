@@ -1,17 +1,24 @@
-//! How well namespaces are cached, and what to change.
+//! How well namespaces are cached, and what to change: findings with their figures, and the hit
+//! rate that other TTLs would have.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use axum::{extract::State, http::Uri, response::Response};
-use maud::html;
+use maud::{Markup, html};
 
-use super::overview::attention_list;
-use crate::dashboard::{
-    Dashboard, attention,
-    layout::{self, Page, card},
-    query::Query,
-    span::Span,
-    visitor::Visitor,
+use crate::{
+    cache::{Analysis, AnalyzedNamespace, Figure, Finding, Severity},
+    dashboard::{
+        Dashboard,
+        charts::share_bar,
+        error::Error,
+        layout::{self, Page, card},
+        numbers,
+        query::{Query, link},
+        text::visible,
+        visitor::Visitor,
+    },
+    model::Namespace,
 };
 
 /// The page of the analysis.
@@ -19,16 +26,19 @@ pub(in crate::dashboard) async fn analysis(
     State(dashboard): State<Arc<Dashboard>>,
     visitor: Visitor,
     uri: Uri,
-) -> Response {
+) -> Result<Response, Error> {
     let query = Query::of(&uri);
-    let chosen = query.text("namespace");
-    let mut items = attention::items(&dashboard.figures(Span::Day).await, visitor.is_operator);
-    items.retain(|item| {
-        chosen.is_empty() || item.namespace.as_deref().is_none_or(|name| name == chosen)
-    });
+    let named = match query.text("namespace") {
+        "" => Vec::new(),
+        name => vec![Namespace::new(name)?],
+    };
+    let analysis = dashboard.parts.directory.analyze(&named, None).await?;
     let content = html! {
         h1.unseen { "Analysis" }
-        (card("w12", "Findings of the last 24 h", &attention_list(&items)))
+        (card("w12", "Findings of the last 24 h", &findings(&analysis)))
+        @for namespace in &analysis.namespaces {
+            @if namespace.reuse.is_some() { (curve(namespace)) }
+        }
     };
     let page = Page {
         title: "Analysis",
@@ -38,5 +48,88 @@ pub(in crate::dashboard) async fn analysis(
         refresh: None,
         visitor: &visitor,
     };
-    layout::page(&page, &content)
+    Ok(layout::page(&page, &content))
+}
+
+fn findings(analysis: &Analysis) -> Markup {
+    html! {
+        @if analysis.degraded {
+            p.worse { "The store is not available: the counts are those of this replica alone." }
+        }
+        @if analysis.findings.is_empty() { p.none { "Nothing to change." } }
+        ul.findings { @for finding in &analysis.findings { (shown(finding)) } }
+    }
+}
+
+fn shown(finding: &Finding) -> Markup {
+    let (class, word) = match finding.severity {
+        Severity::Notice => ("dot plain", "Notice"),
+        Severity::Warning => ("dot mid", "Warning"),
+        Severity::Critical => ("dot bad", "Critical"),
+    };
+    let figures = finding.figures.iter().map(|one| format!("{}: {}", one.name, with_unit(one)));
+    let figures: Vec<String> = figures.collect();
+    html! {
+        li {
+            i class=(class) aria-hidden="true" {}
+            div {
+                p {
+                    b { (word) } " "
+                    a href={ "/namespaces/" (finding.namespace) } { (finding.namespace) } ": "
+                    (visible(&finding.summary))
+                }
+                p.evidence { (figures.join(", ")) }
+                @if !finding.suggestion.is_empty() {
+                    pre.suggestion tabindex="0" aria-label="Suggested configuration" {
+                        (finding.suggestion)
+                    }
+                }
+            }
+        }
+    }
+}
+
+fn with_unit(figure: &Figure) -> String {
+    match figure.unit {
+        "1" => numbers::percent(figure.value),
+        "s" => numbers::span(Duration::from_secs_f64(figure.value.max(0.0))),
+        // Counts and sizes are far below the largest number.
+        "bytes" => numbers::bytes(figure.value as u64),
+        unit => format!("{} {unit}", numbers::count(figure.value as u64)),
+    }
+}
+
+/// The hit rate of a namespace by its TTL.
+fn curve(namespace: &AnalyzedNamespace) -> Markup {
+    let ttls = namespace.reuse.as_ref().map(|reuse| &*reuse.ttls).unwrap_or_default();
+    let heading = format!("Hit rate of {} by TTL", namespace.name);
+    card(
+        "w6",
+        &heading,
+        &html! {
+            table.histogram {
+                caption {
+                    "Now: " (numbers::span(namespace.config.ttl)) ", "
+                    (namespace.counters.hit_rate().map_or("no reads".to_owned(), numbers::percent))
+                    ". " a href=(link("/analysis", &[("namespace", namespace.name.as_str())])) {
+                        "This namespace only"
+                    }
+                }
+                thead.unseen { tr {
+                    th scope="col" { "TTL" } th scope="col" { "Share" } th scope="col" { "Hit rate" }
+                } }
+                tbody {
+                    @for ttl in ttls {
+                        tr {
+                            th scope="row" { (numbers::span(ttl.ttl)) }
+                            td.bars { (share_bar(ttl.hit_rate.value, "plain")) }
+                            td.n title={ "± " (numbers::percent(ttl.hit_rate.error)) } {
+                                (numbers::percent(ttl.hit_rate.value.clamp(0.0, 1.0)))
+                            }
+                        }
+                    }
+                }
+            }
+        },
+    )
 }

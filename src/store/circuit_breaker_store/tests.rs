@@ -7,8 +7,11 @@ use parking_lot::Mutex;
 use super::*;
 use crate::{
     model::{Kind, Version},
-    stats::{counters::Counter, delta::ByNamespace},
-    store::{LeaseLoss, memory::MemoryStore},
+    stats::{
+        counters::Counter,
+        delta::{ByNamespace, StatsDelta},
+    },
+    store::{LeaseLoss, StatsStore, memory::MemoryStore},
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -378,8 +381,8 @@ fn bulk_operations_are_those_whose_size_grows_with_the_store() {
     let bulk = Operation::ALL.into_iter().filter(|one| one.is_bulk());
     let names: Vec<&str> = bulk.map(Operation::name).collect();
     let expected = "get_many ledger_add ledger_report facts sizes list_keys put_hot_keys hot_keys \
-                    sample_entries list_namespaces exchange_reuse reuse_table reuse_figures \
-                    put_reuse";
+                    sample_entries list_namespaces history put_replica replicas \
+                    exchange_reuse reuse_table reuse_figures put_reuse";
     assert_eq!(names.join(" "), expected);
 }
 
@@ -389,7 +392,8 @@ fn operation_names_never_change() {
     let expected = "get get_many put delete invalidate ban touch increment acquire extend fill \
                     confirm discard abandon ledger_add ledger_report facts sizes list_keys \
                     inspect_entry put_hot_keys hot_keys sample_entries list_namespaces \
-                    exchange_reuse reuse_table reuse_figures put_reuse";
+                    history put_replica remove_replica replicas exchange_reuse reuse_table \
+                    reuse_figures put_reuse";
     assert_eq!(Operation::ALL.map(Operation::name).join(" "), expected);
     for (index, operation) in Operation::ALL.into_iter().enumerate() {
         assert_eq!(operation as usize, index, "metrics are indexed by the operation");

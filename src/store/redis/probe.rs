@@ -275,6 +275,7 @@ fn probed_commands(keys: &[String; 2], lacks: impl Fn(OptionalCommand) -> bool) 
         .add_command(command("HSET", &[two, "probe", "1"]))
         .add_command(command("PEXPIRE", &[two, &expiry]))
         .add_command(command("HGETALL", &[two]))
+        .add_command(command("HLEN", &[two]))
         .add_command(command("UNLINK", &[two]));
     for optional in OptionalCommand::ALL.iter().filter(|command| !lacks(**command)) {
         commands.add_command(optional.question(one));

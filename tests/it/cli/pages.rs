@@ -20,8 +20,8 @@ fn expect_pages(directory: &Path, name: &str, command: &Command) -> usize {
     let path = directory.join(format!("{name}.1"));
     let page = fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path:?}: {error}"));
     let about = command.get_about().unwrap().to_string();
-    // A hyphen is escaped in a page.
-    assert!(page.replace("\\-", "-").contains(&about), "{name}: {about}");
+    // Hyphens and apostrophes are escaped in a page.
+    assert!(page.replace("\\-", "-").replace("\\*(Aq", "'").contains(&about), "{name}: {about}");
     let mut count = 1;
     for inner in command.get_subcommands() {
         count += expect_pages(directory, &format!("{name}-{}", inner.get_name()), inner);

@@ -84,7 +84,11 @@ async fn a_forged_action_is_refused() {
         let answer = http.form("/actions", &headers, &sent).await;
         assert_eq!(answer.status, 403, "{headers:?} {token}: {answer:?}");
     }
-    assert_eq!(http.send("POST", "/actions", &[own.clone()], "{}").await.status, 403, "no form");
+    assert_eq!(
+        http.send("POST", "/actions", std::slice::from_ref(&own), "{}").await.status,
+        403,
+        "no form"
+    );
     assert_eq!(http.get("/actions").await.status, 405);
     assert!(cache.read("k").await.is_some());
     let mut sent = fields.to_vec();

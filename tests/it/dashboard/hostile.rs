@@ -86,7 +86,7 @@ async fn hostile_parameters_are_refused_with_an_error_as_text() {
         ("/jobs/%3Cscript%3Ealert(1)%3C%2Fscript%3E", vec![], 404),
         ("/audit", vec![("event", HOSTILE)], 200),
         ("/", vec![("span", HOSTILE)], 200),
-        ("/analysis", vec![("namespace", HOSTILE)], 200),
+        ("/analysis", vec![("namespace", HOSTILE)], 400),
         ("/invalidations", vec![("namespace", HOSTILE)], 200),
     ] {
         let answer = http.get(&address(path, &parameters)).await;

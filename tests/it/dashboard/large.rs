@@ -14,7 +14,7 @@ on_both_stores!(a_namespace_of_100_000_keys_is_paged, |env| {
     for batch in 0..KEYS / BATCH {
         let key = |index: usize| format!("key:{:06}", batch * BATCH + index);
         let items = (0..BATCH).map(|index| set(&key(index), text("v"))).collect();
-        env.cache.batch_set(BatchSetRequest { items, ..Default::default() }).await.unwrap();
+        env.cache.batch_set(BatchSetRequest { items }).await.unwrap();
     }
     let (mut path, mut seen) = (address("/keys", &[("namespace", "ns")]), BTreeSet::new());
     for _ in 0..5 {

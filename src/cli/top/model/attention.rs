@@ -3,14 +3,17 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::origins::{failed_share, is_failing};
-use crate::cli::{
-    figures::percent,
-    top::{
-        figures::{
-            Attention, NamespaceFigures, OriginFigures, ReplicaFigures, Severity, TopFigures,
+use crate::{
+    cli::{
+        figures::percent,
+        top::{
+            figures::{
+                Attention, NamespaceFigures, OriginFigures, ReplicaFigures, Severity, TopFigures,
+            },
+            units,
         },
-        units,
     },
+    pb::v1::{self, finding::Kind},
 };
 
 /// Share of the memory limit from which a store is nearly full.
@@ -21,7 +24,11 @@ const LOW_HIT_RATE: f64 = 0.5;
 const READS_THAT_COUNT: f64 = 1.0;
 
 /// All lines, the gravest first.
-pub(super) fn attention(figures: &TopFigures, needs_restart: &[String]) -> Vec<Attention> {
+pub(super) fn attention(
+    figures: &TopFigures,
+    needs_restart: &[String],
+    findings: &[v1::Finding],
+) -> Vec<Attention> {
     let mut lines = store_lines(figures);
     lines.extend(figures.origins.iter().filter_map(breaker_line));
     lines.extend(figures.namespaces.iter().filter_map(origin_line));
@@ -33,6 +40,7 @@ pub(super) fn attention(figures: &TopFigures, needs_restart: &[String]) -> Vec<A
         lines.push(line(Severity::Notice, "configuration", text));
     }
     lines.extend(figures.namespaces.iter().filter_map(hit_rate_line));
+    lines.extend(findings.iter().filter_map(finding_line));
     lines.sort_by_key(|line| line.severity);
     lines
 }
@@ -121,6 +129,17 @@ fn replica_line(figures: &TopFigures) -> Option<Attention> {
 fn hit_rate_line(namespace: &NamespaceFigures) -> Option<Attention> {
     let rate = low_hit_rate(namespace)?;
     Some(line(Severity::Notice, &namespace.namespace, format!("hit rate {}", percent(rate))))
+}
+
+/// A finding of the last day. Hit rates and origins have lines by the rates of now.
+fn finding_line(finding: &v1::Finding) -> Option<Attention> {
+    let severity = match finding.severity() {
+        v1::finding::Severity::Critical => Severity::Critical,
+        v1::finding::Severity::Warning => Severity::Warning,
+        v1::finding::Severity::Notice | v1::finding::Severity::Unspecified => Severity::Notice,
+    };
+    let has_line = matches!(finding.kind(), Kind::LowHitRate | Kind::OriginFails);
+    (!has_line).then(|| line(severity, &finding.namespace, finding.summary.clone()))
 }
 
 fn low_hit_rate(namespace: &NamespaceFigures) -> Option<f64> {

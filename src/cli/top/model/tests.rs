@@ -5,7 +5,10 @@ use crate::{
     cli::top::figures::{Severity, StepFigures},
     pb::{
         from_duration,
-        v1::{Counters, NamespaceStats, StatsResponse, StoreStats, WindowStats},
+        v1::{
+            Counters, NamespaceStats, StatsResponse, StoreStats, WindowStats,
+            finding::{Kind, Severity as FoundSeverity},
+        },
     },
 };
 
@@ -245,6 +248,21 @@ fn attention_has_the_gravest_first() {
     };
     down.replicas = vec![replica("0.1.0"), replica("0.2.0")];
     model.apply(32.0, Answer::Stats(Box::new(down)));
+    let finding = |kind, severity, summary: &str| v1::Finding {
+        namespace: "a".to_owned(),
+        kind: i32::from(kind),
+        severity: i32::from(severity),
+        summary: summary.to_owned(),
+        ..v1::Finding::default()
+    };
+    model.apply(
+        32.0,
+        Answer::Findings(vec![
+            finding(Kind::LowHitRate, FoundSeverity::Critical, "has a line of its own"),
+            finding(Kind::TtlTooShort, FoundSeverity::Warning, "a longer TTL"),
+            finding(Kind::NeverRead, FoundSeverity::Notice, "entries without a read"),
+        ]),
+    );
     let lines: Vec<String> = model
         .figures()
         .attention
@@ -255,8 +273,10 @@ fn attention_has_the_gravest_first() {
         "Critical store: redis is not reachable: it does not answer",
         "Warning store: 5.0 keys per second are evicted",
         "Warning origin a: 50.0 % of the fetches fail",
+        "Warning a: a longer TTL",
         "Notice replicas: they have different versions: 0.1.0, 0.2.0",
         "Notice configuration: changed keys take effect after a restart: store.url",
+        "Notice a: entries without a read",
     ];
     assert_eq!(lines, expected);
     let full = after(30, &["a"]).figures();

@@ -585,3 +585,115 @@ class OriginState(_message.Message):
     failures: _containers.ScalarMap[str, int]
     last_error: str
     def __init__(self, namespace: _Optional[str] = ..., url: _Optional[str] = ..., breaker: _Optional[_Union[OriginState.Breaker, str]] = ..., since: _Optional[_Union[_timestamp_pb2.Timestamp, _Mapping]] = ..., in_flight: _Optional[int] = ..., failures: _Optional[_Mapping[str, int]] = ..., last_error: _Optional[str] = ...) -> None: ...
+
+class AnalyzeRequest(_message.Message):
+    __slots__ = ("namespaces",)
+    NAMESPACES_FIELD_NUMBER: _ClassVar[int]
+    namespaces: _containers.RepeatedScalarFieldContainer[str]
+    def __init__(self, namespaces: _Optional[_Iterable[str]] = ...) -> None: ...
+
+class AnalyzeResponse(_message.Message):
+    __slots__ = ("namespaces", "findings", "degraded")
+    NAMESPACES_FIELD_NUMBER: _ClassVar[int]
+    FINDINGS_FIELD_NUMBER: _ClassVar[int]
+    DEGRADED_FIELD_NUMBER: _ClassVar[int]
+    namespaces: _containers.RepeatedCompositeFieldContainer[NamespaceAnalysis]
+    findings: _containers.RepeatedCompositeFieldContainer[Finding]
+    degraded: bool
+    def __init__(self, namespaces: _Optional[_Iterable[_Union[NamespaceAnalysis, _Mapping]]] = ..., findings: _Optional[_Iterable[_Union[Finding, _Mapping]]] = ..., degraded: bool = ...) -> None: ...
+
+class NamespaceAnalysis(_message.Message):
+    __slots__ = ("namespace", "counters", "size", "ttl", "reuse")
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    COUNTERS_FIELD_NUMBER: _ClassVar[int]
+    SIZE_FIELD_NUMBER: _ClassVar[int]
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    REUSE_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    counters: _cache_service_pb2.Counters
+    size: _cache_service_pb2.NamespaceSize
+    ttl: _duration_pb2.Duration
+    reuse: ReuseEstimate
+    def __init__(self, namespace: _Optional[str] = ..., counters: _Optional[_Union[_cache_service_pb2.Counters, _Mapping]] = ..., size: _Optional[_Union[_cache_service_pb2.NamespaceSize, _Mapping]] = ..., ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., reuse: _Optional[_Union[ReuseEstimate, _Mapping]] = ...) -> None: ...
+
+class ReuseEstimate(_message.Message):
+    __slots__ = ("sampled_hits", "sampled_misses", "sampled_entries", "mean_ttl", "ttls")
+    SAMPLED_HITS_FIELD_NUMBER: _ClassVar[int]
+    SAMPLED_MISSES_FIELD_NUMBER: _ClassVar[int]
+    SAMPLED_ENTRIES_FIELD_NUMBER: _ClassVar[int]
+    MEAN_TTL_FIELD_NUMBER: _ClassVar[int]
+    TTLS_FIELD_NUMBER: _ClassVar[int]
+    sampled_hits: int
+    sampled_misses: int
+    sampled_entries: int
+    mean_ttl: _duration_pb2.Duration
+    ttls: _containers.RepeatedCompositeFieldContainer[TtlEstimate]
+    def __init__(self, sampled_hits: _Optional[int] = ..., sampled_misses: _Optional[int] = ..., sampled_entries: _Optional[int] = ..., mean_ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., ttls: _Optional[_Iterable[_Union[TtlEstimate, _Mapping]]] = ...) -> None: ...
+
+class TtlEstimate(_message.Message):
+    __slots__ = ("ttl", "hit_rate", "error", "freed_memory")
+    TTL_FIELD_NUMBER: _ClassVar[int]
+    HIT_RATE_FIELD_NUMBER: _ClassVar[int]
+    ERROR_FIELD_NUMBER: _ClassVar[int]
+    FREED_MEMORY_FIELD_NUMBER: _ClassVar[int]
+    ttl: _duration_pb2.Duration
+    hit_rate: float
+    error: float
+    freed_memory: float
+    def __init__(self, ttl: _Optional[_Union[_duration_pb2.Duration, _Mapping]] = ..., hit_rate: _Optional[float] = ..., error: _Optional[float] = ..., freed_memory: _Optional[float] = ...) -> None: ...
+
+class Finding(_message.Message):
+    __slots__ = ("namespace", "kind", "severity", "summary", "figures", "suggestion")
+    class Kind(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        KIND_UNSPECIFIED: _ClassVar[Finding.Kind]
+        KIND_TTL_TOO_SHORT: _ClassVar[Finding.Kind]
+        KIND_TTL_TOO_LONG: _ClassVar[Finding.Kind]
+        KIND_NEVER_READ: _ClassVar[Finding.Kind]
+        KIND_LARGE_RARELY_READ: _ClassVar[Finding.Kind]
+        KIND_INVALIDATED_MORE_THAN_HIT: _ClassVar[Finding.Kind]
+        KIND_EVICTED_TOO_SOON: _ClassVar[Finding.Kind]
+        KIND_LOW_HIT_RATE: _ClassVar[Finding.Kind]
+        KIND_ORIGIN_FAILS: _ClassVar[Finding.Kind]
+    KIND_UNSPECIFIED: Finding.Kind
+    KIND_TTL_TOO_SHORT: Finding.Kind
+    KIND_TTL_TOO_LONG: Finding.Kind
+    KIND_NEVER_READ: Finding.Kind
+    KIND_LARGE_RARELY_READ: Finding.Kind
+    KIND_INVALIDATED_MORE_THAN_HIT: Finding.Kind
+    KIND_EVICTED_TOO_SOON: Finding.Kind
+    KIND_LOW_HIT_RATE: Finding.Kind
+    KIND_ORIGIN_FAILS: Finding.Kind
+    class Severity(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
+        __slots__ = ()
+        SEVERITY_UNSPECIFIED: _ClassVar[Finding.Severity]
+        SEVERITY_NOTICE: _ClassVar[Finding.Severity]
+        SEVERITY_WARNING: _ClassVar[Finding.Severity]
+        SEVERITY_CRITICAL: _ClassVar[Finding.Severity]
+    SEVERITY_UNSPECIFIED: Finding.Severity
+    SEVERITY_NOTICE: Finding.Severity
+    SEVERITY_WARNING: Finding.Severity
+    SEVERITY_CRITICAL: Finding.Severity
+    NAMESPACE_FIELD_NUMBER: _ClassVar[int]
+    KIND_FIELD_NUMBER: _ClassVar[int]
+    SEVERITY_FIELD_NUMBER: _ClassVar[int]
+    SUMMARY_FIELD_NUMBER: _ClassVar[int]
+    FIGURES_FIELD_NUMBER: _ClassVar[int]
+    SUGGESTION_FIELD_NUMBER: _ClassVar[int]
+    namespace: str
+    kind: Finding.Kind
+    severity: Finding.Severity
+    summary: str
+    figures: _containers.RepeatedCompositeFieldContainer[Figure]
+    suggestion: str
+    def __init__(self, namespace: _Optional[str] = ..., kind: _Optional[_Union[Finding.Kind, str]] = ..., severity: _Optional[_Union[Finding.Severity, str]] = ..., summary: _Optional[str] = ..., figures: _Optional[_Iterable[_Union[Figure, _Mapping]]] = ..., suggestion: _Optional[str] = ...) -> None: ...
+
+class Figure(_message.Message):
+    __slots__ = ("name", "value", "unit")
+    NAME_FIELD_NUMBER: _ClassVar[int]
+    VALUE_FIELD_NUMBER: _ClassVar[int]
+    UNIT_FIELD_NUMBER: _ClassVar[int]
+    name: str
+    value: float
+    unit: str
+    def __init__(self, name: _Optional[str] = ..., value: _Optional[float] = ..., unit: _Optional[str] = ...) -> None: ...

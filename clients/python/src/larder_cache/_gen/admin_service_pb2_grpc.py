@@ -85,6 +85,11 @@ class AdminServiceStub(object):
                 request_serializer=larder_dot_v1_dot_admin__service__pb2.TailAuditRequest.SerializeToString,
                 response_deserializer=larder_dot_v1_dot_admin__service__pb2.TailAuditResponse.FromString,
                 )
+        self.Analyze = channel.unary_unary(
+                '/larder.v1.AdminService/Analyze',
+                request_serializer=larder_dot_v1_dot_admin__service__pb2.AnalyzeRequest.SerializeToString,
+                response_deserializer=larder_dot_v1_dot_admin__service__pb2.AnalyzeResponse.FromString,
+                )
 
 
 class AdminServiceServicer(object):
@@ -225,6 +230,15 @@ class AdminServiceServicer(object):
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Analyze(self, request, context):
+        """Analyze reports how well namespaces are cached, and what to change: each finding has the
+        figures that it follows from, and the lines of the configuration that it suggests. The store
+        is asked for counters only, and nothing is changed. Idempotent.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -297,6 +311,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.TailAudit,
                     request_deserializer=larder_dot_v1_dot_admin__service__pb2.TailAuditRequest.FromString,
                     response_serializer=larder_dot_v1_dot_admin__service__pb2.TailAuditResponse.SerializeToString,
+            ),
+            'Analyze': grpc.unary_unary_rpc_method_handler(
+                    servicer.Analyze,
+                    request_deserializer=larder_dot_v1_dot_admin__service__pb2.AnalyzeRequest.FromString,
+                    response_serializer=larder_dot_v1_dot_admin__service__pb2.AnalyzeResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -544,5 +563,22 @@ class AdminService(object):
         return grpc.experimental.unary_stream(request, target, '/larder.v1.AdminService/TailAudit',
             larder_dot_v1_dot_admin__service__pb2.TailAuditRequest.SerializeToString,
             larder_dot_v1_dot_admin__service__pb2.TailAuditResponse.FromString,
+            options, channel_credentials,
+            insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
+
+    @staticmethod
+    def Analyze(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(request, target, '/larder.v1.AdminService/Analyze',
+            larder_dot_v1_dot_admin__service__pb2.AnalyzeRequest.SerializeToString,
+            larder_dot_v1_dot_admin__service__pb2.AnalyzeResponse.FromString,
             options, channel_credentials,
             insecure, call_credentials, compression, wait_for_ready, timeout, metadata)
