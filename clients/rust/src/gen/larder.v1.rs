@@ -4745,6 +4745,235 @@ pub mod origin_state {
         }
     }
 }
+/// AnalyzeRequest selects namespaces.
+#[derive(Clone, PartialEq, Eq, Hash, ::prost::Message)]
+pub struct AnalyzeRequest {
+    /// Namespaces to examine, at most 100. Empty: all with statistics, at most 200 by the number of
+    /// their reads.
+    #[prost(string, repeated, tag = "1")]
+    pub namespaces: ::prost::alloc::vec::Vec<::prost::alloc::string::String>,
+}
+/// AnalyzeResponse is the examined namespaces, and what to change.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct AnalyzeResponse {
+    /// The namespaces, that with the most reads first.
+    #[prost(message, repeated, tag = "1")]
+    pub namespaces: ::prost::alloc::vec::Vec<NamespaceAnalysis>,
+    /// The findings, the gravest first.
+    #[prost(message, repeated, tag = "2")]
+    pub findings: ::prost::alloc::vec::Vec<Finding>,
+    /// The store was unreachable: the counters are those of this replica only, and estimates are
+    /// missing.
+    #[prost(bool, tag = "3")]
+    pub degraded: bool,
+}
+/// NamespaceAnalysis is the figures of a namespace.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct NamespaceAnalysis {
+    /// Name of the namespace.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Its event counters of the last 24 hours.
+    #[prost(message, optional, tag = "2")]
+    pub counters: ::core::option::Option<Counters>,
+    /// Its size in the store; unset if there is no entry or the store was unreachable.
+    #[prost(message, optional, tag = "3")]
+    pub size: ::core::option::Option<NamespaceSize>,
+    /// Its TTL by the configuration of this replica.
+    #[prost(message, optional, tag = "4")]
+    pub ttl: ::core::option::Option<::prost_types::Duration>,
+    /// Estimates from sampled keys; unset without samples, or if the store was unreachable.
+    #[prost(message, optional, tag = "5")]
+    pub reuse: ::core::option::Option<ReuseEstimate>,
+}
+/// ReuseEstimate is estimates of at least the last 24 hours, from one key in 128 or fewer.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct ReuseEstimate {
+    /// Hits of sampled keys.
+    #[prost(uint64, tag = "1")]
+    pub sampled_hits: u64,
+    /// Misses of sampled keys.
+    #[prost(uint64, tag = "2")]
+    pub sampled_misses: u64,
+    /// Entries of sampled keys that have ended: they expired, or were replaced or removed.
+    #[prost(uint64, tag = "3")]
+    pub sampled_entries: u64,
+    /// Mean TTL of the values that were stored for sampled keys.
+    #[prost(message, optional, tag = "4")]
+    pub mean_ttl: ::core::option::Option<::prost_types::Duration>,
+    /// Effects of other TTLs: the miss-ratio curve, the shortest TTL first.
+    #[prost(message, repeated, tag = "5")]
+    pub ttls: ::prost::alloc::vec::Vec<TtlEstimate>,
+}
+/// TtlEstimate is what another TTL would have done.
+#[derive(Clone, Copy, PartialEq, ::prost::Message)]
+pub struct TtlEstimate {
+    /// The TTL.
+    #[prost(message, optional, tag = "1")]
+    pub ttl: ::core::option::Option<::prost_types::Duration>,
+    /// Share of the reads that would have been hits.
+    #[prost(double, tag = "2")]
+    pub hit_rate: f64,
+    /// The true share differs by no more than this, with a probability of 95 %.
+    #[prost(double, tag = "3")]
+    pub error: f64,
+    /// Share of the memory of the namespace that would have been free. Unset for a TTL that is not
+    /// shorter than mean_ttl, and while no entry has ended.
+    #[prost(double, optional, tag = "4")]
+    pub freed_memory: ::core::option::Option<f64>,
+}
+/// Finding is a fact about a namespace that costs hits, memory or work.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Finding {
+    /// The namespace.
+    #[prost(string, tag = "1")]
+    pub namespace: ::prost::alloc::string::String,
+    /// Kind of the finding.
+    #[prost(enumeration = "finding::Kind", tag = "2")]
+    pub kind: i32,
+    /// How grave it is.
+    #[prost(enumeration = "finding::Severity", tag = "3")]
+    pub severity: i32,
+    /// One sentence.
+    #[prost(string, tag = "4")]
+    pub summary: ::prost::alloc::string::String,
+    /// The figures that it follows from.
+    #[prost(message, repeated, tag = "5")]
+    pub figures: ::prost::alloc::vec::Vec<Figure>,
+    /// Lines of the configuration file (TOML); empty: no setting helps.
+    #[prost(string, tag = "6")]
+    pub suggestion: ::prost::alloc::string::String,
+}
+/// Nested message and enum types in `Finding`.
+pub mod finding {
+    /// Kind of a finding.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Kind {
+        /// Not set.
+        Unspecified = 0,
+        /// Many misses would have been hits with a longer TTL.
+        TtlTooShort = 1,
+        /// A shorter TTL would lose few hits, and free memory.
+        TtlTooLong = 2,
+        /// Many entries end without a read.
+        NeverRead = 3,
+        /// Large values take much of the memory and few of the reads.
+        LargeRarelyRead = 4,
+        /// More is deleted and invalidated than the cache answers.
+        InvalidatedMoreThanHit = 5,
+        /// Many misses are of entries that were evicted before the end of their TTL.
+        EvictedTooSoon = 6,
+        /// The cache answers few of the reads.
+        LowHitRate = 7,
+        /// Many fetches from the origin fail.
+        OriginFails = 8,
+    }
+    impl Kind {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "KIND_UNSPECIFIED",
+                Self::TtlTooShort => "KIND_TTL_TOO_SHORT",
+                Self::TtlTooLong => "KIND_TTL_TOO_LONG",
+                Self::NeverRead => "KIND_NEVER_READ",
+                Self::LargeRarelyRead => "KIND_LARGE_RARELY_READ",
+                Self::InvalidatedMoreThanHit => "KIND_INVALIDATED_MORE_THAN_HIT",
+                Self::EvictedTooSoon => "KIND_EVICTED_TOO_SOON",
+                Self::LowHitRate => "KIND_LOW_HIT_RATE",
+                Self::OriginFails => "KIND_ORIGIN_FAILS",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "KIND_UNSPECIFIED" => Some(Self::Unspecified),
+                "KIND_TTL_TOO_SHORT" => Some(Self::TtlTooShort),
+                "KIND_TTL_TOO_LONG" => Some(Self::TtlTooLong),
+                "KIND_NEVER_READ" => Some(Self::NeverRead),
+                "KIND_LARGE_RARELY_READ" => Some(Self::LargeRarelyRead),
+                "KIND_INVALIDATED_MORE_THAN_HIT" => Some(Self::InvalidatedMoreThanHit),
+                "KIND_EVICTED_TOO_SOON" => Some(Self::EvictedTooSoon),
+                "KIND_LOW_HIT_RATE" => Some(Self::LowHitRate),
+                "KIND_ORIGIN_FAILS" => Some(Self::OriginFails),
+                _ => None,
+            }
+        }
+    }
+    /// How grave it is.
+    #[derive(
+        Clone,
+        Copy,
+        Debug,
+        PartialEq,
+        Eq,
+        Hash,
+        PartialOrd,
+        Ord,
+        ::prost::Enumeration
+    )]
+    #[repr(i32)]
+    pub enum Severity {
+        /// Not set.
+        Unspecified = 0,
+        /// Something could be better.
+        Notice = 1,
+        /// The cache does much less than it could.
+        Warning = 2,
+        /// The cache hardly works, or an origin does not.
+        Critical = 3,
+    }
+    impl Severity {
+        /// String value of the enum field names used in the ProtoBuf definition.
+        ///
+        /// The values are not transformed in any way and thus are considered stable
+        /// (if the ProtoBuf definition does not change) and safe for programmatic use.
+        pub fn as_str_name(&self) -> &'static str {
+            match self {
+                Self::Unspecified => "SEVERITY_UNSPECIFIED",
+                Self::Notice => "SEVERITY_NOTICE",
+                Self::Warning => "SEVERITY_WARNING",
+                Self::Critical => "SEVERITY_CRITICAL",
+            }
+        }
+        /// Creates an enum from field names used in the ProtoBuf definition.
+        pub fn from_str_name(value: &str) -> ::core::option::Option<Self> {
+            match value {
+                "SEVERITY_UNSPECIFIED" => Some(Self::Unspecified),
+                "SEVERITY_NOTICE" => Some(Self::Notice),
+                "SEVERITY_WARNING" => Some(Self::Warning),
+                "SEVERITY_CRITICAL" => Some(Self::Critical),
+                _ => None,
+            }
+        }
+    }
+}
+/// Figure is a number with its name and unit.
+#[derive(Clone, PartialEq, ::prost::Message)]
+pub struct Figure {
+    /// Name, such as `misses`.
+    #[prost(string, tag = "1")]
+    pub name: ::prost::alloc::string::String,
+    /// The number.
+    #[prost(double, tag = "2")]
+    pub value: f64,
+    /// Unit: `reads`, `bytes`, `s`, or `1` for a share of 1.
+    #[prost(string, tag = "3")]
+    pub unit: ::prost::alloc::string::String,
+}
 /// HistorySpan is a time to look back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, ::prost::Enumeration)]
 #[repr(i32)]
@@ -5249,6 +5478,33 @@ pub mod admin_service_client {
                 .insert(GrpcMethod::new("larder.v1.AdminService", "TailAudit"));
             self.inner.server_streaming(req, path, codec).await
         }
+        /// Analyze reports how well namespaces are cached, and what to change: each finding has the
+        /// figures that it follows from, and the lines of the configuration that it suggests. The store
+        /// is asked for counters only, and nothing is changed. Idempotent.
+        pub async fn analyze(
+            &mut self,
+            request: impl tonic::IntoRequest<super::AnalyzeRequest>,
+        ) -> std::result::Result<
+            tonic::Response<super::AnalyzeResponse>,
+            tonic::Status,
+        > {
+            self.inner
+                .ready()
+                .await
+                .map_err(|e| {
+                    tonic::Status::unknown(
+                        format!("Service was not ready: {}", e.into()),
+                    )
+                })?;
+            let codec = tonic_prost::ProstCodec::default();
+            let path = http::uri::PathAndQuery::from_static(
+                "/larder.v1.AdminService/Analyze",
+            );
+            let mut req = request.into_request();
+            req.extensions_mut()
+                .insert(GrpcMethod::new("larder.v1.AdminService", "Analyze"));
+            self.inner.unary(req, path, codec).await
+        }
     }
 }
 /// Generated server implementations.
@@ -5416,6 +5672,13 @@ pub mod admin_service_server {
             &self,
             request: tonic::Request<super::TailAuditRequest>,
         ) -> std::result::Result<tonic::Response<Self::TailAuditStream>, tonic::Status>;
+        /// Analyze reports how well namespaces are cached, and what to change: each finding has the
+        /// figures that it follows from, and the lines of the configuration that it suggests. The store
+        /// is asked for counters only, and nothing is changed. Idempotent.
+        async fn analyze(
+            &self,
+            request: tonic::Request<super::AnalyzeRequest>,
+        ) -> std::result::Result<tonic::Response<super::AnalyzeResponse>, tonic::Status>;
     }
     /// AdminService is for operators: its calls concern a namespace as a whole.
     #[derive(Debug)]
@@ -6122,6 +6385,51 @@ pub mod admin_service_server {
                                 max_encoding_message_size,
                             );
                         let res = grpc.server_streaming(method, req).await;
+                        Ok(res)
+                    };
+                    Box::pin(fut)
+                }
+                "/larder.v1.AdminService/Analyze" => {
+                    #[allow(non_camel_case_types)]
+                    struct AnalyzeSvc<T: AdminService>(pub Arc<T>);
+                    impl<
+                        T: AdminService,
+                    > tonic::server::UnaryService<super::AnalyzeRequest>
+                    for AnalyzeSvc<T> {
+                        type Response = super::AnalyzeResponse;
+                        type Future = BoxFuture<
+                            tonic::Response<Self::Response>,
+                            tonic::Status,
+                        >;
+                        fn call(
+                            &mut self,
+                            request: tonic::Request<super::AnalyzeRequest>,
+                        ) -> Self::Future {
+                            let inner = Arc::clone(&self.0);
+                            let fut = async move {
+                                <T as AdminService>::analyze(&inner, request).await
+                            };
+                            Box::pin(fut)
+                        }
+                    }
+                    let accept_compression_encodings = self.accept_compression_encodings;
+                    let send_compression_encodings = self.send_compression_encodings;
+                    let max_decoding_message_size = self.max_decoding_message_size;
+                    let max_encoding_message_size = self.max_encoding_message_size;
+                    let inner = self.inner.clone();
+                    let fut = async move {
+                        let method = AnalyzeSvc(inner);
+                        let codec = tonic_prost::ProstCodec::default();
+                        let mut grpc = tonic::server::Grpc::new(codec)
+                            .apply_compression_config(
+                                accept_compression_encodings,
+                                send_compression_encodings,
+                            )
+                            .apply_max_message_size_config(
+                                max_decoding_message_size,
+                                max_encoding_message_size,
+                            );
+                        let res = grpc.unary(method, req).await;
                         Ok(res)
                     };
                     Box::pin(fut)

@@ -757,6 +757,168 @@ export interface OriginState_FailuresEntry {
   value: bigint;
 }
 
+/** AnalyzeRequest selects namespaces. */
+export interface AnalyzeRequest {
+  /**
+   * Namespaces to examine, at most 100. Empty: all with statistics, at most 200 by the number of
+   * their reads.
+   */
+  namespaces: string[];
+}
+
+/** AnalyzeResponse is the examined namespaces, and what to change. */
+export interface AnalyzeResponse {
+  /** The namespaces, that with the most reads first. */
+  namespaces: NamespaceAnalysis[];
+  /** The findings, the gravest first. */
+  findings: Finding[];
+  /**
+   * The store was unreachable: the counters are those of this replica only, and estimates are
+   * missing.
+   */
+  degraded: boolean;
+}
+
+/** NamespaceAnalysis is the figures of a namespace. */
+export interface NamespaceAnalysis {
+  /** Name of the namespace. */
+  namespace: string;
+  /** Its event counters of the last 24 hours. */
+  counters?:
+    | Counters
+    | undefined;
+  /** Its size in the store; unset if there is no entry or the store was unreachable. */
+  size?:
+    | NamespaceSize
+    | undefined;
+  /** Its TTL by the configuration of this replica. */
+  ttl?:
+    | Duration
+    | undefined;
+  /** Estimates from sampled keys; unset without samples, or if the store was unreachable. */
+  reuse?: ReuseEstimate | undefined;
+}
+
+/** ReuseEstimate is estimates of at least the last 24 hours, from one key in 128 or fewer. */
+export interface ReuseEstimate {
+  /** Hits of sampled keys. */
+  sampledHits: bigint;
+  /** Misses of sampled keys. */
+  sampledMisses: bigint;
+  /** Entries of sampled keys that have ended: they expired, or were replaced or removed. */
+  sampledEntries: bigint;
+  /** Mean TTL of the values that were stored for sampled keys. */
+  meanTtl?:
+    | Duration
+    | undefined;
+  /** Effects of other TTLs: the miss-ratio curve, the shortest TTL first. */
+  ttls: TtlEstimate[];
+}
+
+/** TtlEstimate is what another TTL would have done. */
+export interface TtlEstimate {
+  /** The TTL. */
+  ttl?:
+    | Duration
+    | undefined;
+  /** Share of the reads that would have been hits. */
+  hitRate: number;
+  /** The true share differs by no more than this, with a probability of 95 %. */
+  error: number;
+  /**
+   * Share of the memory of the namespace that would have been free. Unset for a TTL that is not
+   * shorter than mean_ttl, and while no entry has ended.
+   */
+  freedMemory?: number | undefined;
+}
+
+/** Finding is a fact about a namespace that costs hits, memory or work. */
+export interface Finding {
+  /** The namespace. */
+  namespace: string;
+  /** Kind of the finding. */
+  kind: Finding_Kind;
+  /** How grave it is. */
+  severity: Finding_Severity;
+  /** One sentence. */
+  summary: string;
+  /** The figures that it follows from. */
+  figures: Figure[];
+  /** Lines of the configuration file (TOML); empty: no setting helps. */
+  suggestion: string;
+}
+
+/** Kind of a finding. */
+export const Finding_Kind = {
+  /** UNSPECIFIED - Not set. */
+  UNSPECIFIED: 0,
+  /** TTL_TOO_SHORT - Many misses would have been hits with a longer TTL. */
+  TTL_TOO_SHORT: 1,
+  /** TTL_TOO_LONG - A shorter TTL would lose few hits, and free memory. */
+  TTL_TOO_LONG: 2,
+  /** NEVER_READ - Many entries end without a read. */
+  NEVER_READ: 3,
+  /** LARGE_RARELY_READ - Large values take much of the memory and few of the reads. */
+  LARGE_RARELY_READ: 4,
+  /** INVALIDATED_MORE_THAN_HIT - More is deleted and invalidated than the cache answers. */
+  INVALIDATED_MORE_THAN_HIT: 5,
+  /** EVICTED_TOO_SOON - Many misses are of entries that were evicted before the end of their TTL. */
+  EVICTED_TOO_SOON: 6,
+  /** LOW_HIT_RATE - The cache answers few of the reads. */
+  LOW_HIT_RATE: 7,
+  /** ORIGIN_FAILS - Many fetches from the origin fail. */
+  ORIGIN_FAILS: 8,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type Finding_Kind = typeof Finding_Kind[keyof typeof Finding_Kind];
+
+export namespace Finding_Kind {
+  export type UNSPECIFIED = typeof Finding_Kind.UNSPECIFIED;
+  export type TTL_TOO_SHORT = typeof Finding_Kind.TTL_TOO_SHORT;
+  export type TTL_TOO_LONG = typeof Finding_Kind.TTL_TOO_LONG;
+  export type NEVER_READ = typeof Finding_Kind.NEVER_READ;
+  export type LARGE_RARELY_READ = typeof Finding_Kind.LARGE_RARELY_READ;
+  export type INVALIDATED_MORE_THAN_HIT = typeof Finding_Kind.INVALIDATED_MORE_THAN_HIT;
+  export type EVICTED_TOO_SOON = typeof Finding_Kind.EVICTED_TOO_SOON;
+  export type LOW_HIT_RATE = typeof Finding_Kind.LOW_HIT_RATE;
+  export type ORIGIN_FAILS = typeof Finding_Kind.ORIGIN_FAILS;
+  export type UNRECOGNIZED = typeof Finding_Kind.UNRECOGNIZED;
+}
+
+/** How grave it is. */
+export const Finding_Severity = {
+  /** UNSPECIFIED - Not set. */
+  UNSPECIFIED: 0,
+  /** NOTICE - Something could be better. */
+  NOTICE: 1,
+  /** WARNING - The cache does much less than it could. */
+  WARNING: 2,
+  /** CRITICAL - The cache hardly works, or an origin does not. */
+  CRITICAL: 3,
+  UNRECOGNIZED: -1,
+} as const;
+
+export type Finding_Severity = typeof Finding_Severity[keyof typeof Finding_Severity];
+
+export namespace Finding_Severity {
+  export type UNSPECIFIED = typeof Finding_Severity.UNSPECIFIED;
+  export type NOTICE = typeof Finding_Severity.NOTICE;
+  export type WARNING = typeof Finding_Severity.WARNING;
+  export type CRITICAL = typeof Finding_Severity.CRITICAL;
+  export type UNRECOGNIZED = typeof Finding_Severity.UNRECOGNIZED;
+}
+
+/** Figure is a number with its name and unit. */
+export interface Figure {
+  /** Name, such as `misses`. */
+  name: string;
+  /** The number. */
+  value: number;
+  /** Unit: `reads`, `bytes`, `s`, or `1` for a share of 1. */
+  unit: string;
+}
+
 function createBaseWarmRequest(): WarmRequest {
   return { namespace: "", keys: [], refresh: false, rate: 0 };
 }
@@ -5214,6 +5376,654 @@ export const OriginState_FailuresEntry: MessageFns<OriginState_FailuresEntry> = 
   },
 };
 
+function createBaseAnalyzeRequest(): AnalyzeRequest {
+  return { namespaces: [] };
+}
+
+export const AnalyzeRequest: MessageFns<AnalyzeRequest> = {
+  encode(message: AnalyzeRequest, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.namespaces) {
+      writer.uint32(10).string(v!);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AnalyzeRequest {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAnalyzeRequest();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.namespaces.push(reader.string());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<AnalyzeRequest>, I>>(base?: I): AnalyzeRequest {
+    return AnalyzeRequest.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AnalyzeRequest>, I>>(object: I): AnalyzeRequest {
+    const message = createBaseAnalyzeRequest();
+    message.namespaces = object.namespaces?.map((e) => e) || [];
+    return message;
+  },
+};
+
+function createBaseAnalyzeResponse(): AnalyzeResponse {
+  return { namespaces: [], findings: [], degraded: false };
+}
+
+export const AnalyzeResponse: MessageFns<AnalyzeResponse> = {
+  encode(message: AnalyzeResponse, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    for (const v of message.namespaces) {
+      NamespaceAnalysis.encode(v!, writer.uint32(10).fork()).join();
+    }
+    for (const v of message.findings) {
+      Finding.encode(v!, writer.uint32(18).fork()).join();
+    }
+    if (message.degraded !== false) {
+      writer.uint32(24).bool(message.degraded);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): AnalyzeResponse {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseAnalyzeResponse();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.namespaces.push(NamespaceAnalysis.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.findings.push(Finding.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.degraded = reader.bool();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<AnalyzeResponse>, I>>(base?: I): AnalyzeResponse {
+    return AnalyzeResponse.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<AnalyzeResponse>, I>>(object: I): AnalyzeResponse {
+    const message = createBaseAnalyzeResponse();
+    message.namespaces = object.namespaces?.map((e) => NamespaceAnalysis.fromPartial(e)) || [];
+    message.findings = object.findings?.map((e) => Finding.fromPartial(e)) || [];
+    message.degraded = object.degraded ?? false;
+    return message;
+  },
+};
+
+function createBaseNamespaceAnalysis(): NamespaceAnalysis {
+  return { namespace: "", counters: undefined, size: undefined, ttl: undefined, reuse: undefined };
+}
+
+export const NamespaceAnalysis: MessageFns<NamespaceAnalysis> = {
+  encode(message: NamespaceAnalysis, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.namespace !== "") {
+      writer.uint32(10).string(message.namespace);
+    }
+    if (message.counters !== undefined) {
+      Counters.encode(message.counters, writer.uint32(18).fork()).join();
+    }
+    if (message.size !== undefined) {
+      NamespaceSize.encode(message.size, writer.uint32(26).fork()).join();
+    }
+    if (message.ttl !== undefined) {
+      Duration.encode(message.ttl, writer.uint32(34).fork()).join();
+    }
+    if (message.reuse !== undefined) {
+      ReuseEstimate.encode(message.reuse, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): NamespaceAnalysis {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseNamespaceAnalysis();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 18) {
+              break;
+            }
+
+            message.counters = Counters.decode(reader, reader.uint32());
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.size = NamespaceSize.decode(reader, reader.uint32());
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.ttl = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.reuse = ReuseEstimate.decode(reader, reader.uint32());
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<NamespaceAnalysis>, I>>(base?: I): NamespaceAnalysis {
+    return NamespaceAnalysis.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<NamespaceAnalysis>, I>>(object: I): NamespaceAnalysis {
+    const message = createBaseNamespaceAnalysis();
+    message.namespace = object.namespace ?? "";
+    message.counters = (object.counters !== undefined && object.counters !== null)
+      ? Counters.fromPartial(object.counters)
+      : undefined;
+    message.size = (object.size !== undefined && object.size !== null)
+      ? NamespaceSize.fromPartial(object.size)
+      : undefined;
+    message.ttl = (object.ttl !== undefined && object.ttl !== null) ? Duration.fromPartial(object.ttl) : undefined;
+    message.reuse = (object.reuse !== undefined && object.reuse !== null)
+      ? ReuseEstimate.fromPartial(object.reuse)
+      : undefined;
+    return message;
+  },
+};
+
+function createBaseReuseEstimate(): ReuseEstimate {
+  return { sampledHits: 0n, sampledMisses: 0n, sampledEntries: 0n, meanTtl: undefined, ttls: [] };
+}
+
+export const ReuseEstimate: MessageFns<ReuseEstimate> = {
+  encode(message: ReuseEstimate, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.sampledHits !== 0n) {
+      if (BigInt.asUintN(64, message.sampledHits) !== message.sampledHits) {
+        throw new globalThis.Error("value provided for field message.sampledHits of type uint64 too large");
+      }
+      writer.uint32(8).uint64(message.sampledHits);
+    }
+    if (message.sampledMisses !== 0n) {
+      if (BigInt.asUintN(64, message.sampledMisses) !== message.sampledMisses) {
+        throw new globalThis.Error("value provided for field message.sampledMisses of type uint64 too large");
+      }
+      writer.uint32(16).uint64(message.sampledMisses);
+    }
+    if (message.sampledEntries !== 0n) {
+      if (BigInt.asUintN(64, message.sampledEntries) !== message.sampledEntries) {
+        throw new globalThis.Error("value provided for field message.sampledEntries of type uint64 too large");
+      }
+      writer.uint32(24).uint64(message.sampledEntries);
+    }
+    if (message.meanTtl !== undefined) {
+      Duration.encode(message.meanTtl, writer.uint32(34).fork()).join();
+    }
+    for (const v of message.ttls) {
+      TtlEstimate.encode(v!, writer.uint32(42).fork()).join();
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): ReuseEstimate {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseReuseEstimate();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 8) {
+              break;
+            }
+
+            message.sampledHits = reader.uint64() as bigint;
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.sampledMisses = reader.uint64() as bigint;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.sampledEntries = reader.uint64() as bigint;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.meanTtl = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.ttls.push(TtlEstimate.decode(reader, reader.uint32()));
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<ReuseEstimate>, I>>(base?: I): ReuseEstimate {
+    return ReuseEstimate.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<ReuseEstimate>, I>>(object: I): ReuseEstimate {
+    const message = createBaseReuseEstimate();
+    message.sampledHits = (object.sampledHits !== undefined && object.sampledHits !== null)
+      ? BigInt(object.sampledHits)
+      : 0n;
+    message.sampledMisses = (object.sampledMisses !== undefined && object.sampledMisses !== null)
+      ? BigInt(object.sampledMisses)
+      : 0n;
+    message.sampledEntries = (object.sampledEntries !== undefined && object.sampledEntries !== null)
+      ? BigInt(object.sampledEntries)
+      : 0n;
+    message.meanTtl = (object.meanTtl !== undefined && object.meanTtl !== null)
+      ? Duration.fromPartial(object.meanTtl)
+      : undefined;
+    message.ttls = object.ttls?.map((e) => TtlEstimate.fromPartial(e)) || [];
+    return message;
+  },
+};
+
+function createBaseTtlEstimate(): TtlEstimate {
+  return { ttl: undefined, hitRate: 0, error: 0, freedMemory: undefined };
+}
+
+export const TtlEstimate: MessageFns<TtlEstimate> = {
+  encode(message: TtlEstimate, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.ttl !== undefined) {
+      Duration.encode(message.ttl, writer.uint32(10).fork()).join();
+    }
+    if (message.hitRate !== 0) {
+      writer.uint32(17).double(message.hitRate);
+    }
+    if (message.error !== 0) {
+      writer.uint32(25).double(message.error);
+    }
+    if (message.freedMemory !== undefined) {
+      writer.uint32(33).double(message.freedMemory);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): TtlEstimate {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseTtlEstimate();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.ttl = Duration.decode(reader, reader.uint32());
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.hitRate = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 25) {
+              break;
+            }
+
+            message.error = reader.double();
+            continue;
+          }
+          case 4: {
+            if (tag !== 33) {
+              break;
+            }
+
+            message.freedMemory = reader.double();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<TtlEstimate>, I>>(base?: I): TtlEstimate {
+    return TtlEstimate.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<TtlEstimate>, I>>(object: I): TtlEstimate {
+    const message = createBaseTtlEstimate();
+    message.ttl = (object.ttl !== undefined && object.ttl !== null) ? Duration.fromPartial(object.ttl) : undefined;
+    message.hitRate = object.hitRate ?? 0;
+    message.error = object.error ?? 0;
+    message.freedMemory = object.freedMemory ?? undefined;
+    return message;
+  },
+};
+
+function createBaseFinding(): Finding {
+  return { namespace: "", kind: 0, severity: 0, summary: "", figures: [], suggestion: "" };
+}
+
+export const Finding: MessageFns<Finding> = {
+  encode(message: Finding, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.namespace !== "") {
+      writer.uint32(10).string(message.namespace);
+    }
+    if (message.kind !== 0) {
+      writer.uint32(16).int32(message.kind);
+    }
+    if (message.severity !== 0) {
+      writer.uint32(24).int32(message.severity);
+    }
+    if (message.summary !== "") {
+      writer.uint32(34).string(message.summary);
+    }
+    for (const v of message.figures) {
+      Figure.encode(v!, writer.uint32(42).fork()).join();
+    }
+    if (message.suggestion !== "") {
+      writer.uint32(50).string(message.suggestion);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Finding {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFinding();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.namespace = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 16) {
+              break;
+            }
+
+            message.kind = reader.int32() as any;
+            continue;
+          }
+          case 3: {
+            if (tag !== 24) {
+              break;
+            }
+
+            message.severity = reader.int32() as any;
+            continue;
+          }
+          case 4: {
+            if (tag !== 34) {
+              break;
+            }
+
+            message.summary = reader.string();
+            continue;
+          }
+          case 5: {
+            if (tag !== 42) {
+              break;
+            }
+
+            message.figures.push(Figure.decode(reader, reader.uint32()));
+            continue;
+          }
+          case 6: {
+            if (tag !== 50) {
+              break;
+            }
+
+            message.suggestion = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Finding>, I>>(base?: I): Finding {
+    return Finding.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Finding>, I>>(object: I): Finding {
+    const message = createBaseFinding();
+    message.namespace = object.namespace ?? "";
+    message.kind = object.kind ?? 0;
+    message.severity = object.severity ?? 0;
+    message.summary = object.summary ?? "";
+    message.figures = object.figures?.map((e) => Figure.fromPartial(e)) || [];
+    message.suggestion = object.suggestion ?? "";
+    return message;
+  },
+};
+
+function createBaseFigure(): Figure {
+  return { name: "", value: 0, unit: "" };
+}
+
+export const Figure: MessageFns<Figure> = {
+  encode(message: Figure, writer: BinaryWriter = new BinaryWriter()): BinaryWriter {
+    if (message.name !== "") {
+      writer.uint32(10).string(message.name);
+    }
+    if (message.value !== 0) {
+      writer.uint32(17).double(message.value);
+    }
+    if (message.unit !== "") {
+      writer.uint32(26).string(message.unit);
+    }
+    return writer;
+  },
+
+  decode(input: BinaryReader | Uint8Array, length?: number): Figure {
+    const reader = input instanceof BinaryReader ? input : new BinaryReader(input);
+    const previousRecursionDepth = (reader as any).__tsProtoDecodeDepth ?? 0;
+    if (previousRecursionDepth >= 100) {
+      throw new globalThis.Error("protobuf decode recursion limit exceeded");
+    }
+    (reader as any).__tsProtoDecodeDepth = previousRecursionDepth + 1;
+    try {
+      const end = length === undefined ? reader.len : reader.pos + length;
+      const message = createBaseFigure();
+      while (reader.pos < end) {
+        const tag = reader.uint32();
+        switch (tag >>> 3) {
+          case 1: {
+            if (tag !== 10) {
+              break;
+            }
+
+            message.name = reader.string();
+            continue;
+          }
+          case 2: {
+            if (tag !== 17) {
+              break;
+            }
+
+            message.value = reader.double();
+            continue;
+          }
+          case 3: {
+            if (tag !== 26) {
+              break;
+            }
+
+            message.unit = reader.string();
+            continue;
+          }
+        }
+        if ((tag & 7) === 4 || tag === 0) {
+          break;
+        }
+        reader.skip(tag & 7);
+      }
+      return message;
+    } finally {
+      (reader as any).__tsProtoDecodeDepth = previousRecursionDepth;
+    }
+  },
+
+  create<I extends Exact<DeepPartial<Figure>, I>>(base?: I): Figure {
+    return Figure.fromPartial(base ?? ({} as any));
+  },
+  fromPartial<I extends Exact<DeepPartial<Figure>, I>>(object: I): Figure {
+    const message = createBaseFigure();
+    message.name = object.name ?? "";
+    message.value = object.value ?? 0;
+    message.unit = object.unit ?? "";
+    return message;
+  },
+};
+
 /** AdminService is for operators: its calls concern a namespace as a whole. */
 export type AdminServiceService = typeof AdminServiceService;
 export const AdminServiceService = {
@@ -5427,6 +6237,20 @@ export const AdminServiceService = {
     responseSerialize: (value: TailAuditResponse): Buffer => Buffer.from(TailAuditResponse.encode(value).finish()),
     responseDeserialize: (value: Buffer): TailAuditResponse => TailAuditResponse.decode(value),
   },
+  /**
+   * Analyze reports how well namespaces are cached, and what to change: each finding has the
+   * figures that it follows from, and the lines of the configuration that it suggests. The store
+   * is asked for counters only, and nothing is changed. Idempotent.
+   */
+  analyze: {
+    path: "/larder.v1.AdminService/Analyze" as const,
+    requestStream: false as const,
+    responseStream: false as const,
+    requestSerialize: (value: AnalyzeRequest): Buffer => Buffer.from(AnalyzeRequest.encode(value).finish()),
+    requestDeserialize: (value: Buffer): AnalyzeRequest => AnalyzeRequest.decode(value),
+    responseSerialize: (value: AnalyzeResponse): Buffer => Buffer.from(AnalyzeResponse.encode(value).finish()),
+    responseDeserialize: (value: Buffer): AnalyzeResponse => AnalyzeResponse.decode(value),
+  },
 } as const;
 
 export interface AdminServiceServer extends UntypedServiceImplementation {
@@ -5518,6 +6342,12 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
    * the streams of a replica. UNAVAILABLE (`SHUTTING_DOWN`) on shutdown of the replica. Idempotent.
    */
   tailAudit: handleServerStreamingCall<TailAuditRequest, TailAuditResponse>;
+  /**
+   * Analyze reports how well namespaces are cached, and what to change: each finding has the
+   * figures that it follows from, and the lines of the configuration that it suggests. The store
+   * is asked for counters only, and nothing is changed. Idempotent.
+   */
+  analyze: handleUnaryCall<AnalyzeRequest, AnalyzeResponse>;
 }
 
 export interface AdminServiceClient extends Client {
@@ -5783,6 +6613,26 @@ export interface AdminServiceClient extends Client {
     metadata?: Metadata,
     options?: Partial<CallOptions>,
   ): ClientReadableStream<TailAuditResponse>;
+  /**
+   * Analyze reports how well namespaces are cached, and what to change: each finding has the
+   * figures that it follows from, and the lines of the configuration that it suggests. The store
+   * is asked for counters only, and nothing is changed. Idempotent.
+   */
+  analyze(
+    request: AnalyzeRequest,
+    callback: (error: ServiceError | null, response: AnalyzeResponse) => void,
+  ): ClientUnaryCall;
+  analyze(
+    request: AnalyzeRequest,
+    metadata: Metadata,
+    callback: (error: ServiceError | null, response: AnalyzeResponse) => void,
+  ): ClientUnaryCall;
+  analyze(
+    request: AnalyzeRequest,
+    metadata: Metadata,
+    options: Partial<CallOptions>,
+    callback: (error: ServiceError | null, response: AnalyzeResponse) => void,
+  ): ClientUnaryCall;
 }
 
 export const AdminServiceClient = makeGenericClientConstructor(
