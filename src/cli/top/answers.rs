@@ -15,7 +15,7 @@ pub(super) enum Answer {
     },
     Configuration(pb::GetConfigResponse),
     Replicas(pb::ListReplicasResponse),
-    /// What an analysis of the last day finds.
+    /// Findings of the last day.
     Findings(Vec<pb::Finding>),
     /// The last hour.
     History(Box<pb::GetHistoryResponse>),

@@ -116,7 +116,9 @@ fn curve(namespace: &AnalyzedNamespace) -> Markup {
                     }
                 }
                 thead.unseen { tr {
-                    th scope="col" { "TTL" } th scope="col" { "Share" } th scope="col" { "Hit rate" }
+                    th scope="col" { "TTL" }
+                    th scope="col" { "Share" }
+                    th scope="col" { "Hit rate" }
                 } }
                 tbody {
                     @for ttl in ttls {
