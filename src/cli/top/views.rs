@@ -31,6 +31,8 @@ const LEAST_HEIGHT: u16 = 16;
 const HEIGHT_WITH_PANELS: u16 = 20;
 /// Columns from which the replicas are beside the hot keys and the origins.
 const WIDTH_OF_THREE: u16 = 120;
+/// Columns of the replicas beside them.
+const LEAST_REPLICAS_WIDTH: u16 = 35;
 
 /// Content of the screen.
 pub(super) struct Scene<'a> {
@@ -132,7 +134,8 @@ fn draw_panels(frame: &mut Frame<'_>, scene: &Scene<'_>, area: Rect) {
         panels::origins(frame, scene, right);
         return;
     }
-    let thirds = [Constraint::Fill(4), Constraint::Fill(4), Constraint::Fill(3)];
+    let replicas_width = (area.width / 4).max(LEAST_REPLICAS_WIDTH);
+    let thirds = [Constraint::Fill(1), Constraint::Fill(1), Constraint::Length(replicas_width)];
     let [left, middle, right] = Layout::horizontal(thirds).spacing(2).areas(area);
     panels::hot_keys(frame, scene, left);
     panels::origins(frame, scene, middle);

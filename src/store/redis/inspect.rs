@@ -1,7 +1,7 @@
 //! State and sampled usage of Redis.
 
 use std::{
-    collections::{BTreeMap, HashMap},
+    collections::{BTreeMap, BTreeSet, HashMap},
     time::Duration,
 };
 
@@ -166,7 +166,8 @@ async fn usage_of(
         .transpose()
         .map_err(redis::RedisError::from)?
         .unwrap_or(0);
-    let drawn: Vec<Vec<u8>> =
+    // Without those that were drawn twice, the sample of a small store is the store.
+    let drawn: BTreeSet<Vec<u8>> =
         answers.filter_map(|name| redis::from_redis_value(name).ok()).collect();
     let entries: Vec<(&str, &Vec<u8>)> =
         drawn.iter().filter_map(|name| Some((schema.namespace_of(name)?, name))).collect();
