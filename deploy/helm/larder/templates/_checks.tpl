@@ -11,6 +11,7 @@
 {{- if regexMatch "://[^/]*:[^/]*@" $store.url -}}
 {{- fail "store.url: a ConfigMap is no place for a password: use store.passwordSecret" -}}
 {{- end -}}
+{{- include "larder.refuseSecrets" .Values.config -}}
 {{- if and $store.clientCertificate (not $store.tlsSecret) -}}
 {{- fail "store.clientCertificate needs store.tlsSecret" -}}
 {{- end -}}
@@ -19,6 +20,9 @@
 {{- end -}}
 {{- if and (ne .Values.tls.clientCertificates "none") (not .Values.tls.secret) -}}
 {{- fail "tls.clientCertificates needs tls.secret" -}}
+{{- end -}}
+{{- if and (ne .Values.tls.clientCertificates "none") (not .Values.tls.caKey) -}}
+{{- fail "tls.clientCertificates needs tls.caKey: the authority of the callers" -}}
 {{- end -}}
 {{- if or (hasKey .Values.config "listen") (hasKey .Values.config "admin_listen") -}}
 {{- fail "config.listen and config.admin_listen: the ports are fixed; see bindAddress" -}}
@@ -38,5 +42,31 @@
 {{- end -}}
 {{- if and .Values.fleet .Values.service.enabled -}}
 {{- fail "fleet: the Services are those of the main release: set service.enabled: false" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Fails if config, which becomes a ConfigMap, has a secret itself, and not a reference to one. A
+digest of a token is no secret. */}}
+{{- define "larder.refuseSecrets" -}}
+{{- $secrets := dict
+      "admin.token" (dig "admin" "token" "" .)
+      "audit.hash_key" (dig "audit" "hash_key" "" .) -}}
+{{- range $name, $principal := dig "auth" "principals" dict . -}}
+{{- range $index, $token := dig "tokens" list $principal -}}
+{{- $_ := set $secrets (printf "auth.principals.%s.tokens[%d]" $name $index) $token -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $namespace := dig "namespaces" dict . -}}
+{{- range $header, $value := dig "origin" "headers" dict $namespace -}}
+{{- if regexMatch "(?i)^((proxy-)?authorization|cookie|x-api-key)$" $header -}}
+{{- $_ := set $secrets (printf "namespaces.%s.origin.headers.%s" $name $header) $value -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $path, $value := $secrets -}}
+{{- if and $value (not (contains "${" $value)) (not (hasPrefix "sha256:" $value)) -}}
+{{- fail (printf "config.%s: a ConfigMap is no place for a secret: use %s" $path
+      "${env:NAME} with secretEnv, or ${file:PATH} with secretFiles") -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
