@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks the packaging as far as possible without building an image. Where a program is missing, the
-# check that needs it is reported as skipped. With CI=true that is a failure, but for Docker, which no
-# script installs; with GITHUB_ACTIONS=true, also for Docker.
+# check that needs it is reported as skipped. With CI=true that is a failure, except for Docker, which
+# no script installs; with GITHUB_ACTIONS=true, also for Docker.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 

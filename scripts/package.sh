@@ -140,9 +140,11 @@ chart() {
   rm -rf -- "$OUT/chart"
   mkdir -p "$OUT/chart"
   cp -R deploy/helm/larder "$chart"
+  PYTHONPATH=$(scripts/tools.sh kubernetes-validate)
+  export PYTHONPATH=${PYTHONPATH%/bin/*} PYTHONDONTWRITEBYTECODE=1
   sed -i -e '/^  # Where the image is: there is no public one yet/d' \
     -e "s|^  repository: larder$|  repository: ${1,,}|" "$chart/values.yaml"
-  sed -i "s#^| .image.repository. .*#| \`image.repository\` | \`\"${1,,}\"\` | |#" "$chart/README.md"
+  python3 scripts/deploy/chart_values.py "$chart" --write
   "$helm" template larder "$chart" --kube-version 1.37.0 | grep -q "image: ${1,,}:$(version)$" ||
     fail "the chart does not use the image $1"
   "$helm" package "$chart" --destination "$OUT"
@@ -164,7 +166,8 @@ notes() {
   ' CHANGELOG.md
 }
 
-(($# > 0)) || fail "usage: scripts/package.sh static|deb|chart IMAGE|check-version VERSION|notes VERSION"
+(($# > 0)) ||
+  fail "usage: scripts/package.sh static|deb|chart IMAGE|check-version VERSION|notes VERSION"
 mkdir -p "$OUT"
 while (($# > 0)); do
   case $1 in

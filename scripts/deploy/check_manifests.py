@@ -134,7 +134,8 @@ def check_references(objects):
         for endpoint in monitor["spec"]["endpoints"]:
             relabelings = endpoint.get("relabelings", [])
             jobs = {rule["replacement"] for rule in relabelings if rule["targetLabel"] == "job"}
-            require(jobs == jobs_of_rules(), f"{name(monitor)}: job {jobs}, alerts {jobs_of_rules()}")
+            wanted = jobs_of_rules()
+            require(jobs == wanted, f"{name(monitor)} has the jobs {jobs}, and alerts {wanted}")
     check_test_pods(objects)
 
 
