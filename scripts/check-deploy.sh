@@ -98,6 +98,8 @@ check_chart() {
   python3 scripts/deploy/check_manifests.py "${rendered[@]}" "$MANIFESTS/larder.yaml" \
     "$work/kubernetes.yaml"
   python3 scripts/deploy/chart_values.py "$CHART" --check
+  PACKAGE_DIR=$work/package scripts/package.sh chart registry.example/Larder >/dev/null
+  ok "the chart of a release names the image of the release"
   check_refusals
   check_broken "$work/redis.yaml"
   python3 scripts/deploy/run_rendered.py "$larder" "${rendered[@]}" "$MANIFESTS/larder.yaml"

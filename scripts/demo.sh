@@ -195,6 +195,7 @@ is_ready_or_dead() { is_ready || dead "${pids[-1]}"; }
 
 start_prometheus() {
     local targets='' number
+    ! is_ready || fail "port $prometheus_port, of --prometheus-port, is in use"
     for ((number = 0; number < REPLICAS; number++)); do
         targets+=", '$(address "$number" LARDER_ADMIN_LISTEN)'"
     done

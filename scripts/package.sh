@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds what a release has, into target/package.
+# Builds what a release has, into target/package (or PACKAGE_DIR).
 #
 #   scripts/package.sh static deb
 #
@@ -20,7 +20,7 @@ SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 
 readonly PROFILE=${PROFILE:-release}
-readonly OUT=target/package
+readonly OUT=${PACKAGE_DIR:-target/package}
 machine=$(uname -m)
 readonly TARGET=$machine-unknown-linux-musl
 # The files of the Debian package: mode, source, target. BINARY is the binary, and FILES has the
