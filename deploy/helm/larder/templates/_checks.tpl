@@ -49,24 +49,27 @@
 digest of a token is no secret. */}}
 {{- define "larder.refuseSecrets" -}}
 {{- $secrets := dict
-      "admin.token" (dig "admin" "token" "" .)
-      "audit.hash_key" (dig "audit" "hash_key" "" .) -}}
-{{- range $name, $principal := dig "auth" "principals" dict . -}}
-{{- range $index, $token := dig "tokens" list $principal -}}
-{{- $_ := set $secrets (printf "auth.principals.%s.tokens[%d]" $name $index) $token -}}
+      "admin.token" (get (default dict .admin) "token")
+      "audit.hash_key" (get (default dict .audit) "hash_key") -}}
+{{- range $name, $principal := get (default dict .auth) "principals" | default dict -}}
+{{- $_ := set $secrets (printf "auth.principals.%s.tokens" $name)
+      (get (default dict $principal) "tokens") -}}
 {{- end -}}
-{{- end -}}
-{{- range $name, $namespace := dig "namespaces" dict . -}}
-{{- range $header, $value := dig "origin" "headers" dict $namespace -}}
+{{- range $name, $namespace := default dict .namespaces -}}
+{{- $origin := get (default dict $namespace) "origin" | default dict -}}
+{{- range $header, $value := get $origin "headers" | default dict -}}
 {{- if regexMatch "(?i)^((proxy-)?authorization|cookie|x-api-key)$" $header -}}
 {{- $_ := set $secrets (printf "namespaces.%s.origin.headers.%s" $name $header) $value -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
-{{- range $path, $value := $secrets -}}
-{{- if and $value (not (contains "${" $value)) (not (hasPrefix "sha256:" $value)) -}}
+{{- range $path, $values := $secrets -}}
+{{- range $value := kindIs "slice" $values | ternary $values (list $values) -}}
+{{- $text := default "" $value | toString -}}
+{{- if and $text (not (contains "${" $text)) (not (hasPrefix "sha256:" $text)) -}}
 {{- fail (printf "config.%s: a ConfigMap is no place for a secret: use %s" $path
       "${env:NAME} with secretEnv, or ${file:PATH} with secretFiles") -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
