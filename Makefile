@@ -103,7 +103,7 @@ demo: ## Run a fleet with load to look at, until Ctrl-C; TIME=60 ends it after a
 	scripts/demo.sh $(if $(TIME),--seconds $(TIME))
 
 docs: ## Build the site into target/site/html, check its links, and run its blocks of code
-	@scripts/setup.sh build test
+	@scripts/setup.sh build test browser
 	scripts/docs/build.py
 	scripts/docs/links.py --site
 	scripts/docs/diagrams.py

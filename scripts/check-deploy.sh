@@ -4,7 +4,7 @@
 #
 #   scripts/check-deploy.sh            all checks
 #   scripts/check-deploy.sh --setup    only installs what they need
-#   scripts/check-deploy.sh --write    writes deploy/kubernetes/larder.yaml and the table of values
+#   scripts/check-deploy.sh --write    writes deploy/kubernetes and the table of values
 #
 # LARDER_BIN is the server (target/debug/larder by default). Without Go, or without systemd, the
 # checks that need it are reported as skipped; with CI=true, missing Go is a failure.
@@ -50,16 +50,34 @@ render() {
   template --namespace cache "${files[@]}"
 }
 
-manifests() {
+# The files of deploy/kubernetes that are made from the chart.
+readonly MADE=(larder horizontalpodautoscaler servicemonitor)
+
+# manifest NAME
+manifest() {
+  local flags=()
+  case $1 in
+  larder) ;;
+  horizontalpodautoscaler)
+    echo "# Optional. Delete \`replicas\` of the Deployment in larder.yaml: the autoscaler sets it."
+    flags=(--set autoscaling.enabled=true --show-only templates/horizontalpodautoscaler.yaml)
+    ;;
+  servicemonitor)
+    echo "# Optional. It needs the Prometheus operator, and the token of secret.yaml."
+    flags=(--set serviceMonitor.enabled=true --set serviceMonitor.labels.release=prometheus
+      --set admin.tokenSecret.name=larder --set admin.tokenSecret.key=admin-token
+      --show-only templates/servicemonitor.yaml)
+    ;;
+  esac
   echo "# Made by scripts/check-deploy.sh --write, from $CHART and values.yaml beside this file."
   # Without the hook of `helm test`, and without marks of Helm.
-  template --namespace default --no-hooks --values "$MANIFESTS/values.yaml" |
+  template --namespace default --no-hooks --values "$MANIFESTS/values.yaml" "${flags[@]}" |
     sed -e '/^# Source: /d' -e '/helm.sh\/chart:/d' -e '/managed-by: Helm/d' \
       -e '/^  namespace: default$/d' -e 's/ *$//'
 }
 
 check_chart() {
-  local values rendered=()
+  local values made rendered=()
   for values in "$CHART"/ci/*-values.yaml; do
     "$helm" lint --strict --quiet --kube-version "$KUBERNETES" "$CHART" --values "$values" \
       >"$work/lint" ||
@@ -68,16 +86,24 @@ check_chart() {
     rendered+=("$work/$(basename "$values" -values.yaml).yaml")
   done
   ok "helm lint with ${#rendered[@]} files of values"
-  manifests >"$work/manifests.yaml"
-  diff -u "$MANIFESTS/larder.yaml" "$work/manifests.yaml" >&2 ||
-    fail "$MANIFESTS/larder.yaml is out of date: run scripts/check-deploy.sh --write"
-  ok "$MANIFESTS/larder.yaml"
-  python3 scripts/deploy/check_manifests.py "${rendered[@]}" "$MANIFESTS/larder.yaml"
+  for made in "${MADE[@]}"; do
+    manifest "$made" >"$work/manifest"
+    diff -u "$MANIFESTS/$made.yaml" "$work/manifest" >&2 ||
+      fail "$MANIFESTS/$made.yaml is out of date: run scripts/check-deploy.sh --write"
+    ok "$MANIFESTS/$made.yaml"
+  done
+  # All of them together, as their remarks ask for it.
+  cat "$MANIFESTS"/{larder,horizontalpodautoscaler,servicemonitor,secret}.yaml |
+    sed '/^  replicas: 3$/d' >"$work/kubernetes.yaml"
+  python3 scripts/deploy/check_manifests.py "${rendered[@]}" "$MANIFESTS/larder.yaml" \
+    "$work/kubernetes.yaml"
   python3 scripts/deploy/chart_values.py "$CHART" --check
+  PACKAGE_DIR=$work/package scripts/package.sh chart registry.example/Larder >/dev/null
+  ok "the chart of a release names the image of the release"
   check_refusals
   check_broken "$work/redis.yaml"
   python3 scripts/deploy/run_rendered.py "$larder" "${rendered[@]}" "$MANIFESTS/larder.yaml"
-  passed=$((passed + 2 * ${#rendered[@]} + 3))
+  passed=$((passed + 2 * ${#rendered[@]} + 4))
 }
 
 # Values that cannot work, and a part of the error. See templates/_checks.tpl and the schema.
@@ -153,8 +179,10 @@ case ${1-} in
 --write)
   [[ $helm ]] || fail "helm is built with Go, which is not installed"
   python3 scripts/deploy/chart_values.py "$CHART" --write
-  manifests >"$work/manifests.yaml"
-  cp "$work/manifests.yaml" "$MANIFESTS/larder.yaml"
+  for made in "${MADE[@]}"; do
+    manifest "$made" >"$work/manifest"
+    cp "$work/manifest" "$MANIFESTS/$made.yaml"
+  done
   exit
   ;;
 esac

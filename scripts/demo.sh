@@ -9,6 +9,7 @@
 #   --port PORT          gRPC ports of the replicas: PORT, PORT+1 and PORT+2; otherwise free ones
 #   --admin-port PORT    the same for the admin ports
 #   --redis-port PORT    port of Redis; otherwise it has only a socket in the folder of the demo
+#   --prometheus-port PORT   also runs Prometheus on this port, with the alerts, for Grafana
 #
 # Everything it writes is in one folder (LARDER_DEMO_DIR), which it removes at the end. LARDER_BIN and
 # LARDER_DEMO_BIN are programs to use in place of those that it builds.
@@ -76,7 +77,7 @@ stop() {
 
 # === start ===
 
-seconds='' port='' admin_port='' redis_port=''
+seconds='' port='' admin_port='' redis_port='' prometheus_port=''
 pids=()
 
 clean_up() {
@@ -121,6 +122,8 @@ build() {
         (cd "$repository" && cargo build --locked -p larder -p demo)
     fi
     command -v redis-server >/dev/null || fail "redis-server not found: run scripts/setup.sh test"
+    [[ -z $prometheus_port ]] || command -v prometheus >/dev/null ||
+        fail "prometheus not found: run scripts/setup.sh test"
 }
 
 start_redis() {
@@ -186,6 +189,33 @@ start_replica() {
         --port-file "$state/replica-$1"
 }
 
+# is_ready: whether Prometheus answers.
+is_ready() { (exec 3<>"/dev/tcp/127.0.0.1/$prometheus_port") 2>/dev/null; }
+is_ready_or_dead() { is_ready || dead "${pids[-1]}"; }
+
+start_prometheus() {
+    local targets='' number
+    ! is_ready || fail "port $prometheus_port, of --prometheus-port, is in use"
+    for ((number = 0; number < REPLICAS; number++)); do
+        targets+=", '$(address "$number" LARDER_ADMIN_LISTEN)'"
+    done
+    cat >"$state/prometheus.yml" <<YAML
+global: {scrape_interval: 5s, evaluation_interval: 5s}
+rule_files: ['$repository/deploy/prometheus/rules/*.yml']
+scrape_configs:
+  - job_name: larder
+    static_configs:
+      - targets: [${targets#, }]
+YAML
+    start prometheus prometheus --config.file="$state/prometheus.yml" \
+        --storage.tsdb.path="$state/prometheus" --storage.tsdb.retention.size=256MB \
+        --enable-feature=exemplar-storage --web.listen-address="127.0.0.1:$prometheus_port"
+    until_true "$START_SECONDS" is_ready_or_dead || true
+    alive "${pids[-1]}" && is_ready && return
+    tail -n 3 "$state/prometheus.log" >&2
+    fail "prometheus did not start"
+}
+
 # address NUMBER NAME
 address() { sed -n "s/^$2=//p" "$state/replica-$1"; }
 
@@ -200,18 +230,25 @@ show() {
             "$(address "$number" LARDER_LISTEN)" "$(address "$number" LARDER_ADMIN_LISTEN)"
     done
     echo "  Redis       ${redis_port:+127.0.0.1:$redis_port   }$state/redis.sock"
+    if [[ $prometheus_port ]]; then
+        echo "  Prometheus  http://127.0.0.1:$prometheus_port   Grafana: docs/demo.md"
+    else
+        echo "  Prometheus  --prometheus-port 9090 runs one, or scrape /metrics of the admin ports"
+    fi
     echo "  events      $state/callers.log"
     echo
-    echo "Try, in another terminal:"
-    echo
-    if "$larder" top --help >/dev/null 2>&1; then echo "  $command top --address $first"; fi
+    echo "The dashboard is at http://$(address 0 LARDER_ADMIN_LISTEN)/. Try, in another terminal:"
     cat <<TEXT
+
+  export LARDER_ADDRESS=$first
+  $command top
   $command stats --address $first
-  $command namespaces --address $first
-  $command hot-keys users --address $first
-  $command inspect prices 0 --address $first
-  $command invalidate users --tag team-7 --address $first
-  $command watch users prices --address $first
+  $command namespaces
+  $command hot-keys users
+  $command inspect prices 0
+  $command invalidate users --tag team-7
+  $command watch users prices
+  redis-cli -s $state/redis.sock client pause 5000
   tail -f $state/callers.log
   scripts/demo.sh stop
 
@@ -242,6 +279,7 @@ run() {
         await "replica-$number" "$state/replica-$number"
         addresses+=,$(address "$number" LARDER_LISTEN)
     done
+    [[ -z $prometheus_port ]] || start_prometheus
     start callers "$callers" callers --address "${addresses#,}" ${seconds:+--seconds "$seconds"}
     show
     watch_processes
@@ -279,7 +317,8 @@ port() {
     echo "$value"
 }
 
-usage="usage: scripts/demo.sh [--seconds N] [--port P] [--admin-port P] [--redis-port P] | stop"
+usage="usage: scripts/demo.sh [--seconds N] [--port P] [--admin-port P] [--redis-port P]
+       [--prometheus-port P] | stop"
 if [[ ${1-} == stop ]]; then
     (($# == 1)) || fail "$usage" "$EX_USAGE"
     stop
@@ -292,6 +331,7 @@ while (($# > 0)); do
     --port) port=$(port "$1" "$2") ;;
     --admin-port) admin_port=$(port "$1" "$2") ;;
     --redis-port) redis_port=$(port "$1" "$2") ;;
+    --prometheus-port) prometheus_port=$(port "$1" "$2") ;;
     *) fail "$usage" "$EX_USAGE" ;;
     esac
     shift 2

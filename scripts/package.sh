@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Builds what a release has, into target/package.
+# Builds what a release has, into target/package (or PACKAGE_DIR).
 #
 #   scripts/package.sh static deb
 #
 #   static                  the binary, linked statically with musl, in an archive
 #   deb                     the Debian package of that binary
+#   chart IMAGE             the Helm chart, with the repository of this image as its default
 #   check-version VERSION   fails unless the package, the chart and CHANGELOG.md have this version
 #   notes VERSION           prints the part of CHANGELOG.md about this version
 #
@@ -19,7 +20,7 @@ SOURCE_DATE_EPOCH=$(git log -1 --format=%ct)
 export SOURCE_DATE_EPOCH
 
 readonly PROFILE=${PROFILE:-release}
-readonly OUT=target/package
+readonly OUT=${PACKAGE_DIR:-target/package}
 machine=$(uname -m)
 readonly TARGET=$machine-unknown-linux-musl
 # The files of the Debian package: mode, source, target. BINARY is the binary, and FILES has the
@@ -132,6 +133,24 @@ check_deb() {
   rm -rf -- "$root"
 }
 
+# chart IMAGE. The chart of the checkout has the name of an image that is built by hand.
+chart() {
+  local helm chart=$OUT/chart/larder
+  helm=$(scripts/tools.sh helm)
+  rm -rf -- "$OUT/chart"
+  mkdir -p "$OUT/chart"
+  cp -R deploy/helm/larder "$chart"
+  PYTHONPATH=$(scripts/tools.sh kubernetes-validate)
+  export PYTHONPATH=${PYTHONPATH%/bin/*} PYTHONDONTWRITEBYTECODE=1
+  sed -i -e '/^  # Where the image is: there is no public one yet/d' \
+    -e "s|^  repository: larder$|  repository: ${1,,}|" "$chart/values.yaml"
+  python3 scripts/deploy/chart_values.py "$chart" --write
+  "$helm" template larder "$chart" --kube-version 1.37.0 | grep -q "image: ${1,,}:$(version)$" ||
+    fail "the chart does not use the image $1"
+  "$helm" package "$chart" --destination "$OUT"
+  rm -rf -- "$OUT/chart"
+}
+
 check_version() {
   local wanted=$1
   [[ $(version) == "$wanted" ]] || fail "Cargo.toml has version $(version), not $wanted"
@@ -147,11 +166,17 @@ notes() {
   ' CHANGELOG.md
 }
 
-(($# > 0)) || fail "usage: scripts/package.sh static|deb|check-version VERSION|notes VERSION"
+(($# > 0)) ||
+  fail "usage: scripts/package.sh static|deb|chart IMAGE|check-version VERSION|notes VERSION"
 mkdir -p "$OUT"
 while (($# > 0)); do
   case $1 in
   static | deb) "$1" ;;
+  chart)
+    (($# == 2)) || fail "chart needs the repository of the image"
+    chart "$2"
+    shift
+    ;;
   check-version | notes)
     (($# == 2)) || fail "$1 needs a version"
     "${1/-/_}" "$2"

@@ -9,6 +9,7 @@ It needs the Python package kubernetes-validate, which has the schemas.
 
 import functools
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -130,6 +131,35 @@ def check_references(objects):
         wanted = monitor["spec"]["selector"]["matchLabels"].items()
         found = [one for one in monitored if wanted <= one.items()]
         require(len(found) == 1, f"{name(monitor)} selects {len(found)} Services instead of one")
+        for endpoint in monitor["spec"]["endpoints"]:
+            relabelings = endpoint.get("relabelings", [])
+            jobs = {rule["replacement"] for rule in relabelings if rule["targetLabel"] == "job"}
+            wanted = jobs_of_rules()
+            require(jobs == wanted, f"{name(monitor)} has the jobs {jobs}, and alerts {wanted}")
+    check_test_pods(objects)
+
+
+@functools.cache
+def jobs_of_rules():
+    """The jobs that the alerts of Prometheus select."""
+    rules = Path(__file__).parents[2].glob("deploy/prometheus/rules/*.yml")
+    return {job for file in rules for job in re.findall(r'job="([^"]*)"', file.read_text())}
+
+
+def check_test_pods(objects):
+    """A network policy must admit the pod of `helm test`, which is in the same namespace."""
+    for pod in of_kind(objects, "Pod"):
+        labels = pod["metadata"]["labels"].items()
+        for policy in of_kind(objects, "NetworkPolicy"):
+            peers = [
+                peer["podSelector"].get("matchLabels", {}).items()
+                for rule in policy["spec"]["ingress"]
+                if {"port": "grpc"} in rule["ports"]
+                for peer in rule["from"]
+                if "podSelector" in peer and "namespaceSelector" not in peer
+            ]
+            admitted = any(wanted <= labels for wanted in peers)
+            require(admitted, f"{name(policy)} does not admit {name(pod)}")
 
 
 def check(path):

@@ -66,7 +66,10 @@ def environment(container, root):
     """The variables of the container, with any value for those of Secrets."""
     values = {"PATH": os.environ["PATH"]}
     for variable in container["env"]:
-        values[variable["name"]] = variable.get("value", SECRET)
+        secret = variable.get("valueFrom", {}).get("secretKeyRef", {})
+        # An optional Secret is not there.
+        if not secret.get("optional"):
+            values[variable["name"]] = variable.get("value", SECRET)
     values["LARDER_CONFIG"] = str(root) + values["LARDER_CONFIG"]
     text = Path(values["LARDER_CONFIG"]).read_text()
     if "envFrom" in container:

@@ -14,7 +14,7 @@ checked by `larder check-config`. A remark above a block changes that:
     <!-- docs: config -->             the server is started again with it as larder.toml
     <!-- docs: background -->         it runs until the end of the page
     <!-- docs: stop -->               what runs in the background is stopped before
-    <!-- docs: run: python|node|go -->  its commands need this language and its library
+    <!-- docs: run: python|node|go|java -->  its commands need this language and its library
     <!-- docs: with: NAME=VALUE ... -->  variables without which the configuration is incomplete
     <!-- docs: exit: CODE -->         the last command ends with CODE
     <!-- docs: until: SECONDS -->     it is repeated until the output is as shown
@@ -54,7 +54,7 @@ RUN = (
     "docs/quick-start/",
 )
 # Blocks that are not code.
-SHOWN = "", "text", "mermaid", "properties"
+SHOWN = "", "text", "mermaid", "properties", "xml"
 PROGRAMS = {"python": ("block.py", "python"), "js": ("block.mjs", "node")}
 
 FILES = re.compile(r"/(?:etc/larder|run/secrets)/([\w.-]+)")

@@ -39,8 +39,30 @@ def prepare(language: str, surroundings: Surroundings) -> None:
                 ["go", "mod", "edit", "-replace", f"larder.test/clients/go={library}"],
             ):
                 subprocess.run(command, cwd=folder, check=True, capture_output=True)
+    elif language == "java":
+        java(folder / "target/dependency")
     else:
         raise Fault(f"`run: {language}` is not a language of this script")
+
+
+def java(folder: pathlib.Path) -> None:
+    """Copies the library and what it needs into a folder."""
+    for program in ("java", "mvn"):
+        if shutil.which(program) is None:
+            raise Missing(f"{program} is not installed")
+    repository = pathlib.Path(
+        os.environ.get("LARDER_MAVEN", pages.ROOT / "target/clients/java/repository")
+    )
+    require(repository / "dev/larder/larder-client", "clients/java/test.sh --setup")
+    # The repository has all that this project needs.
+    project = pages.ROOT / "clients/java/consumer/pom.xml"
+    command = ["mvn", "--offline", "--quiet", f"-Dmaven.repo.local={repository}"]
+    command += ["--file", str(project), "dependency:copy-dependencies"]
+    done = subprocess.run(
+        [*command, f"-DoutputDirectory={folder}"], capture_output=True, text=True, check=False
+    )
+    if done.returncode != 0:
+        raise Fault(f"mvn: {done.stdout}{done.stderr}")
 
 
 def require(path: pathlib.Path, command: str) -> None:

@@ -11,6 +11,7 @@
 {{- if regexMatch "://[^/]*:[^/]*@" $store.url -}}
 {{- fail "store.url: a ConfigMap is no place for a password: use store.passwordSecret" -}}
 {{- end -}}
+{{- include "larder.refuseSecrets" .Values.config -}}
 {{- if and $store.clientCertificate (not $store.tlsSecret) -}}
 {{- fail "store.clientCertificate needs store.tlsSecret" -}}
 {{- end -}}
@@ -19,6 +20,9 @@
 {{- end -}}
 {{- if and (ne .Values.tls.clientCertificates "none") (not .Values.tls.secret) -}}
 {{- fail "tls.clientCertificates needs tls.secret" -}}
+{{- end -}}
+{{- if and (ne .Values.tls.clientCertificates "none") (not .Values.tls.caKey) -}}
+{{- fail "tls.clientCertificates needs tls.caKey: the authority of the callers" -}}
 {{- end -}}
 {{- if or (hasKey .Values.config "listen") (hasKey .Values.config "admin_listen") -}}
 {{- fail "config.listen and config.admin_listen: the ports are fixed; see bindAddress" -}}
@@ -38,5 +42,34 @@
 {{- end -}}
 {{- if and .Values.fleet .Values.service.enabled -}}
 {{- fail "fleet: the Services are those of the main release: set service.enabled: false" -}}
+{{- end -}}
+{{- end -}}
+
+{{/* Fails if config, which becomes a ConfigMap, has a secret itself, and not a reference to one. A
+digest of a token is no secret. */}}
+{{- define "larder.refuseSecrets" -}}
+{{- $secrets := dict
+      "admin.token" (get (default dict .admin) "token")
+      "audit.hash_key" (get (default dict .audit) "hash_key") -}}
+{{- range $name, $principal := get (default dict .auth) "principals" | default dict -}}
+{{- $_ := set $secrets (printf "auth.principals.%s.tokens" $name)
+      (get (default dict $principal) "tokens") -}}
+{{- end -}}
+{{- range $name, $namespace := default dict .namespaces -}}
+{{- $origin := get (default dict $namespace) "origin" | default dict -}}
+{{- range $header, $value := get $origin "headers" | default dict -}}
+{{- if regexMatch "(?i)^((proxy-)?authorization|cookie|x-api-key)$" $header -}}
+{{- $_ := set $secrets (printf "namespaces.%s.origin.headers.%s" $name $header) $value -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $path, $values := $secrets -}}
+{{- range $value := kindIs "slice" $values | ternary $values (list $values) -}}
+{{- $text := default "" $value | toString -}}
+{{- if and $text (not (contains "${" $text)) (not (hasPrefix "sha256:" $text)) -}}
+{{- fail (printf "config.%s: a ConfigMap is no place for a secret: use %s" $path
+      "${env:NAME} with secretEnv, or ${file:PATH} with secretFiles") -}}
+{{- end -}}
+{{- end -}}
 {{- end -}}
 {{- end -}}

@@ -42,7 +42,7 @@
 {{- $tls := dict
       "cert" (printf "%s/tls/tls.crt" $secrets) "key" (printf "%s/tls/tls.key" $secrets) -}}
 {{- if ne .Values.tls.clientCertificates "none" -}}
-{{- $_ := set $tls "client_ca" (printf "%s/tls/ca.crt" $secrets) -}}
+{{- $_ := set $tls "client_ca" (printf "%s/tls/%s" $secrets .Values.tls.caKey) -}}
 {{- $_ := set $tls "client_cert" .Values.tls.clientCertificates -}}
 {{- end -}}
 {{- $_ := set $config "tls" $tls -}}

@@ -37,6 +37,22 @@ app.kubernetes.io/name: {{ include "larder.name" . }}
 larder/fleet: {{ include "larder.fleet" . }}
 {{- end -}}
 
+{{/* "true" if `helm test` has a pod. It has no certificate of a caller. */}}
+{{- define "larder.hasTest" -}}
+{{- if and .Values.service.enabled (ne .Values.tls.clientCertificates "required") -}}
+true
+{{- end -}}
+{{- end -}}
+
+{{- define "larder.testMountsCa" -}}
+{{- if and .Values.tls.secret .Values.tls.caKey -}}true{{- end -}}
+{{- end -}}
+
+{{- define "larder.testLabels" -}}
+app.kubernetes.io/name: {{ include "larder.name" . }}-test
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end -}}
+
 {{- define "larder.serviceAccountName" -}}
 {{- if .Values.serviceAccount.create -}}
 {{- default (include "larder.fullname" .) .Values.serviceAccount.name -}}
