@@ -73,7 +73,7 @@ clients: ## Test the client libraries; ONLY=python or ONLY="node conformance" se
 
 browser: ## Test the dashboard in Chromium; ONLY=actions selects, SCREENSHOTS=1 writes docs/images
 	@scripts/setup.sh build test browser
-	cargo build $(WORKSPACE) --bins
+	$(MAKE) build-tests
 	tests/browser/run.sh $(if $(SCREENSHOTS),--screenshots,$(ONLY))
 
 soak-clients: ## Run the clients at full speed through restarts and outages; TIME=10m
@@ -171,7 +171,7 @@ clean: ## Remove everything that was built or downloaded
 # Steps of `check`.
 
 setup:
-	scripts/setup.sh build test count
+	scripts/setup.sh build test browser count
 	scripts/tools.sh cargo-nextest cargo-deny cargo-shear shellcheck buf
 
 lint-files:

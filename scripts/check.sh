@@ -65,6 +65,7 @@ step "chart, manifests and unit: set-up" finish deploy-setup
 step "chart, manifests and unit" make deploy
 step "unit and integration tests" make nextest
 step "documentation tests" make doctest
+step "dashboard in Chromium" tests/browser/run.sh
 step "checker, on four topologies" make soak SOAK=2m
 step "clients in other languages: set-up" finish polyglot-setup
 step "clients in other languages" tests/polyglot.sh
