@@ -10,8 +10,12 @@ logs=$(mktemp -d)
 declare -A background_pid
 times=()
 
+# free_space: a full disk shows as many different errors.
+free_space() { echo "=== free space: $(df --output=avail -h . | tail -n 1 | tr -d ' ')"; }
+
 clean_up() {
-  local pid
+  local code=$? pid
+  ((code == 0)) || free_space
   for pid in "${background_pid[@]}"; do kill "$pid" 2>/dev/null || true; done
   rm -rf -- "$logs"
 }
@@ -46,6 +50,7 @@ finish() {
   }
 }
 
+free_space
 step "system packages and tools" make setup
 background polyglot-setup tests/polyglot.sh --setup
 background clients-setup clients/test.sh --setup
@@ -64,5 +69,6 @@ step "client libraries" clients/test.sh
 step "instructions: build" finish instructions-build
 step "instructions" scripts/instructions.sh
 
+free_space
 echo "=== all checks passed in $SECONDS s"
 printf '%s\n' "${times[@]}"
