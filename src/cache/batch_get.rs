@@ -8,6 +8,7 @@ use tokio::time::Instant;
 use super::{
     Cache, Consistency, Error, GetResult, NamespaceContext,
     chunk_sizer::{ChunkLimits, ChunkSizer},
+    follow::FollowedKey,
     near_read::NearRead,
 };
 use crate::model::EntryKey;
@@ -83,7 +84,8 @@ impl BatchGet {
                 let entry = entry.unwrap_or_default();
                 let read = GetResult::of(entry, context, self.max_stale, degraded, now);
                 self.cache.sample(read.count(context), &self.keys[index]);
-                context.follow_read(&*self.cache.store, &self.keys[index], read.followed());
+                let followed = FollowedKey::read_at(&self.keys[index], || now);
+                context.follow_read(followed, read.followed());
                 reads[index - chunk.start] = Some(read);
             }
         }
@@ -115,7 +117,8 @@ impl BatchGet {
         let found = self.cache.read_near(context, &self.keys[index], read)?;
         self.cache.sample(context.count_outcome(Some(found.outcome)), &self.keys[index]);
         let result = GetResult { found: Some(found), degraded: false };
-        context.follow_read(&*self.cache.store, &self.keys[index], result.followed());
+        let followed = FollowedKey::read_at(&self.keys[index], || read.now);
+        context.follow_read(followed, result.followed());
         Some(result)
     }
 }

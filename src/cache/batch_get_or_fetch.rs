@@ -13,7 +13,7 @@ use super::{
     Cache, Error, FetchMode, GetOrFetchOutcome, GetOrFetchRequest, GetOrFetchResult,
     NamespaceContext,
     chunk_sizer::{ChunkLimits, ChunkSizer},
-    follow::FollowedRead,
+    follow::{FollowedKey, FollowedRead},
     get_or_fetch::{Decision, FetchContext, LeaseAttempt, OriginFetch},
     request::MAX_WAIT,
     singleflight::run_together,
@@ -100,7 +100,8 @@ impl BatchGetOrFetch {
         let first = self.next;
         let mut reads = self.reads.clone();
         let items = self.read_chunk(&mut reads).await;
-        let count = items.len();
+        // One time for all keys of the chunk.
+        let (count, read_at) = (items.len(), self.cache.store.now());
         let mut answers: Vec<Option<KeyResult>> = items.iter().map(|_| None).collect();
         let (mut fetches, mut leases) = (Vec::new(), Vec::new());
         for Item { index, state } in items {
@@ -126,8 +127,8 @@ impl BatchGetOrFetch {
         for (result, (context, request)) in answers.iter().zip(keys) {
             if let Ok(result) = result {
                 self.cache.sample(result.count(context), &request.key);
-                let read = FollowedRead::of_fetch(result, request.mode);
-                context.follow_read(&*self.cache.store, &request.key, read);
+                let followed = FollowedKey::read_at(&request.key, || read_at);
+                context.follow_read(followed, FollowedRead::of_fetch(result, request.mode));
             }
         }
         Some(answers)

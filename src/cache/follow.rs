@@ -12,6 +12,13 @@ use crate::{
     store::Backend,
 };
 
+/// A followed key at the time of a read.
+#[derive(Clone, Copy)]
+pub(super) struct FollowedKey {
+    hash: u64,
+    at: u64,
+}
+
 /// A read, for the key that was read.
 #[derive(Clone, Copy)]
 pub(super) enum FollowedRead<'a> {
@@ -21,6 +28,17 @@ pub(super) enum FollowedRead<'a> {
     Miss,
     /// Whether there is an entry is not known, or the caller did not want it.
     Unknown,
+}
+
+impl FollowedKey {
+    /// The key as it is read at this time; none if it is not followed. For a read that has a value
+    /// computed, the time is that before: the miss comes before the write. `key` is the name of the
+    /// entry in the store, as below.
+    #[inline]
+    pub(super) fn read_at(key: &EntryKey, at: impl FnOnce() -> Timestamp) -> Option<Self> {
+        let hash = key.stable_hash();
+        is_followed(hash).then(|| Self { hash, at: at().0 })
+    }
 }
 
 impl<'a> FollowedRead<'a> {
@@ -51,12 +69,10 @@ impl<'a> FollowedRead<'a> {
 }
 
 impl NamespaceContext {
-    /// Follows a read. `key` is the name of the entry in the store, as below.
+    /// Follows a read.
     #[inline]
-    pub(super) fn follow_read(&self, store: &dyn Backend, key: &EntryKey, read: FollowedRead<'_>) {
-        let hash = key.stable_hash();
-        if is_followed(hash) {
-            let at = store.now().0;
+    pub(super) fn follow_read(&self, key: Option<FollowedKey>, read: FollowedRead<'_>) {
+        if let Some(FollowedKey { hash, at }) = key {
             let event = match read {
                 FollowedRead::Hit(found) => ReuseEvent::Hit {
                     at,
@@ -65,7 +81,7 @@ impl NamespaceContext {
                     is_stale: found.outcome == Outcome::Stale,
                 },
                 FollowedRead::Miss => ReuseEvent::Miss { at },
-                FollowedRead::Unknown => return,
+                FollowedRead::Unknown => return self.counters.reuse().skip(),
             };
             self.counters.reuse().add(hash, event);
         }
@@ -87,6 +103,7 @@ impl NamespaceContext {
                 ttl: millis_ceil(lifetime.ttl),
                 window: millis_ceil(lifetime.stale_while_revalidate),
                 bytes: bytes as u64,
+                kept: millis_ceil(lifetime.total().saturating_sub(lifetime.ttl)),
             };
             self.follow_entry(hash, entry);
         }
@@ -135,5 +152,10 @@ fn followed(entry: &Entry) -> FollowedEntry {
         ttl: u64::saturating_from(entry.fresh_until.since(entry.created_at).as_millis()),
         window: millis_ceil(entry.stale_while_revalidate),
         bytes: entry.data.len() as u64,
+        kept: u64::saturating_from(entry.expires_at().since(entry.fresh_until).as_millis()),
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests;

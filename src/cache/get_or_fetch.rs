@@ -16,7 +16,9 @@ use tokio::time::Instant;
 
 use super::{
     Cache, Error, FetchMode, FillOutcome, Found, GetOrFetchRequest, LeaseGuard, NamespaceContext,
-    Outcome, Tier, follow::FollowedRead, near_read::NearRead,
+    Outcome, Tier,
+    follow::{FollowedKey, FollowedRead},
+    near_read::NearRead,
 };
 use crate::stats::counters::{Counter, LatencyKind};
 pub(super) use context::FetchContext;
@@ -140,14 +142,18 @@ impl Cache {
     ) -> Result<GetOrFetchResult, Error> {
         let context = self.context(request.key.namespace())?;
         let request = &*request.stored_in(&context);
-        let result = match self.get_or_fetch_near(&context, request) {
-            Some(near) => Ok(near),
-            None => FetchContext::read(self, &context, request).await.compute().await,
+        let followed = || FollowedKey::read_at(&request.key, || self.store.now());
+        let (result, followed) = match self.get_or_fetch_near(&context, request) {
+            Some(near) => (Ok(near), followed()),
+            None => {
+                let stored = FetchContext::read(self, &context, request).await;
+                let followed = followed();
+                (stored.compute().await, followed)
+            }
         };
         if let Ok(result) = &result {
             self.sample(result.count(&context), &request.key);
-            let read = FollowedRead::of_fetch(result, request.mode);
-            context.follow_read(&*self.store, &request.key, read);
+            context.follow_read(followed, FollowedRead::of_fetch(result, request.mode));
         }
         result
     }

@@ -14,7 +14,7 @@ use crate::{
         replica_report::ReplicaReport,
         reuse::{
             counts::ReuseFigures,
-            event::ReuseBatch,
+            event::SentEvents,
             table::{ReuseState, ReuseTable},
         },
         windows::HistoryBucket,
@@ -57,13 +57,14 @@ pub trait StatsStore: Send + Sync {
     ) -> Result<Vec<(u64, HotKeyCounts)>>;
 
     /// Leaves events of followed keys for the replica that joins those of all. If that is this
-    /// one, returns all that were left, each once. A replica joins them for as long as it calls
-    /// this more often than every 20 s.
+    /// one, returns all that were left. A batch that was sent again after an error may be among
+    /// them twice, under the same id. A replica joins them for as long as it calls this more often
+    /// than every 20 s.
     async fn exchange_reuse(
         &self,
         replica: u64,
-        events: &ReuseBatch,
-    ) -> Result<Option<Vec<ReuseBatch>>>;
+        events: &SentEvents,
+    ) -> Result<Option<Vec<SentEvents>>>;
 
     /// The followed keys of a namespace, as they were put last.
     async fn reuse_table(&self, namespace: &str) -> Result<Option<ReuseTable>>;

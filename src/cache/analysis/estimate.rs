@@ -41,7 +41,7 @@ pub struct ReuseEstimate {
 pub struct TtlEstimate {
     /// The TTL.
     pub ttl: Duration,
-    /// Share of the reads that would have been hits.
+    /// Share of the reads that would have been hits, of those that the cache was asked for.
     pub hit_rate: Share,
     /// Share of the misses that would have been hits; negative if there were more misses. None
     /// without misses.
@@ -62,6 +62,11 @@ impl Share {
     /// The highest share that is likely.
     pub fn highest(self) -> f64 {
         self.value + self.error
+    }
+
+    /// As a share of a whole.
+    fn of_whole(self) -> Self {
+        Self { value: self.value.clamp(0.0, 1.0), ..self }
     }
 
     /// One minus this.
@@ -85,10 +90,18 @@ impl ReuseEstimate {
         let mean_ttl =
             Duration::from_secs_f64(counts.ttl_seconds as f64 / counts.writes.max(1) as f64);
         let mut estimate = Self { counts, mean_ttl, ttls: Vec::new(), figures };
-        let miss_rate = miss_rate.filter(|_| estimate.counts.seen_misses >= MIN_MISSES);
+        let is_enough = estimate.counts.seen_misses >= MIN_MISSES;
+        let miss_rate = miss_rate.filter(|_| is_enough).map(|rate| estimate.asked(rate));
         let ttls = (0..TTLS_MS.len()).filter_map(|index| estimate.ttl(index, miss_rate));
         estimate.ttls = ttls.collect();
         Some(estimate)
+    }
+
+    /// The share of misses without the reads that count as misses and did not ask the cache.
+    fn asked(&self, miss_rate: f64) -> f64 {
+        let ReuseCounts { misses, skipped, .. } = self.counts;
+        let skipped = miss_rate * (skipped as f64 / (misses as f64 + skipped as f64).max(1.0));
+        (miss_rate - skipped) / (1.0 - skipped).max(f64::MIN_POSITIVE)
     }
 
     /// Whether a few keys with most of the reads are followed decides on the share of the hits
@@ -119,7 +132,7 @@ impl ReuseEstimate {
             .share(seen.seen_ended, |counts| (counts.would_hold[index] as f64, counts.held as f64));
         Some(TtlEstimate {
             ttl,
-            hit_rate: missed.rest(),
+            hit_rate: missed.rest().of_whole(),
             saved: again.map(Share::rest),
             lost,
             freed: kept.map(Share::rest).filter(|_| ttl < self.mean_ttl),

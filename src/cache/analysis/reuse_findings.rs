@@ -81,21 +81,24 @@ impl Subject<'_> {
         if saved.lowest() < SAVED_MISSES || gain < HIT_RATE_GAIN {
             return None;
         }
-        let is_default = self.is_default();
+        // The mean of all values can differ from the TTL of the configuration.
+        let is_longer = best.ttl > self.namespace.config.ttl;
+        let (suggestion, remark) = match (self.is_default(), is_longer) {
+            (true, true) => (self.setting("ttl", best.ttl), ""),
+            (true, false) => {
+                (String::new(), "; some values have a shorter TTL of their callers or origins")
+            }
+            (false, _) => (String::new(), "; most values have a TTL of their callers or origins"),
+        };
         let ttl = humantime::format_duration(best.ttl);
         Some(Finding {
-            suggestion: if is_default { self.setting("ttl", best.ttl) } else { String::new() },
+            suggestion,
             ..self.finding(
                 FindingKind::TtlTooShort,
                 if saved.lowest() >= MOST { Severity::Warning } else { Severity::Notice },
                 format!(
-                    "{} of misses would have been hits with ttl = {ttl}{}",
-                    percent(saved),
-                    if is_default {
-                        ""
-                    } else {
-                        "; most values have a TTL of their callers or origins"
-                    }
+                    "{} of misses would have been hits with ttl = {ttl}{remark}",
+                    percent(saved)
                 ),
                 vec![
                     Figure::share("saved_misses", saved.value),
@@ -122,10 +125,17 @@ impl Subject<'_> {
         })?;
         let bytes = self.bytes(freed.value)?;
         let ttl = humantime::format_duration(shorter.ttl);
-        // A TTL of callers is only bounded.
-        let key = if self.is_default() { "ttl" } else { "max_ttl" };
+        let config = &self.namespace.config;
+        let (key, suggestion) = if self.is_default() && shorter.ttl < config.ttl {
+            ("ttl", self.setting("ttl", shorter.ttl))
+        } else if shorter.ttl < config.max_ttl {
+            // A TTL of callers is only bounded.
+            ("max_ttl", self.longest_ttl(shorter.ttl))
+        } else {
+            ("max_ttl", String::new())
+        };
         Some(Finding {
-            suggestion: self.setting(key, shorter.ttl),
+            suggestion,
             ..self.finding(
                 FindingKind::TtlTooLong,
                 Severity::Notice,
@@ -255,6 +265,15 @@ impl Subject<'_> {
     fn is_default(&self) -> bool {
         let counts = &self.estimate.counts;
         counts.default_writes as f64 >= counts.writes as f64 * BY_DEFAULT
+    }
+
+    /// A bound of all TTLs, and so of that of the configuration.
+    fn longest_ttl(&self, longest: Duration) -> String {
+        let bound = self.setting("max_ttl", longest);
+        match longest < self.namespace.config.ttl {
+            true => format!("{bound}ttl = \"{}\"\n", humantime::format_duration(longest)),
+            false => bound,
+        }
     }
 
     fn setting(&self, key: &str, value: Duration) -> String {

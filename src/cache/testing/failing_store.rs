@@ -23,7 +23,7 @@ use crate::{
         replica_report::ReplicaReport,
         reuse::{
             counts::ReuseFigures,
-            event::ReuseBatch,
+            event::SentEvents,
             table::{ReuseState, ReuseTable},
         },
         windows::HistoryBucket,
@@ -47,6 +47,8 @@ pub(in crate::cache) struct FailingStore {
     lease_failure: Mutex<Option<ErrorKind>>,
     delay: Mutex<Duration>,
     panics: AtomicBool,
+    loses_exchange: AtomicBool,
+    fails_after_exchange: AtomicBool,
     acquires: AtomicUsize,
     reads: Mutex<Vec<usize>>,
     near: Mutex<HashMap<EntryKey, Entry>>,
@@ -61,6 +63,8 @@ impl FailingStore {
             lease_failure: Mutex::default(),
             delay: Mutex::default(),
             panics: AtomicBool::new(false),
+            loses_exchange: AtomicBool::new(false),
+            fails_after_exchange: AtomicBool::new(false),
             acquires: AtomicUsize::new(0),
             reads: Mutex::default(),
             near: Mutex::default(),
@@ -85,6 +89,22 @@ impl FailingStore {
     /// Every operation takes this long from now on.
     pub(in crate::cache) fn delay(&self, delay: Duration) {
         *self.delay.lock() = delay;
+    }
+
+    /// The next exchange of events is applied, and its answer is lost.
+    pub(in crate::cache) fn lose_next_exchange(&self) {
+        self.loses_exchange.store(true, Ordering::Relaxed);
+    }
+
+    /// Whether reads and writes of counts and keys that follow an exchange of events fail.
+    pub(in crate::cache) fn fail_after_exchange(&self, fails: bool) {
+        self.fails_after_exchange.store(fails, Ordering::Relaxed);
+    }
+
+    async fn ask_after_exchange(&self) -> Result<()> {
+        self.ask().await?;
+        let fails = self.fails_after_exchange.load(Ordering::Relaxed);
+        if fails { Err(ErrorKind::Timeout.into()) } else { Ok(()) }
     }
 
     pub(in crate::cache) fn panic_at_next_acquire(&self) {
@@ -307,24 +327,26 @@ impl StatsStore for FailingStore {
     async fn exchange_reuse(
         &self,
         replica: u64,
-        events: &ReuseBatch,
-    ) -> Result<Option<Vec<ReuseBatch>>> {
+        events: &SentEvents,
+    ) -> Result<Option<Vec<SentEvents>>> {
         self.ask().await?;
-        self.stats.exchange_reuse(replica, events).await
+        let taken = self.stats.exchange_reuse(replica, events).await;
+        let is_lost = self.loses_exchange.swap(false, Ordering::Relaxed);
+        if is_lost { Err(ErrorKind::Timeout.into()) } else { taken }
     }
 
     async fn reuse_table(&self, namespace: &str) -> Result<Option<ReuseTable>> {
-        self.ask().await?;
+        self.ask_after_exchange().await?;
         self.stats.reuse_table(namespace).await
     }
 
     async fn reuse_figures(&self, bucket: u64) -> Result<BTreeMap<String, ReuseFigures>> {
-        self.ask().await?;
+        self.ask_after_exchange().await?;
         self.stats.reuse_figures(bucket).await
     }
 
     async fn put_reuse(&self, state: &ReuseState) -> Result<()> {
-        self.ask().await?;
+        self.ask_after_exchange().await?;
         self.stats.put_reuse(state).await
     }
 }

@@ -47,6 +47,8 @@ struct Step<'a> {
     /// None: of all.
     namespace: Option<&'a str>,
     start: prost_types::Timestamp,
+    /// It has not ended.
+    is_last: bool,
     counters: Counters,
 }
 
@@ -83,12 +85,18 @@ impl Args {
 
 /// The steps of the named namespaces, or else those of all.
 fn steps(response: &GetHistoryResponse) -> Vec<Step<'_>> {
-    let starts = || response.totals.iter().map(|step| step.start.unwrap_or_default());
+    let starts = || {
+        let places = response.totals.iter().enumerate();
+        places.map(|(place, step)| {
+            (step.start.unwrap_or_default(), place + 1 == response.totals.len())
+        })
+    };
     if response.namespaces.is_empty() {
         let all = response.totals.iter().zip(starts());
-        let step = |(step, start): (&pb::v1::HistoryStep, _)| Step {
+        let step = |(step, (start, is_last)): (&pb::v1::HistoryStep, _)| Step {
             namespace: None,
             start,
+            is_last,
             counters: step.counters.unwrap_or_default(),
         };
         return all.map(step).collect();
@@ -96,7 +104,10 @@ fn steps(response: &GetHistoryResponse) -> Vec<Step<'_>> {
     let each = response.namespaces.iter().flat_map(|one| {
         let namespace = Some(one.namespace.as_str());
         let steps = one.steps.iter().zip(starts());
-        steps.map(move |(counters, start)| Step { namespace, start, counters: *counters })
+        steps.map(move |(counters, (start, is_last))| {
+            let counters = *counters;
+            Step { namespace, start, is_last, counters }
+        })
     });
     each.collect()
 }
@@ -109,7 +120,7 @@ fn text(steps: &[Step<'_>], length: Duration, now: SystemTime) -> String {
 
 impl Step<'_> {
     fn row(&self, length: Duration, now: SystemTime) -> Vec<String> {
-        let Self { namespace, start, counters } = self;
+        let Self { namespace, start, is_last: _, counters } = self;
         vec![
             namespace.unwrap_or("(all)").to_owned(),
             start.to_string(),
@@ -122,11 +133,16 @@ impl Step<'_> {
         ]
     }
 
-    /// Requests per second. The last step has not ended: only the time since its begin counts.
+    /// Requests per second. The last step has not ended: only the time since its begin counts, by
+    /// the clock of this machine.
     fn rate(&self, length: Duration, now: SystemTime) -> f64 {
         let start = SystemTime::try_from(self.start).unwrap_or(now);
-        let passed = now.duration_since(start).unwrap_or_default();
-        let time = passed.clamp(Duration::from_secs(1), length.max(Duration::from_secs(1)));
+        let length = length.max(Duration::from_secs(1));
+        let time = match self.is_last {
+            true => now.duration_since(start).unwrap_or_default(),
+            false => length,
+        };
+        let time = time.clamp(Duration::from_secs(1), length);
         let &Counters { hits, stale, negative, misses, sets, sets_refused, deletes, .. } =
             &self.counters;
         let requests = [hits, stale, negative, misses, sets, sets_refused, deletes];
@@ -176,6 +192,10 @@ mod tests {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(70);
         let rates = steps(&response).iter().map(|step| step.rate(length, now)).collect::<Vec<_>>();
         assert_eq!(rates, [2.0, 12.0]);
+        // A clock that is behind changes the last step only.
+        let behind = SystemTime::UNIX_EPOCH + Duration::from_secs(20);
+        let first = steps(&response)[0].rate(length, behind);
+        assert!((first - 2.0).abs() < 1e-9, "{first}");
         let text = text(&steps(&response), length, now);
         assert!(text.contains("(all)") && text.contains("1970-01-01T00:01:00Z"), "{text}");
     }

@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{GROUPS, TTLS_MS};
+use super::{GROUPS, SAMPLING, TTLS_MS};
 
 /// Counts of some followed keys. Each event counts as many times as there are keys for one that is
 /// followed, so that the sums stand for all keys. Fields that are missing are zero.
@@ -33,8 +33,8 @@ pub struct ReuseCounts {
     pub held: u64,
     /// Of it, that of the entries without a read.
     pub unread_held: u64,
-    /// Memory that the same keys would have taken, by the simulated TTL; at most that of the real
-    /// entries.
+    /// Memory that the same keys would have taken, by the simulated TTL; that of the real entries
+    /// if it is not shorter than theirs.
     pub would_hold: [u64; TTLS_MS.len()],
     /// Reads that a large value answered.
     pub large_hits: u64,
@@ -42,6 +42,9 @@ pub struct ReuseCounts {
     pub large_ended: u64,
     /// Of the memory, that of large values.
     pub large_held: u64,
+    /// Reads that count as misses and are none of the cache: that did not want its answer, or
+    /// for which the store could not be asked.
+    pub skipped: u64,
     /// Misses that were seen, and not scaled.
     pub seen_misses: u64,
     /// Hits that were seen, and not scaled.
@@ -75,6 +78,7 @@ impl ReuseCounts {
         add(&mut self.large_hits, other.large_hits);
         add(&mut self.large_ended, other.large_ended);
         add(&mut self.large_held, other.large_held);
+        add(&mut self.skipped, other.skipped);
         add(&mut self.seen_misses, other.seen_misses);
         add(&mut self.seen_hits, other.seen_hits);
         add(&mut self.seen_ended, other.seen_ended);
@@ -87,6 +91,12 @@ impl ReuseFigures {
     /// Adds other counts, group by group.
     pub fn add(&mut self, other: &Self) {
         self.groups.iter_mut().zip(&other.groups).for_each(|(sum, counts)| sum.add(counts));
+    }
+
+    /// Adds reads of followed keys that the cache was not asked for.
+    pub fn skip(&mut self, reads: u64) {
+        let skipped = &mut self.groups[0].skipped;
+        *skipped = skipped.saturating_add(reads.saturating_mul(SAMPLING));
     }
 
     /// The counts of all groups.

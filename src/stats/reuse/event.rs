@@ -67,6 +67,9 @@ pub struct FollowedEntry {
     /// Bytes of its value.
     #[serde(rename = "b")]
     pub bytes: u64,
+    /// Time after the TTL in which it takes memory. Earlier releases leave it out.
+    #[serde(rename = "k", default)]
+    pub kept: u64,
 }
 
 /// Invalidation of entries without their keys.
@@ -85,10 +88,30 @@ pub struct NamespaceEvents {
     pub keys: Vec<(u64, Vec<ReuseEvent>)>,
     /// Invalidations of many entries.
     pub invalidations: Vec<ReuseInvalidation>,
+    /// Reads of followed keys that the cache was not asked for, or could not answer because of the
+    /// store. Earlier releases leave it out.
+    #[serde(default)]
+    pub skipped: u64,
 }
 
 /// Events of one replica by namespace.
 pub type ReuseBatch = BTreeMap<String, NamespaceEvents>;
+
+/// Events that a replica leaves for the one that joins those of all.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct SentEvents {
+    /// Random id, by which a batch that is sent again is found out.
+    pub id: u64,
+    /// The events.
+    pub namespaces: ReuseBatch,
+}
+
+impl FollowedEntry {
+    /// Time after the TTL in which it takes memory: at least that in which it is served.
+    pub fn kept(&self) -> u64 {
+        self.kept.max(self.window)
+    }
+}
 
 impl ReuseEvent {
     /// When it happened.
@@ -123,7 +146,7 @@ mod tests {
     use super::*;
 
     fn hit(at: u64, is_stale: bool) -> ReuseEvent {
-        let entry = FollowedEntry { written_at: 1, ttl: 2, window: 3, bytes: 4 };
+        let entry = FollowedEntry { written_at: 1, ttl: 2, window: 3, bytes: 4, kept: 0 };
         ReuseEvent::Hit { at, count: 1, entry, is_stale }
     }
 
@@ -139,7 +162,7 @@ mod tests {
 
     #[test]
     fn events_survive_their_text() {
-        let entry = FollowedEntry { written_at: 7, ttl: 60_000, window: 0, bytes: 12 };
+        let entry = FollowedEntry { written_at: 7, ttl: 60_000, window: 0, bytes: 12, kept: 0 };
         let events = vec![
             hit(5, true),
             ReuseEvent::Miss { at: 6 },
@@ -148,10 +171,11 @@ mod tests {
             ReuseEvent::Removal { at: 10 },
         ];
         let invalidations = vec![ReuseInvalidation { at: 11, is_whole: false }];
-        let namespace = NamespaceEvents { keys: vec![(u64::MAX, events)], invalidations };
+        let keys = vec![(u64::MAX, events)];
+        let namespace = NamespaceEvents { keys, invalidations, skipped: 12 };
         let batch = ReuseBatch::from([("ns".to_owned(), namespace)]);
         let text = serde_json::to_string(&batch).unwrap();
         assert_eq!(serde_json::from_str::<ReuseBatch>(&text).unwrap(), batch);
-        assert!(text.len() < 300, "{text}");
+        assert!(text.len() < 350, "{text}");
     }
 }

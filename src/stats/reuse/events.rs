@@ -24,6 +24,7 @@ struct Waiting {
     keys: HashMap<u64, Vec<ReuseEvent>>,
     invalidations: Vec<ReuseInvalidation>,
     events: usize,
+    skipped: u64,
 }
 
 impl ReuseEvents {
@@ -54,12 +55,18 @@ impl ReuseEvents {
         }
     }
 
+    /// Counts a read that is no event: the cache was not asked, or the store did not answer.
+    #[cold]
+    pub fn skip(&self) {
+        self.waiting.lock().skipped += 1;
+    }
+
     /// Takes all events; none if there are none.
     pub fn take(&self) -> Option<NamespaceEvents> {
-        let waiting = std::mem::take(&mut *self.waiting.lock());
-        let keys: Vec<_> = waiting.keys.into_iter().collect();
-        (waiting.events > 0)
-            .then_some(NamespaceEvents { keys, invalidations: waiting.invalidations })
+        let mut waiting = std::mem::take(&mut *self.waiting.lock());
+        let keys: Vec<_> = waiting.keys.drain().collect();
+        let Waiting { invalidations, events, skipped, .. } = waiting;
+        (events > 0 || skipped > 0).then_some(NamespaceEvents { keys, invalidations, skipped })
     }
 
     /// Events that were dropped so far.
@@ -97,7 +104,7 @@ mod tests {
     use crate::stats::reuse::event::FollowedEntry;
 
     fn hit(at: u64) -> ReuseEvent {
-        let entry = FollowedEntry { written_at: 1, ttl: 2, window: 3, bytes: 4 };
+        let entry = FollowedEntry { written_at: 1, ttl: 2, window: 3, bytes: 4, kept: 0 };
         ReuseEvent::Hit { at, count: 1, entry, is_stale: false }
     }
 

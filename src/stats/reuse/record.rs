@@ -16,7 +16,7 @@ use super::{
 /// have missed at once.
 const CONSEQUENCE_MS: u64 = 5_000;
 /// Difference between two times of one write, in milliseconds: that of the store and that of the
-/// replica.
+/// replica. A read this soon after a write that follows a miss may have come before it.
 const SAME_WRITE_MS: u64 = 500;
 /// An entry that is gone this part of its TTL before its end was removed. Less can be the
 /// difference of two clocks.
@@ -82,11 +82,18 @@ impl KeyRecord {
         self.seen_at = self.seen_at.max(event.at());
     }
 
-    /// Counts the end of the entry, if that has passed.
+    /// Counts the end of the entry and of the simulated ones, if that has passed.
     pub(super) fn end_if_over(&mut self, now: u64, to: &mut Counting<'_>) {
-        let window = self.entry.map_or(0, |entry| entry.window);
-        if self.fresh_until.saturating_add(window) <= now {
-            self.end(self.fresh_until, to);
+        let kept_until = self.kept_until();
+        if kept_until <= now {
+            self.end(kept_until, to);
+        }
+        let kept = self.entry.map_or(0, |entry| entry.kept());
+        for (ttl, millis) in TTLS_MS.into_iter().enumerate() {
+            let end = self.written[ttl].saturating_add(millis).saturating_add(kept);
+            if self.written[ttl] > 0 && end <= now {
+                self.rewrite(ttl, end, 0, to);
+            }
         }
     }
 
@@ -138,7 +145,13 @@ impl KeyRecord {
     fn miss(&mut self, at: u64, to: &mut Counting<'_>) {
         add(&mut to.counts.misses, to.weight);
         add(&mut to.counts.seen_misses, 1);
+        let stored_at = self.entry.map_or(0, |entry| entry.written_at);
+        let is_before_write = !self.is_removed
+            && self.missed_at > 0
+            && at < self.fresh_until
+            && at <= stored_at.saturating_add(SAME_WRITE_MS);
         match self.entry {
+            _ if is_before_write => {}
             Some(_) if self.is_removed => add(&mut to.counts.invalidated, to.weight),
             Some(entry) if at.saturating_add(entry.ttl / EARLY_PART) < self.fresh_until => {
                 let cause = match to.invalidated_at >= entry.written_at {
@@ -149,16 +162,18 @@ impl KeyRecord {
                 // Another TTL would not have kept it.
                 self.remove(at, to);
             }
-            Some(_) => self.end(at.min(self.fresh_until), to),
+            Some(_) => self.end(at.min(self.kept_until()), to),
             None => {}
         }
         for ttl in 0..TTLS_MS.len() {
-            if !self.is_served(ttl, at) {
+            if is_before_write && self.written[ttl] == stored_at {
+                add(&mut to.counts.missed[ttl], to.weight);
+            } else if !self.is_served(ttl, at) {
                 add(&mut to.counts.missed[ttl], to.weight);
                 self.rewrite(ttl, at, 0, to);
             }
         }
-        self.missed_at = at;
+        self.missed_at = if is_before_write { stored_at } else { at };
     }
 
     fn write(&mut self, entry: FollowedEntry, to: &mut Counting<'_>) {
@@ -166,7 +181,7 @@ impl KeyRecord {
         if self.entry.is_some_and(|former| at < former.written_at) {
             return;
         }
-        self.end(at.min(self.fresh_until), to);
+        self.end(at.min(self.kept_until()), to);
         let is_consequence = self.missed_at > 0
             && at <= self.missed_at.saturating_add(CONSEQUENCE_MS)
             || self.entry.is_none_or(|former| self.missed_at > former.written_at);
@@ -196,7 +211,7 @@ impl KeyRecord {
         (self.hits, self.is_removed, self.is_ended) = (0, false, false);
     }
 
-    /// Counts the end of the entry, once.
+    /// Counts the end of the entry, once. Simulated ones that were written later last longer.
     fn end(&mut self, at: u64, to: &mut Counting<'_>) {
         let Some(entry) = self.entry.filter(|_| !self.is_ended) else { return };
         self.is_ended = true;
@@ -213,9 +228,7 @@ impl KeyRecord {
             add(&mut to.counts.large_held, held);
         }
         for (ttl, millis) in TTLS_MS.into_iter().enumerate() {
-            if millis < entry.ttl {
-                self.rewrite(ttl, at, 0, to);
-            } else {
+            if millis >= entry.ttl {
                 add(&mut to.counts.would_hold[ttl], held);
             }
         }
@@ -224,10 +237,16 @@ impl KeyRecord {
     /// Replaces a simulated entry by one that is written at `written`; 0: by none.
     fn rewrite(&mut self, ttl: usize, at: u64, written: u64, to: &mut Counting<'_>) {
         let former = std::mem::replace(&mut self.written[ttl], written);
-        if let Some(entry) = self.entry.filter(|entry| former > 0 && TTLS_MS[ttl] < entry.ttl) {
-            let held = held(entry.bytes, at.saturating_sub(former).min(TTLS_MS[ttl]), to.weight);
-            add(&mut to.counts.would_hold[ttl], held);
+        let millis = TTLS_MS[ttl];
+        if let Some(entry) = self.entry.filter(|entry| former > 0 && millis < entry.ttl) {
+            let time = at.saturating_sub(former).min(millis.saturating_add(entry.kept()));
+            add(&mut to.counts.would_hold[ttl], held(entry.bytes, time, to.weight));
         }
+    }
+
+    /// When the store drops the entry.
+    fn kept_until(&self) -> u64 {
+        self.fresh_until.saturating_add(self.entry.map_or(0, |entry| entry.kept()))
     }
 
     fn is_fresh(&self, ttl: usize, at: u64) -> bool {

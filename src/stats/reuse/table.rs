@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, HashMap};
 use serde::{Deserialize, Serialize};
 
 use super::{
-    SAMPLING, SAMPLING_BITS,
-    counts::ReuseFigures,
+    SAMPLING, SAMPLING_BITS, TTLS_MS,
+    counts::{ReuseCounts, ReuseFigures},
     event::{NamespaceEvents, ReuseEvent, ReuseInvalidation},
     is_below,
     record::{Counting, KeyRecord},
@@ -17,14 +17,23 @@ const MAX_KEYS: usize = 1024;
 /// Time without an event after which a key is no longer followed: the longest simulated TTL, and
 /// some more.
 const IDLE_MS: u64 = 25 * 3_600_000;
+/// Time for which keys are followed before they count, in milliseconds: that of the longest
+/// simulated TTL. Without their reads and writes before, their misses would be too many.
+const LEARNING_MS: u64 = TTLS_MS[TTLS_MS.len() - 1];
 /// Time after the end of an entry in which events of it may still arrive, in milliseconds.
 const LATE_MS: u64 = 1_000;
 
 /// The followed keys of a namespace. Replicas exchange it as JSON.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReuseTable {
-    /// How often the threshold was halved, because the table was full.
+    /// How often the threshold was halved, because the table was full: that for keys that count.
     halvings: u32,
+    /// How many of these do not apply to the keys that are followed, since some time: the table has
+    /// room again, and the keys in between count once all their entries are followed.
+    #[serde(default)]
+    learning: u32,
+    #[serde(default)]
+    learning_since: u64,
     /// When entries were last invalidated without their keys.
     invalidated_at: u64,
     /// The keys by their hash.
@@ -62,7 +71,8 @@ impl ReuseTable {
     /// Counts the events of some replicas in the order of their times.
     pub fn apply(&mut self, events: Vec<NamespaceEvents>, figures: &mut ReuseFigures) {
         let mut steps = Vec::new();
-        for NamespaceEvents { keys, invalidations } in events {
+        for NamespaceEvents { keys, invalidations, skipped } in events {
+            figures.skip(skipped);
             steps.extend(invalidations.into_iter().map(Step::Invalidation));
             for (hash, events) in keys {
                 steps.extend(events.into_iter().map(|event| Step::Key(hash, event)));
@@ -78,27 +88,47 @@ impl ReuseTable {
         }
     }
 
-    /// Counts the entries that have ended, and drops keys without events for a day.
+    /// Counts the entries that have ended, and drops keys without events for a day. If few are
+    /// left, more keys are followed.
     pub fn sweep(&mut self, now: u64, figures: &mut ReuseFigures) {
         let late = now.saturating_sub(LATE_MS);
         self.each(figures, |record, to| record.end_if_over(late, to));
         self.records.retain(|_, record| now.saturating_sub(record.seen_at()) < IDLE_MS);
+        if self.learning == 0 {
+            if self.keys() < MAX_KEYS / 4 {
+                let has_room = |more: &u32| self.keys() << more <= MAX_KEYS / 2;
+                self.learning = (0..=self.halvings).take_while(has_room).last().unwrap_or(0);
+                self.learning_since = now;
+            }
+        } else if now.saturating_sub(self.learning_since) >= LEARNING_MS {
+            self.halvings -= self.learning;
+            self.learning = 0;
+        }
+    }
+
+    fn is_in_table(&self, hash: u64) -> bool {
+        is_below(hash, self.halvings - self.learning)
     }
 
     fn apply_to_key(&mut self, hash: u64, event: &ReuseEvent, figures: &mut ReuseFigures) {
         if !self.records.contains_key(&hash) {
-            while is_below(hash, self.halvings) && self.records.len() >= MAX_KEYS {
+            while self.is_in_table(hash) && self.records.len() >= MAX_KEYS {
                 // Of 1,024 keys that are followed, half are below half the threshold.
-                self.halvings += 1;
-                let halvings = self.halvings;
+                match self.learning {
+                    0 => self.halvings += 1,
+                    _ => self.learning -= 1,
+                }
+                let halvings = self.halvings - self.learning;
                 self.records.retain(|hash, _| is_below(*hash, halvings));
             }
-            if !is_below(hash, self.halvings) {
+            if !self.is_in_table(hash) {
                 return;
             }
         }
         let (weight, invalidated_at) = (self.weight(), self.invalidated_at);
-        let counts = figures.of_key(hash);
+        let mut unused = ReuseCounts::default();
+        let is_counted = is_below(hash, self.halvings);
+        let counts = if is_counted { figures.of_key(hash) } else { &mut unused };
         let mut to = Counting { counts, weight, invalidated_at };
         self.records.entry(hash).or_default().apply(event, &mut to);
     }
@@ -116,15 +146,19 @@ impl ReuseTable {
         mut action: impl FnMut(&mut KeyRecord, &mut Counting<'_>),
     ) {
         let (weight, invalidated_at) = (self.weight(), self.invalidated_at);
+        let mut unused = ReuseCounts::default();
         for (hash, record) in &mut self.records {
-            let counts = figures.of_key(*hash);
+            let is_counted = is_below(*hash, self.halvings);
+            let counts = if is_counted { figures.of_key(*hash) } else { &mut unused };
             action(record, &mut Counting { counts, weight, invalidated_at });
         }
     }
 
     /// Whether the table can be used: another process may have written it.
     pub fn is_valid(&self) -> bool {
-        self.records.len() <= MAX_KEYS && self.halvings < u64::BITS - SAMPLING_BITS
+        self.records.len() <= MAX_KEYS
+            && self.halvings < u64::BITS - SAMPLING_BITS
+            && self.learning <= self.halvings
     }
 }
 

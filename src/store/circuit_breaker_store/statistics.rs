@@ -14,7 +14,7 @@ use crate::{
         replica_report::ReplicaReport,
         reuse::{
             counts::ReuseFigures,
-            event::ReuseBatch,
+            event::SentEvents,
             table::{ReuseState, ReuseTable},
         },
         windows::HistoryBucket,
@@ -63,8 +63,8 @@ impl<S: StatsStore + Inspect> StatsStore for CircuitBreakerStore<S> {
     async fn exchange_reuse(
         &self,
         replica: u64,
-        events: &ReuseBatch,
-    ) -> Result<Option<Vec<ReuseBatch>>> {
+        events: &SentEvents,
+    ) -> Result<Option<Vec<SentEvents>>> {
         self.run(Operation::ExchangeReuse, self.inner.exchange_reuse(replica, events)).await
     }
 

@@ -14,7 +14,7 @@ use crate::{
         replica_report::ReplicaReport,
         reuse::{
             counts::ReuseFigures,
-            event::ReuseBatch,
+            event::SentEvents,
             table::{ReuseState, ReuseTable},
         },
         windows::{self, HistoryBucket},
@@ -74,8 +74,8 @@ impl StatsStore for MemoryStore {
     async fn exchange_reuse(
         &self,
         replica: u64,
-        events: &ReuseBatch,
-    ) -> Result<Option<Vec<ReuseBatch>>> {
+        events: &SentEvents,
+    ) -> Result<Option<Vec<SentEvents>>> {
         Ok(self.0.reuse.lock().exchange(replica, events, self.0.now()))
     }
 
@@ -88,7 +88,7 @@ impl StatsStore for MemoryStore {
     }
 
     async fn put_reuse(&self, state: &ReuseState) -> Result<()> {
-        self.0.reuse.lock().put(state);
+        self.0.reuse.lock().put(state, self.0.now());
         Ok(())
     }
 }

@@ -11,7 +11,7 @@ use crate::{
     stats::reuse::{
         REUSE_WINDOW,
         counts::ReuseFigures,
-        event::ReuseBatch,
+        event::SentEvents,
         table::{ReuseState, ReuseTable},
     },
     store::Result,
@@ -32,8 +32,8 @@ impl RedisStore {
     pub(super) async fn exchange_reuse_events(
         &self,
         replica: u64,
-        events: &ReuseBatch,
-    ) -> Result<Option<Vec<ReuseBatch>>> {
+        SentEvents { id, namespaces }: &SentEvents,
+    ) -> Result<Option<Vec<SentEvents>>> {
         let (turn, waiting) = (self.schema.reuse_turn(), self.schema.reuse_events());
         let own = format!("{replica:016x}");
         let mut left = redis::pipe();
@@ -41,8 +41,10 @@ impl RedisStore {
         left.cmd("GET").arg(&turn);
         left.cmd("HLEN").arg(&waiting);
         // Numbers and texts can always be written as JSON.
-        if let Some(text) = serde_json::to_string(events).ok().filter(|_| !events.is_empty()) {
-            let field = format!("{own}:{:016x}", rand::random::<u64>());
+        let text = serde_json::to_string(namespaces).ok();
+        if let Some(text) = text.filter(|_| !namespaces.is_empty()) {
+            // If the answer is lost, the same field is set again.
+            let field = format!("{own}:{id:016x}");
             left.cmd("HSET").arg(&waiting).arg(field).arg(text);
             left.cmd("PEXPIRE").arg(&waiting).arg(EVENTS_MS);
         }
@@ -66,9 +68,10 @@ impl RedisStore {
             let mut joined = redis::pipe();
             let names = fields.iter().map(|(name, _)| name);
             joined.cmd("HDEL").arg(&waiting).arg(names.collect::<Vec<_>>());
-            self.router.query_all(&joined).await?;
+            // Batches that are not removed are returned again, under the same ids.
+            let _ = self.router.query_all(&joined).await;
         }
-        Ok(Some(fields.into_iter().filter_map(|(_, text)| read(&text)).collect()))
+        Ok(Some(fields.into_iter().filter_map(|(name, text)| sent(&name, &text)).collect()))
     }
 
     pub(super) async fn read_reuse_table(&self, namespace: &str) -> Result<Option<ReuseTable>> {
@@ -115,6 +118,12 @@ impl RedisStore {
     }
 }
 
+/// The events of a field.
+fn sent(name: &str, text: &[u8]) -> Option<SentEvents> {
+    let (_, id) = name.split_once(':')?;
+    Some(SentEvents { id: u64::from_str_radix(id, 16).ok()?, namespaces: read(text)? })
+}
+
 fn fields_in(hash: Value) -> Result<Vec<(String, Vec<u8>)>> {
     Ok(redis::from_redis_value(hash).map_err(redis::RedisError::from)?)
 }
@@ -129,12 +138,18 @@ fn read<T: DeserializeOwned>(text: &[u8]) -> Option<T> {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::stats::reuse::event::ReuseBatch;
 
     #[test]
     fn what_this_release_cannot_read_is_left_out() {
         assert_eq!(read::<ReuseBatch>(b"{}"), Some(ReuseBatch::new()));
         assert_eq!(read::<ReuseBatch>(b"{"), None);
         assert_eq!(read::<ReuseBatch>(" {}".repeat(1 << 21).as_bytes()), None);
+        assert_eq!(sent("0a:000000000000000b", b"{}").unwrap().id, 11);
+        assert_eq!(
+            (sent("0a", b"{}"), sent("0a:x", b"{}"), sent("0a:b", b"{")),
+            (None, None, None)
+        );
         assert!(fields_in(Value::Int(1)).is_err());
         let text = |text: &str| Value::BulkString(text.as_bytes().to_vec());
         let hash = Value::Array(vec![text("a"), text("1")]);

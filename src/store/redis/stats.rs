@@ -24,7 +24,7 @@ use crate::{
         replica_report::ReplicaReport,
         reuse::{
             counts::ReuseFigures,
-            event::ReuseBatch,
+            event::SentEvents,
             table::{ReuseState, ReuseTable},
         },
         windows::{ALL, HistoryBucket},
@@ -92,8 +92,8 @@ impl StatsStore for RedisStore {
     async fn exchange_reuse(
         &self,
         replica: u64,
-        events: &ReuseBatch,
-    ) -> Result<Option<Vec<ReuseBatch>>> {
+        events: &SentEvents,
+    ) -> Result<Option<Vec<SentEvents>>> {
         self.exchange_reuse_events(replica, events).await
     }
 

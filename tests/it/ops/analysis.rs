@@ -4,8 +4,8 @@ use std::{fs, time::Duration};
 
 use larder::{
     pb::v1::{
-        AnalyzeRequest, AnalyzeResponse, BatchGetRequest, BatchSetRequest, Finding, KeyRef,
-        NamespaceAnalysis, SetRequest,
+        AnalyzeRequest, AnalyzeResponse, BatchGetOrFetchRequest, BatchGetRequest, BatchSetRequest,
+        Finding, KeyRef, NamespaceAnalysis, SetRequest,
         finding::{Kind, Severity},
     },
     stats::reuse::is_followed,
@@ -16,6 +16,7 @@ use crate::support::{
     client::{Cache, data, delete, fetch, key_ref, set, set_for},
     env::Env,
     fleet::Fleet,
+    origin::{after, numbered},
     redis::RedisServer,
     server::{Larder, run},
     status::{expect_error, expect_violation},
@@ -171,6 +172,36 @@ on_both_stores!(each_kind_of_reuse_is_found, config: TTLS, |env| {
     assert_eq!(counters.hits, 4 * KEYS as u64);
     assert!(reuse.sampled_hits == 4 * KEYS as u64 && reuse.ttls.len() == 16, "{reuse:?}");
     assert!(env.larder.admin("/metrics").await.body.contains("larder_reuse_dropped_total"));
+});
+
+const READS_THROUGH: &str = "ttl = '1s'\nlease_wait = '20s'";
+
+with_origin!(misses_of_an_origin_are_saved_by_a_longer_ttl, namespace: READS_THROUGH, |env, origin| {
+    origin.answer(|request| after(Duration::from_millis(20), numbered(request)));
+    let (cache, keys) = (&env.cache, followed(KEYS));
+    let fetch_all = async || {
+        let keys: Vec<_> = keys.iter().map(|key| key_ref(key)).collect();
+        for keys in keys.chunks(100) {
+            let request = BatchGetOrFetchRequest { keys: keys.to_vec(), ..Default::default() };
+            // The second call waits for the fetches of the first one.
+            let both = tokio::join!(
+                cache.batch_get_or_fetch(request.clone()),
+                cache.batch_get_or_fetch(request)
+            );
+            assert!(both.0.is_ok() && both.1.is_ok(), "{both:?}");
+        }
+    };
+    for _ in 0..3 {
+        fetch_all().await;
+        until_ended(cache, "ns").await;
+    }
+    // The events of the last round are joined last: then two rounds of three are saved.
+    eventually("a longer TTL saves the misses", JOINED, async || {
+        let found = finding(cache, "ns", Kind::TtlTooShort).await;
+        let saved = found.figures.iter().find(|figure| figure.name == "saved_misses")?;
+        (saved.value > 0.6).then_some(())
+    })
+    .await;
 });
 
 /// A store that has no room for all entries evicts some before their TTL.

@@ -95,7 +95,7 @@ fn trace(keys: usize, exponent: f64, ttl: u64) -> Trace {
         let hash = xxhash_rust::xxh3::xxh3_64(&key.to_be_bytes());
         if is_followed(hash) {
             let written_at = found.unwrap_or(now);
-            let entry = FollowedEntry { written_at, ttl: real.ttl, window: 0, bytes: 100 };
+            let entry = FollowedEntry { written_at, ttl: real.ttl, window: 0, bytes: 100, kept: 0 };
             let events_of_read = match found {
                 Some(_) => vec![ReuseEvent::Hit { at: now, count: 1, entry, is_stale: false }],
                 None => vec![
@@ -141,11 +141,47 @@ fn estimates_are_within_their_error_of_the_truth() {
     check(&trace);
 }
 
+/// Each key is read ten times in a TTL, and the entries with another TTL end at other times than
+/// the real ones.
+#[test]
+fn estimates_hold_for_ttls_that_are_no_part_of_the_real_one() {
+    let trace = trace(2_500, 0.0, 15);
+    check(&trace);
+    let estimate = ReuseEstimate::of(trace.figures.clone(), None);
+    let Some(estimate) = estimate else { panic!("no samples") };
+    for truth in trace.truth.iter().filter(|truth| truth.ttl < trace.ttl) {
+        let ttl = Duration::from_millis(truth.ttl);
+        let found = estimate.ttls.iter().find(|other| other.ttl == ttl);
+        let freed = found.and_then(|found| found.freed).map_or(f64::NAN, |freed| freed.value);
+        let held = |ttl: u64, misses: u64| (ttl * misses) as f64;
+        let expected = 1.0 - held(truth.ttl, truth.misses) / held(trace.ttl, trace.misses);
+        assert!((freed - expected).abs() < 0.03, "{ttl:?}: {expected:.4}, and not {freed:.4}");
+    }
+}
+
 #[test]
 fn estimates_hold_with_a_table_that_is_full() {
     let trace = trace(400_000, 0.7, 30);
     assert!(trace.weight > 128);
     check(&trace);
+}
+
+#[test]
+fn reads_that_did_not_ask_the_cache_are_no_misses_of_it() {
+    let mut figures = ReuseFigures::default();
+    for counts in &mut figures.groups {
+        (counts.misses, counts.seen_misses, counts.missed) = (1280, 100, [2560; TTLS_MS.len()]);
+    }
+    let hit_rate = |figures: &ReuseFigures, miss_rate| {
+        let estimate = ReuseEstimate::of(figures.clone(), Some(miss_rate));
+        estimate.map_or(f64::NAN, |estimate| estimate.ttls[0].hit_rate.value)
+    };
+    // Twice the misses would be more than all reads.
+    assert!((hit_rate(&figures, 0.6) - 0.0).abs() < 1e-9);
+    assert!((hit_rate(&figures, 0.4) - 0.2).abs() < 1e-9);
+    // Half of the counted misses did not ask: 40 hits, and 30 misses that would be 60.
+    figures.skip(160);
+    assert!((hit_rate(&figures, 0.6) - 1.0 / 7.0).abs() < 1e-9);
 }
 
 #[test]

@@ -113,12 +113,44 @@ fn ttl_is_too_long_if_a_shorter_one_frees_memory_and_loses_nothing() {
     assert!((figure(&finding, "freed_bytes") - 80.0 * MIB as f64).abs() < 1.0);
     let by_callers = ReuseCounts { default_writes: 0, ..counts.clone() };
     let finding = only(by_callers, FindingKind::TtlTooLong);
-    assert_eq!(finding.suggestion, "[namespaces.ns]\nmax_ttl = \"2m\"\n");
+    // The configuration refuses a TTL above the longest.
+    assert_eq!(finding.suggestion, "[namespaces.ns]\nmax_ttl = \"2m\"\nttl = \"2m\"\n");
     let few = ReuseCounts { seen_ended: 12, ..counts.clone() };
     assert_eq!(found(few), []);
     let mut small = namespace(counts);
     small.usage = Some(NamespaceUsage { bytes: MIB, ..NamespaceUsage::default() });
     assert_eq!(of(&small), [], "0.8 MiB");
+}
+
+/// Some values have a TTL of their callers: the mean is not that of the configuration.
+#[test]
+fn suggestions_go_from_the_ttl_of_the_configuration() {
+    let mut short = healthy();
+    short.missed[ttl(60)..].fill(128 * 40);
+    let mut long = healthy();
+    long.would_hold[..=ttl(5)].fill(200_000);
+    let suggestion = |counts: &ReuseCounts, minutes, longest| {
+        let mut namespace = namespace(counts.clone());
+        namespace.config.ttl = Duration::from_secs(minutes * MINUTE);
+        namespace.config.max_ttl = Duration::from_secs(longest * MINUTE);
+        let findings = of(&namespace);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        findings[0].suggestion.clone()
+    };
+    let ttl = |ttl: &str| format!("[namespaces.ns]\nttl = \"{ttl}\"\n");
+    assert_eq!(suggestion(&short, 59, 600), ttl("1h"));
+    assert_eq!(suggestion(&short, 60, 600), "", "it has this TTL");
+    assert_eq!(suggestion(&short, 90, 600), "", "it has a longer one");
+    let longest = "[namespaces.ns]\nmax_ttl = \"1s\"\n";
+    assert_eq!(suggestion(&long, 30, 600), ttl("1s"));
+    let second = |longest| {
+        let mut namespace = namespace(long.clone());
+        namespace.config.ttl = Duration::from_secs(1);
+        namespace.config.max_ttl = longest;
+        of(&namespace)[0].suggestion.clone()
+    };
+    assert_eq!(second(Duration::from_secs(600 * MINUTE)), longest, "only of callers");
+    assert_eq!(second(Duration::from_secs(1)), "", "all values will have it");
 }
 
 #[test]

@@ -36,6 +36,11 @@ impl Key {
         self.apply(ReuseEvent::Miss { at: START + minute * MINUTE });
     }
 
+    fn end_if_over(&mut self, minute: u64) {
+        let mut to = Counting { counts: &mut self.counts, weight: 1, invalidated_at: 0 };
+        self.record.end_if_over(START + minute * MINUTE, &mut to);
+    }
+
     fn missed(&self, minutes: u64) -> u64 {
         self.counts.missed[ttl_of(minutes)]
     }
@@ -43,7 +48,7 @@ impl Key {
 
 fn entry(minute: u64, ttl: u64) -> FollowedEntry {
     let written_at = START + minute * MINUTE;
-    FollowedEntry { written_at, ttl: ttl * MINUTE, window: 0, bytes: 100 }
+    FollowedEntry { written_at, ttl: ttl * MINUTE, window: 0, bytes: 100, kept: 0 }
 }
 
 #[test]
@@ -71,13 +76,70 @@ fn a_shorter_ttl_misses_more_and_holds_less() {
     // Of 2 minutes: the reads at 3 and 59 are misses, of 5 minutes the one at 59.
     assert_eq!((key.missed(2), key.missed(5), key.missed(60)), (3, 2, 1));
     key.miss(61);
+    key.end_if_over(65);
     let seconds = |bytes_seconds: u64| bytes_seconds / 100;
     assert_eq!((key.counts.ended, key.counts.unread), (1, 0));
     assert_eq!(seconds(key.counts.held), 3600);
-    // From 0, from 3 to 5, and the last minute; from 0 to 5, and the last minute.
-    assert_eq!(seconds(key.counts.would_hold[ttl_of(2)]), (2 + 2 + 1) * 60);
-    assert_eq!(seconds(key.counts.would_hold[ttl_of(5)]), (5 + 1) * 60);
+    // From 0 to 2, from 3 to 5, and from 59 to 61; from 0 to 5, and from 59 to 64.
+    assert_eq!(seconds(key.counts.would_hold[ttl_of(2)]), (2 + 2 + 2) * 60);
+    assert_eq!(seconds(key.counts.would_hold[ttl_of(5)]), (5 + 5) * 60);
     assert_eq!(key.counts.would_hold[ttl_of(60)], key.counts.held, "not shorter");
+}
+
+#[test]
+fn a_shorter_ttl_that_began_again_outlasts_the_entry() {
+    let mut key = Key::default();
+    key.miss(0);
+    key.write(0, 15);
+    for minute in [11, 14] {
+        key.hit(minute, 0, 15);
+    }
+    key.end_if_over(16);
+    key.miss(17);
+    key.write(17, 15);
+    key.hit(20, 17, 15);
+    // With 10 minutes, the entries are those from 0, from 11 and none else until 21.
+    assert_eq!((key.missed(10), key.missed(30)), (2, 1));
+    key.hit(22, 17, 15);
+    assert_eq!(key.missed(10), 3);
+    let held = key.counts.would_hold[ttl_of(10)] / 100;
+    assert_eq!(held, (10 + 10) * 60, "each is counted once");
+}
+
+#[test]
+fn memory_is_held_after_the_ttl_until_the_entry_is_replaced() {
+    let mut key = Key::default();
+    let kept = |minute| FollowedEntry { kept: 60 * MINUTE, ..entry(minute, 30) };
+    let write = |entry| ReuseEvent::Write { entry, is_default_ttl: true };
+    key.apply(write(kept(0)));
+    key.miss(40);
+    key.apply(write(kept(40)));
+    let held = |key: &Key| (key.counts.held / 6000, key.counts.would_hold[ttl_of(10)] / 6000);
+    // With 10 minutes it is the same value that is replaced at 40.
+    assert_eq!((held(&key), key.counts.ended), ((40, 40), 1));
+    key.end_if_over(129);
+    assert_eq!((held(&key), key.counts.ended), ((40, 40 + 70), 1));
+    key.end_if_over(130);
+    assert_eq!((held(&key), key.counts.ended), ((40 + 90, 40 + 70), 2));
+}
+
+#[test]
+fn a_read_that_raced_with_the_write_after_a_miss_is_a_miss_of_the_former_entry() {
+    let mut key = Key::default();
+    key.write(0, 1);
+    key.miss(2);
+    key.write(2, 1);
+    for millis in [3, 4] {
+        key.apply(ReuseEvent::Miss { at: START + 2 * MINUTE + millis });
+    }
+    assert_eq!((key.counts.misses, key.counts.evicted), (3, 0));
+    assert_eq!((key.missed(1), key.missed(5)), (3, 0), "with 5 minutes there was an entry");
+    key.hit(2, 2, 1);
+    assert_eq!(key.missed(1), 3);
+    // A later write without a miss is an update.
+    key.write(3, 5);
+    key.hit(7, 3, 5);
+    assert_eq!(key.missed(5), 0);
 }
 
 #[test]
@@ -171,8 +233,7 @@ fn the_end_of_an_entry_is_counted_once() {
     let mut key = Key::default();
     key.write(0, 5);
     for minute in [4, 5, 6] {
-        let mut to = Counting { counts: &mut key.counts, weight: 1, invalidated_at: 0 };
-        key.record.end_if_over(START + minute * MINUTE, &mut to);
+        key.end_if_over(minute);
     }
     key.miss(7);
     assert_eq!((key.counts.ended, key.counts.unread, key.counts.seen_ended), (1, 1, 1));

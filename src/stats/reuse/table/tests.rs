@@ -10,7 +10,7 @@ fn hash(number: u64) -> u64 {
 }
 
 fn write(written_at: u64) -> ReuseEvent {
-    let entry = FollowedEntry { written_at, ttl: MINUTE, window: 0, bytes: 10 };
+    let entry = FollowedEntry { written_at, ttl: MINUTE, window: 0, bytes: 10, kept: 0 };
     ReuseEvent::Write { entry, is_default_ttl: true }
 }
 
@@ -31,6 +31,52 @@ fn full_table_keeps_half_of_its_keys_and_weighs_them_twice() {
     // Each write counts for the keys that it stood for when it was seen.
     let (writes, expected) = (figures.sum().writes as f64, 5000.0 * SAMPLING as f64);
     assert!((writes / expected - 1.0).abs() < 0.1, "{writes} of {expected}");
+}
+
+/// Keys that come into a table that has room again count once their history is complete.
+#[test]
+fn table_with_room_follows_more_keys_and_counts_them_a_day_later() {
+    const HOUR: u64 = 60 * MINUTE;
+    let (mut table, mut figures) = (ReuseTable::default(), ReuseFigures::default());
+    for number in 0..5000 {
+        table.apply(vec![of_keys(vec![(hash(number), vec![write(NOW)])])], &mut figures);
+    }
+    assert_eq!(table.weight(), SAMPLING * 8);
+    // Of the keys 1,000 are still read, each every hour, and stored for a minute.
+    let read_all = |table: &mut ReuseTable, at| {
+        let mut figures = ReuseFigures::default();
+        let events = |at| vec![ReuseEvent::Miss { at }, write(at + 1)];
+        let keys = (0..1000).map(|number| (hash(number), events(at)));
+        table.apply(vec![of_keys(keys.collect())], &mut figures);
+        table.sweep(at + 2 * MINUTE, &mut figures);
+        figures.sum()
+    };
+    let mut now = NOW + HOUR;
+    while table.learning == 0 {
+        read_all(&mut table, now);
+        now += HOUR;
+        assert!(now < NOW + 30 * HOUR);
+    }
+    let begin = now;
+    assert_eq!((table.weight(), table.learning), (SAMPLING * 8, 2));
+    let place = TTLS_MS.iter().position(|ttl| *ttl == 8 * HOUR).unwrap_or(0);
+    while table.learning > 0 {
+        let sum = read_all(&mut table, now);
+        let counted = table.records.keys().filter(|hash| is_below(**hash, 3)).count() as u64;
+        let expected = if table.learning > 0 { counted } else { sum.seen_misses };
+        assert_eq!(sum.seen_misses, expected, "those of the other keys do not count yet");
+        now += HOUR;
+    }
+    assert!(now >= begin + LEARNING_MS && table.keys() > 400, "{}", table.keys());
+    assert_eq!(table.weight(), SAMPLING * 2);
+    // With 8 hours, a miss in nine is left: there is none because of what was not seen.
+    let sums: Vec<ReuseCounts> =
+        (0..9).map(|hour| read_all(&mut table, now + hour * HOUR)).collect();
+    let (missed, misses) = sums
+        .iter()
+        .fold((0, 0), |(missed, misses), sum| (missed + sum.missed[place], misses + sum.misses));
+    assert!((missed as f64 / misses as f64 - 1.0 / 9.0).abs() < 0.02, "{missed} of {misses}");
+    assert!((misses as f64 / 9000.0 / SAMPLING as f64 - 1.0).abs() < 0.1, "{misses}");
 }
 
 #[test]
@@ -64,7 +110,7 @@ fn invalidation_of_the_namespace_removes_every_entry() {
     let invalidations = vec![ReuseInvalidation { at: NOW + 1, is_whole: true }];
     let missed_at = NOW + MINUTE / 2;
     let keys = vec![(7, vec![write(NOW), ReuseEvent::Miss { at: missed_at }])];
-    table.apply(vec![NamespaceEvents { keys, invalidations }], &mut figures);
+    table.apply(vec![NamespaceEvents { keys, invalidations, skipped: 0 }], &mut figures);
     let sum = figures.sum();
     assert_eq!((sum.ended, sum.invalidated, sum.evicted), (SAMPLING, SAMPLING, 0));
 }
@@ -86,7 +132,8 @@ fn extreme_numbers_are_no_failure() {
     let numbers = [0, 1, NOW, u64::MAX];
     for at in numbers {
         for ttl in numbers {
-            let entry = FollowedEntry { written_at: at, ttl, window: ttl, bytes: u64::MAX };
+            let entry =
+                FollowedEntry { written_at: at, ttl, window: ttl, bytes: u64::MAX, kept: 0 };
             let events = vec![
                 ReuseEvent::Write { entry, is_default_ttl: true },
                 ReuseEvent::Hit { at, count: u64::MAX, entry, is_stale: true },
