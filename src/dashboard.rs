@@ -9,6 +9,7 @@ mod actions;
 mod assets;
 mod attention;
 mod charts;
+mod course;
 mod entry_name;
 mod error;
 mod figures;
@@ -29,12 +30,12 @@ use axum::{
     Router,
     routing::{get, post},
 };
-use opentelemetry::metrics::Meter;
+use opentelemetry::metrics::{Counter, Meter};
 use tokio::{
     sync::{Semaphore, SemaphorePermit},
     time::timeout,
 };
-use tokio_util::sync::CancellationToken;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     admin::AdminAccess,
@@ -42,6 +43,7 @@ use crate::{
     cache::{Cache, Directory, fleet_stats::FleetStats},
     config::Config,
     health::Health,
+    metric_list,
 };
 use actions::Jobs;
 use error::Error;
@@ -57,8 +59,9 @@ const LISTING_QUEUE_TIME: Duration = Duration::from_secs(2);
 pub struct Dashboard {
     parts: DashboardParts,
     config: ArcSwap<Config>,
-    listings: Semaphore,
-    jobs: Jobs,
+    listings: Arc<Semaphore>,
+    listings_refused: Counter<u64>,
+    jobs: Arc<Jobs>,
     live: Live,
 }
 
@@ -76,16 +79,32 @@ pub struct DashboardParts {
     pub health: Health,
     /// Ends sessions.
     pub access: Arc<AdminAccess>,
+    /// Cancelled when the server stops.
+    pub stop: CancellationToken,
+    /// Tasks for whose end the server waits then.
+    pub ending: TaskTracker,
 }
 
 impl Dashboard {
     /// A dashboard for `parts`, and its metrics.
     pub fn new(parts: DashboardParts, config: &Config, meter: &Meter) -> Arc<Self> {
+        let listings = Arc::new(Semaphore::new(MAX_LISTINGS));
+        let shown = listings.clone();
+        metric_list::DASHBOARD_LISTINGS
+            .observed_gauge(meter)
+            .with_callback(move |observer| {
+                let free = shown.available_permits();
+                observer.observe(MAX_LISTINGS.saturating_sub(free) as u64, &[]);
+            })
+            .build();
+        let listings_refused = metric_list::DASHBOARD_LISTINGS_REFUSED.counter(meter);
+        listings_refused.add(0, &[]);
         Arc::new(Self {
             parts,
             config: ArcSwap::from_pointee(config.clone()),
-            listings: Semaphore::new(MAX_LISTINGS),
-            jobs: Jobs::default(),
+            listings,
+            listings_refused,
+            jobs: Jobs::new(meter),
             live: Live::new(meter),
         })
     }
@@ -97,7 +116,10 @@ impl Dashboard {
     async fn begin_listing(&self) -> Result<SemaphorePermit<'_>, Error> {
         let permit = timeout(LISTING_QUEUE_TIME, self.listings.acquire()).await;
         let permit = permit.ok().and_then(Result::ok);
-        permit.ok_or(Error::Busy { what: "listings of keys", limit: MAX_LISTINGS })
+        permit.ok_or_else(|| {
+            self.listings_refused.add(1, &[]);
+            Error::Busy { what: "listings of keys", limit: MAX_LISTINGS }
+        })
     }
 
     /// Another configuration is in force.
@@ -106,9 +128,9 @@ impl Dashboard {
     }
 }
 
-/// The routes of the pages. What lasts ends with `stop`.
-pub fn router(dashboard: Arc<Dashboard>, stop: &CancellationToken) -> Router {
-    dashboard.live.start(&dashboard, stop);
+/// The routes of the pages. What lasts ends when the server stops.
+pub fn router(dashboard: Arc<Dashboard>) -> Router {
+    dashboard.live.start(&dashboard);
     Router::new()
         .route("/", get(pages::overview))
         .route("/namespaces", get(pages::namespaces))

@@ -302,7 +302,7 @@ fn spawn(
         health: health.clone(),
         access: reload.admin_access.clone(),
         routes: cloud_events::router(reload.cache.clone(), reload.audit.clone()),
-        pages: dashboard::router(reload.dashboard.clone(), background),
+        pages: dashboard::router(reload.dashboard.clone()),
         stats: ports.admin.clone(),
         tls: reload.certificates.admin(),
     };

@@ -67,6 +67,9 @@ pub struct EntryReport {
     pub stored: EntryInspection,
     /// How a read that accepts any stale value sees the stored entry; `None` is a miss.
     pub outcome: Option<Outcome>,
+    /// Whether the origin's present configuration would have fetched the stored entry from
+    /// elsewhere, so that no read returns it.
+    pub is_of_other_source: bool,
     /// Version of the copy in the near cache of this replica.
     pub near: Option<Version>,
     /// Where a read would find the entry; `None` is a miss.
@@ -227,7 +230,8 @@ impl Directory {
             Some(copy) if rules.config.near_cache.is_some() && is_served(&copy) => Some(Tier::Near),
             _ => outcome.map(|_| Tier::Store),
         };
-        Ok(EntryReport { stored, outcome, near, tier, now })
+        let is_of_other_source = readable.is_some_and(|entry| rules.is_of_other_source(entry));
+        Ok(EntryReport { stored, outcome, is_of_other_source, near, tier, now })
     }
 
     /// Reports the `limit` keys of a namespace that were read most in the time `window` before now.

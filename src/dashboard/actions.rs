@@ -20,10 +20,13 @@ use super::{
     Dashboard,
     error::Error,
     layout::{self, Page},
-    query::Query,
+    query::{Query, exact_field},
     visitor::Visitor,
 };
-use crate::model::Violation;
+use crate::{
+    audit::Record,
+    model::{AuditEvent, Violation},
+};
 use action::Action;
 use jobs::{Job, JobState};
 
@@ -33,6 +36,8 @@ pub(super) use jobs::Jobs;
 const SHORT: Duration = Duration::from_secs(1);
 /// Largest form, in bytes. The port has the same limit.
 const MAX_FORM_BYTES: usize = 16 * 1024;
+/// Name of the actions in the audit log.
+const ACTION: &str = "POST /actions";
 const TITLE: &str = "Invalidations";
 const PATH: &str = "/invalidations";
 
@@ -55,6 +60,7 @@ pub(super) async fn confirm(
                     input type="hidden" name="csrf" value=(token);
                 }
                 @for (name, value) in action.fields() {
+                    @let (name, value) = exact_field(name, value);
                     input type="hidden" name=(name) value=(value);
                 }
                 div.buttons {
@@ -73,16 +79,33 @@ pub(super) async fn begin(
     visitor: Visitor,
     body: Body,
 ) -> Result<Response, Error> {
-    Error::unless_operator(&visitor)?;
+    let mut record = Record::new(AuditEvent::Refused, ACTION);
+    let confirmed = confirmed(&dashboard, &visitor, body, &mut record).await;
+    let (action, job) = confirmed.inspect_err(|error| {
+        record.caller(visitor.caller.clone()).refused(error.code()).code(error.code());
+        dashboard.parts.audit.record(record);
+    })?;
+    let task = run::run(dashboard.clone(), action, visitor.caller, job.clone());
+    // The job goes on if the browser leaves, and is recorded before the audit log is closed.
+    let task = dashboard.parts.ending.spawn(task);
+    let _ = tokio::time::timeout(SHORT, task).await;
+    Ok(Redirect::to(&format!("/jobs/{}", job.id())).into_response())
+}
+
+/// The action of a form, and its job. `record` gets what a refused action would have touched.
+async fn confirmed(
+    dashboard: &Dashboard,
+    visitor: &Visitor,
+    body: Body,
+    record: &mut Record,
+) -> Result<(Action, Arc<Job>), Error> {
+    Error::unless_operator(visitor)?;
     let form = to_bytes(body, MAX_FORM_BYTES).await;
     let form = form.map_err(|_| Violation::new("form", "has more than 16 KiB"))?;
     let action = Action::parse(&Query::parse(&form))?;
+    *record = run::record_of(&action);
     let job = dashboard.jobs.begin(action.title())?;
-    let task = run::run(dashboard.clone(), action, visitor.caller, job.clone());
-    // The job goes on if the browser leaves.
-    let task = tokio::spawn(task);
-    let _ = tokio::time::timeout(SHORT, task).await;
-    Ok(Redirect::to(&format!("/jobs/{}", job.id())).into_response())
+    Ok((action, job))
 }
 
 /// The page of a job.
@@ -93,6 +116,11 @@ pub(super) async fn job(
 ) -> Result<Response, Error> {
     Error::unless_operator(&visitor)?;
     let job = dashboard.jobs.find(&id).ok_or(Error::NotFound("such job: it ended long ago"))?;
+    if job.is_new_viewer(&visitor.caller) {
+        dashboard.record_view(&visitor, "GET /jobs", |record| {
+            record.text("job", job.id());
+        });
+    }
     let state = job.state();
     let is_running = matches!(state, JobState::Running { .. });
     let content = html! {
@@ -111,15 +139,18 @@ fn shown_state(job: &Job, state: &JobState) -> Markup {
     html! {
         @match state {
             JobState::Running { done, total } => {
-                p role="status" { b.chip.plain { "running" } " for " (took) }
+                // Without the time, which would be announced each time that it is asked for.
+                p { span role="status" { b.chip.plain { "running" } } " for " (took) }
                 @if *total > 0 {
                     progress value=(done) max=(total) aria-label="Progress" {}
                     p { (done) " of " (total) " keys" }
                 }
             }
-            JobState::Failed(error) => p role="alert" { b.chip.worse { "failed" } " " (error) },
+            JobState::Failed(error) => {
+                p { span role="status" { b.chip.worse { "failed" } " " (error) } }
+            }
             JobState::Done(rows) => {
-                p role="status" { b.chip.better { "done" } " in " (took) }
+                p { span role="status" { b.chip.better { "done" } } " in " (took) }
                 dl { @for (name, value) in rows { div { dt { (name) } dd { bdi { (value) } } } } }
             }
         }

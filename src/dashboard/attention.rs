@@ -1,9 +1,9 @@
 //! Items that need attention: the cause, the figures that show it, and where to act.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, time::Duration};
 
 use super::{
-    figures::{Figures, NamespaceFigures, reads},
+    figures::{Figures, reads},
     numbers,
     query::link,
     text::visible,
@@ -66,8 +66,19 @@ impl Severity {
     }
 }
 
-/// The items of a fleet, the gravest first. `shows_keys`: whether keys may be named.
-pub(super) fn items(figures: &Figures, shows_keys: bool) -> Vec<Item> {
+/// What needs attention.
+#[derive(Debug)]
+pub(super) struct Attention {
+    /// The gravest items, the gravest first.
+    pub(super) items: Vec<Item>,
+    /// Number of the others.
+    pub(super) left_out: usize,
+    /// Whether each namespace could be judged.
+    pub(super) is_complete: bool,
+}
+
+/// What needs attention in a fleet. `shows_keys`: whether keys may be named.
+pub(super) fn attention(figures: &Figures, shows_keys: bool) -> Attention {
     let mut items = of_store(figures);
     if !figures.is_ready {
         items.push(Item {
@@ -80,12 +91,19 @@ pub(super) fn items(figures: &Figures, shows_keys: bool) -> Vec<Item> {
     }
     items.extend(of_breakers(&figures.replicas, shows_keys));
     for namespace in &figures.namespaces {
-        items.extend(of_origin(namespace));
-        items.extend(of_hit_rate(namespace));
+        let (name, counters) = (namespace.name.as_str(), &namespace.counters);
+        let ttl = namespace.config.as_ref().map(|config| config.ttl);
+        items.extend(of_origin(name, counters));
+        items.extend(of_hit_rate(name, counters, ttl));
+    }
+    for (name, counters) in figures.others() {
+        items.extend(of_origin(name, counters));
+        items.extend(of_hit_rate(name, counters, None));
     }
     items.sort_by_key(|item| std::cmp::Reverse(item.severity));
+    let left_out = items.len().saturating_sub(MAX_ITEMS);
     items.truncate(MAX_ITEMS);
-    items
+    Attention { items, left_out, is_complete: !figures.has_uncounted() }
 }
 
 fn of_store(figures: &Figures) -> Vec<Item> {
@@ -119,8 +137,7 @@ fn of_store(figures: &Figures) -> Vec<Item> {
     items
 }
 
-fn of_origin(namespace: &NamespaceFigures) -> Option<Item> {
-    let counters = &namespace.counters;
+fn of_origin(name: &str, counters: &Counters) -> Option<Item> {
     let (fetched, failed) = (counters.get(Counter::Fetches), counters.get(Counter::FetchesFailed));
     let all = fetched + failed;
     let share = failed as f64 / all.max(1) as f64;
@@ -135,7 +152,6 @@ fn of_origin(namespace: &NamespaceFigures) -> Option<Item> {
         numbers::count(stale)
     );
     let severity = if share >= 0.5 { Severity::Critical } else { Severity::Warning };
-    let name = namespace.name.as_str();
     Some(Item {
         severity,
         namespace: Some(name.to_owned()),
@@ -174,17 +190,14 @@ fn of_breakers(replicas: &[ReplicaReport], shows_keys: bool) -> Vec<Item> {
     items.collect()
 }
 
-fn of_hit_rate(namespace: &NamespaceFigures) -> Option<Item> {
-    let (counters, name) = (&namespace.counters, namespace.name.as_str());
+fn of_hit_rate(name: &str, counters: &Counters, ttl: Option<Duration>) -> Option<Item> {
     let rate = low_hit_rate(counters)?;
+    let ttl = ttl.map(|ttl| format!("; its TTL is {}", numbers::span(ttl)));
     let evidence = format!(
-        "{} of {} reads were answered from the cache; its TTL is {}.",
+        "{} of {} reads were answered from the cache{}.",
         numbers::percent(rate),
         numbers::count(reads(counters)),
-        namespace
-            .config
-            .as_ref()
-            .map_or("not known".to_owned(), |config| numbers::span(config.ttl))
+        ttl.unwrap_or_default()
     );
     Some(Item {
         severity: Severity::Notice,
@@ -211,17 +224,6 @@ mod tests {
         counters
     }
 
-    fn namespace(counts: &[(Counter, u64)]) -> NamespaceFigures {
-        NamespaceFigures {
-            name: crate::model::Namespace::new("ns").unwrap_or_else(|error| panic!("{error}")),
-            config: None,
-            is_configured: false,
-            counters: counters(counts),
-            usage: None,
-            course: Vec::new(),
-        }
-    }
-
     #[test]
     fn a_few_reads_are_no_low_hit_rate() {
         assert_eq!(low_hit_rate(&counters(&[(Counter::Misses, 99)])), None);
@@ -234,7 +236,7 @@ mod tests {
     fn an_origin_that_fails_is_as_grave_as_its_share() {
         let item = |fetched, failed| {
             let counts = [(Counter::Fetches, fetched), (Counter::FetchesFailed, failed)];
-            of_origin(&namespace(&counts)).map(|item| item.severity)
+            of_origin("ns", &counters(&counts)).map(|item| item.severity)
         };
         assert_eq!(item(1000, 10), None);
         assert_eq!(item(0, 5), None, "too few to judge");

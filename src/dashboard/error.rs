@@ -1,5 +1,7 @@
 //! Why a page cannot be shown, or an action not be done.
 
+use std::time::Duration;
+
 use axum::{
     http::{HeaderValue, StatusCode, header},
     response::{IntoResponse, Response},
@@ -38,6 +40,16 @@ pub(super) enum Error {
         /// The bound.
         limit: usize,
     },
+    /// Figures are not there in time.
+    #[error(
+        "the figures are not there after {} s: the store is slow, or many pages are asked for. Try \
+         again in a moment",
+        .0.as_secs()
+    )]
+    Late(Duration),
+    /// The server stops, and the action has not ended.
+    #[error("the server stops: the action may have been done in part")]
+    Stopping,
     /// The file of a warm list cannot be read.
     #[error("the warm list cannot be read: {0}")]
     WarmList(#[from] std::io::Error),
@@ -57,7 +69,7 @@ impl Error {
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
             Self::NeedsToken => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
-            Self::Busy { .. } => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Busy { .. } | Self::Late(_) | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::WarmList(_) => StatusCode::CONFLICT,
             Self::Cache(error) => match error {
                 cache::Error::Invalid(_) | cache::Error::ValueTooLarge(_) => {
@@ -97,7 +109,7 @@ impl IntoResponse for Error {
         let status = self.status();
         let body = html! {
             h1.unseen { "Error" }
-            section.card.wide.message role="alert" {
+            section.card.w12.message role="alert" {
                 h2 { (status.canonical_reason().unwrap_or("Error")) }
                 p { (self) }
                 p { a href="/" { "Overview" } }

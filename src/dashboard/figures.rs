@@ -1,8 +1,10 @@
 //! The figures of the fleet that several pages show.
 
-use std::time::Duration;
+use std::{collections::HashSet, time::Duration};
 
-use super::{Dashboard, numbers, span::Span};
+use tokio::time::timeout;
+
+use super::{Dashboard, course::Course, error::Error, span::Span};
 use crate::{
     cache::{self, HotKey, NamespacePage, NamespaceUsage, fleet_stats::Overview},
     config::NamespaceConfig,
@@ -10,7 +12,6 @@ use crate::{
     stats::{
         counters::{Counter, Counters, LatencyKind},
         delta::ByNamespace,
-        history::HistoryStep,
         registry::OTHER,
         replica_report::ReplicaReport,
     },
@@ -22,11 +23,20 @@ pub(super) const MAX_NAMESPACES: usize = 100;
 const HOT_NAMESPACES: usize = 5;
 /// Hot keys of the overview.
 const HOT_KEYS: usize = 6;
-/// Most events in a chart, and the fewest steps between two of them: their texts need the place.
-const MAX_EVENTS: usize = 4;
-const MIN_EVENT_DISTANCE: usize = 12;
 /// Time for which reads of hot keys are counted.
 pub(super) const HOT_WINDOW: Duration = Duration::from_secs(300);
+
+/// Longest time for which a page waits for its figures. The store can be slow, and one overview is
+/// made at a time.
+const PAGE_TIME: Duration = Duration::from_secs(10);
+
+/// The namespaces of a page.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Selection {
+    All,
+    /// Those whose rules have an origin.
+    WithOrigin,
+}
 
 /// The fleet in a time.
 pub(super) struct Figures {
@@ -39,22 +49,20 @@ pub(super) struct Figures {
     pub(super) course: Course,
     /// The busiest namespaces, the busiest first.
     pub(super) namespaces: Vec<NamespaceFigures>,
-    /// All namespaces.
+    /// All namespaces of the selection.
     pub(super) namespace_count: usize,
     /// The replicas that have reported lately.
     pub(super) replicas: Vec<ReplicaReport>,
     pub(super) is_ready: bool,
+    /// Whether the counts are those of this replica alone.
+    pub(super) is_degraded: bool,
 }
 
-/// The fleet over time.
-#[derive(Debug, Default)]
-pub(super) struct Course {
-    /// Begins of the steps, in milliseconds since the Unix epoch.
-    pub(super) starts: Vec<u64>,
-    /// Counts of all namespaces in each step.
-    pub(super) steps: Vec<Counters>,
-    /// Length of a step.
-    pub(super) step: Duration,
+/// One namespace in a time.
+pub(super) struct OwnFigures {
+    pub(super) namespace: NamespaceFigures,
+    pub(super) course: Course,
+    pub(super) is_degraded: bool,
 }
 
 /// A namespace.
@@ -79,7 +87,14 @@ pub(super) struct HotKeyFigures {
 
 impl Dashboard {
     /// The figures of a time.
-    pub(super) async fn figures(&self, span: Span) -> Figures {
+    ///
+    /// # Errors
+    /// [`Error::Late`].
+    pub(super) async fn figures(&self, span: Span, of: Selection) -> Result<Figures, Error> {
+        in_time(self.all_figures(span, of)).await
+    }
+
+    async fn all_figures(&self, span: Span, of: Selection) -> Figures {
         let overview = self.parts.fleet.overview(&NamespacePage::default()).await;
         let configured = self.parts.cache.namespaces().configured();
         let ranking = counted(&overview, span);
@@ -89,51 +104,67 @@ impl Dashboard {
         let mut names: Vec<&str> = names.filter(|name| *name != OTHER).collect();
         names.sort_unstable();
         names.dedup();
+        if of == Selection::WithOrigin {
+            names.retain(|name| self.has_origin(name));
+        }
         let namespace_count = names.len();
-        names.sort_by_key(|name| std::cmp::Reverse(ranking.get(*name).map_or(0, reads)));
+        let rank = |name: &str| ranking.get(name).map_or(0, |counters| of.rank(counters));
+        names.sort_by_key(|name| std::cmp::Reverse(rank(name)));
         let names = names.into_iter().take(MAX_NAMESPACES).map(str::to_owned);
         let names: Vec<String> = names.collect();
         let history = self.parts.fleet.history(span.history(), &names, None).await;
+        let sum = sum_of(history.totals.iter().map(|step| &step.counters));
+        let course = Course::new(history.step, history.totals);
         let namespaces = history.namespaces.into_iter().filter_map(|history| {
             let name = Namespace::new(&history.namespace).ok()?;
             Some(NamespaceFigures {
                 config: self.parts.cache.namespaces().config(&name),
                 is_configured: configured.contains(&name),
                 usage: overview.size(name.as_str()).cloned(),
-                course: history.steps.iter().map(|step| reads(step) as f64).collect(),
+                course: course.rates_of(&history.steps),
                 counters: sum_of(&history.steps),
                 name,
             })
         });
         let mut namespaces: Vec<NamespaceFigures> = namespaces.collect();
         namespaces.sort_by_key(|one| std::cmp::Reverse(reads(&one.counters)));
-        let course = Course::new(history.step, history.totals);
         let before = match span {
             Span::Hour => sum_of(overview.report.last_day.values()),
             Span::Day | Span::Week => sum_of(overview.report.total.values()),
         };
         Figures {
             span,
-            sum: sum_of(&course.steps),
+            sum,
             before,
             course,
             namespaces,
             namespace_count,
             replicas: self.parts.fleet.replicas().await.replicas,
             is_ready: self.parts.health.is_ready(),
+            is_degraded: overview.degraded || history.degraded,
             overview,
         }
+    }
+
+    fn has_origin(&self, name: &str) -> bool {
+        let name = Namespace::new(name).ok();
+        let config = name.and_then(|name| self.parts.cache.namespaces().config(&name));
+        config.is_some_and(|config| config.origin.is_some())
     }
 
     /// The figures of one namespace, and its course.
     ///
     /// # Errors
-    /// [`cache::Error::UnknownNamespace`].
+    /// [`cache::Error::UnknownNamespace`], [`Error::Late`].
     pub(super) async fn figures_of(
         &self,
         name: Namespace,
         span: Span,
-    ) -> Result<(NamespaceFigures, Course), cache::Error> {
+    ) -> Result<OwnFigures, Error> {
+        in_time(self.own_figures(name, span)).await?.map_err(Error::from)
+    }
+
+    async fn own_figures(&self, name: Namespace, span: Span) -> Result<OwnFigures, cache::Error> {
         let namespaces = self.parts.cache.namespaces();
         let Some(config) = namespaces.config(&name) else {
             return Err(cache::Error::UnknownNamespace(name));
@@ -144,16 +175,18 @@ impl Dashboard {
         let mut history = self.parts.fleet.history(span.history(), &names, None).await;
         let own = history.namespaces.pop().map(|own| own.steps).unwrap_or_default();
         history.totals.iter_mut().zip(own).for_each(|(step, own)| step.counters = own);
-        let course = Course::new(history.step, history.totals);
-        let figures = NamespaceFigures {
-            counters: sum_of(&course.steps),
+        let counters = sum_of(history.totals.iter().map(|step| &step.counters));
+        let namespace = NamespaceFigures {
+            counters,
             usage: overview.size(name.as_str()).cloned(),
             is_configured: namespaces.configured().contains(&name),
             config: Some(config),
             course: Vec::new(),
             name,
         };
-        Ok((figures, course))
+        let is_degraded = overview.degraded || history.degraded;
+        let course = Course::new(history.step, history.totals);
+        Ok(OwnFigures { namespace, course, is_degraded })
     }
 
     /// The keys that are read most in the busiest namespaces.
@@ -182,59 +215,38 @@ impl NamespaceFigures {
     }
 }
 
-impl Course {
-    fn new(step: Duration, steps: Vec<HistoryStep>) -> Self {
-        let starts = steps.iter().map(|step| step.start.0).collect();
-        Self { starts, steps: steps.into_iter().map(|step| step.counters).collect(), step }
-    }
-
-    /// Names of the steps.
-    pub(super) fn times(&self) -> Vec<String> {
-        let is_long = self.starts.len() as u64 * self.step.as_secs() > 48 * 3600;
-        let name = if is_long { numbers::day_and_clock } else { numbers::clock };
-        self.starts.iter().map(|start| name(*start)).collect()
-    }
-
-    /// Steps at which something begins: the store is away, an origin fails, or a namespace is
-    /// invalidated.
-    pub(super) fn events(&self) -> Vec<(usize, String)> {
-        type Condition = fn(&Counters) -> bool;
-        let conditions: [(&str, Condition); 3] = [
-            ("store away", |step| step.get(Counter::Degraded) > 0),
-            ("fetches fail", |step| {
-                let failed = step.get(Counter::FetchesFailed);
-                failed >= 10 && failed > step.get(Counter::Fetches)
-            }),
-            ("namespace invalidated", |step| step.get(Counter::Invalidations) > 0),
-        ];
-        let mut events: Vec<(usize, String)> = Vec::new();
-        for (index, pair) in self.steps.windows(2).enumerate() {
-            let begun = conditions.iter().find(|(_, is)| is(&pair[1]) && !is(&pair[0]));
-            let is_near = events.last().is_some_and(|(last, _)| index < last + MIN_EVENT_DISTANCE);
-            if let Some((name, _)) = begun.filter(|_| !is_near) {
-                events.push((index + 1, (*name).to_owned()));
+impl Selection {
+    /// How busy a namespace is.
+    fn rank(self, counters: &Counters) -> u64 {
+        match self {
+            Self::All => reads(counters),
+            Self::WithOrigin => {
+                counters.get(Counter::Fetches) + counters.get(Counter::FetchesFailed)
             }
         }
-        let surplus = events.len().saturating_sub(MAX_EVENTS);
-        events.drain(..surplus);
-        events
+    }
+}
+
+impl Figures {
+    /// Counts of namespaces that are not among [`Self::namespaces`]: of the hour, or of the last
+    /// day if the time is longer.
+    pub(super) fn others(&self) -> impl Iterator<Item = (&str, &Counters)> {
+        let report = &self.overview.report;
+        let counts = if self.span == Span::Hour { &report.last_hour } else { &report.last_day };
+        let shown: HashSet<&str> = self.namespaces.iter().map(|one| one.name.as_str()).collect();
+        let others = counts.iter().map(|(name, counters)| (name.as_str(), counters));
+        others.filter(move |(name, _)| *name != OTHER && !shown.contains(name))
     }
 
-    /// Counts per second of each step, of some counters together.
-    pub(super) fn rates(&self, counters: &[Counter]) -> Vec<Option<f64>> {
-        let seconds = self.step.as_secs_f64().max(1.0);
-        let counted = |step: &Counters| counters.iter().map(|counter| step.get(*counter)).sum();
-        self.steps
-            .iter()
-            .map(|step| Some(counted(step)).map(|sum: u64| sum as f64 / seconds))
-            .collect()
+    /// Whether there are namespaces without counts of their own.
+    pub(super) fn has_uncounted(&self) -> bool {
+        self.overview.report.last_day.get(OTHER).is_some_and(|counters| reads(counters) > 0)
     }
+}
 
-    /// A quantile of a latency in each step, in milliseconds.
-    pub(super) fn latencies(&self, kind: LatencyKind, quantile: f64) -> Vec<Option<f64>> {
-        let latency = |step: &Counters| step.latency(kind, quantile);
-        self.steps.iter().map(|step| latency(step).map(|time| time.as_secs_f64() * 1e3)).collect()
-    }
+/// The result of some work, if it is there in time.
+pub(super) async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, Error> {
+    timeout(PAGE_TIME, work).await.map_err(|_| Error::Late(PAGE_TIME))
 }
 
 /// The counts of a time by namespace. Those of the week are not among them: all time stands in.

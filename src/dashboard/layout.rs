@@ -133,6 +133,20 @@ fn document(title: &str, refresh: Option<u8>, body: &Markup) -> Response {
     response
 }
 
+/// Shows that figures are those of one replica. It is the last part of the content, and sticks to
+/// the lower edge of the screen, so that it moves nothing when it comes.
+pub(super) fn degraded_notice(is_degraded: bool) -> Markup {
+    html! {
+        div.degraded role="status" {
+            @if is_degraded {
+                p.card.worse {
+                    "The store is not available: the figures are those of this replica alone."
+                }
+            }
+        }
+    }
+}
+
 /// A box with a heading.
 pub(super) fn card(class: &str, heading: &str, content: &Markup) -> Markup {
     html! {

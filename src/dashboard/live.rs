@@ -54,7 +54,6 @@ pub(super) struct Live {
     places: Arc<Semaphore>,
     refused: Counter<u64>,
     updates: Counter<u64>,
-    stop: Mutex<CancellationToken>,
 }
 
 /// The last content of a page.
@@ -93,7 +92,7 @@ impl Feed {
         }
     }
 
-    async fn content(self, dashboard: &Dashboard) -> Markup {
+    async fn content(self, dashboard: &Dashboard) -> Result<Markup, Error> {
         match self {
             Self::Overview { span, shows_keys } => {
                 pages::overview_content(dashboard, span, shows_keys).await
@@ -123,21 +122,13 @@ impl Live {
         refused.add(0, &[]);
         let updates = metric_list::DASHBOARD_UPDATES.counter(meter);
         updates.add(0, &[]);
-        Self {
-            feeds: Mutex::default(),
-            has_viewer: Arc::default(),
-            places,
-            refused,
-            updates,
-            stop: Mutex::default(),
-        }
+        Self { feeds: Mutex::default(), has_viewer: Arc::default(), places, refused, updates }
     }
 
-    /// Starts the task that makes the content, until `stop`.
-    pub(super) fn start(&self, dashboard: &Arc<Dashboard>, stop: &CancellationToken) {
-        *self.stop.lock() = stop.clone();
+    /// Starts the task that makes the content, until the server stops.
+    pub(super) fn start(&self, dashboard: &Arc<Dashboard>) {
         let task = update(Arc::downgrade(dashboard), self.has_viewer.clone());
-        tokio::spawn(stop.clone().run_until_cancelled_owned(task));
+        tokio::spawn(dashboard.parts.stop.clone().run_until_cancelled_owned(task));
     }
 
     /// The content of a page from now on.
@@ -188,7 +179,9 @@ async fn update(dashboard: Weak<Dashboard>, has_viewer: Arc<Notify>) {
         };
         for feed in due {
             let Some(dashboard) = dashboard.upgrade() else { return };
-            let content = feed.content(&dashboard).await.into_string();
+            // A page that cannot be made in time shows its last content.
+            let Ok(content) = feed.content(&dashboard).await else { continue };
+            let content = content.into_string();
             // The format of the stream has no carriage return within a line.
             dashboard.live.publish(feed, content.replace('\r', ""));
         }
@@ -212,7 +205,7 @@ pub(super) async fn stream(
     let viewing = Viewing {
         content: live.subscribe(feed),
         end: visitor.end.map(|AccessEnd(end)| end).unwrap_or_default(),
-        stop: live.stop.lock().clone(),
+        stop: dashboard.parts.stop.clone(),
         until: Instant::now() + LongAnswer::LIMIT,
         _place: place,
     };

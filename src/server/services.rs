@@ -145,6 +145,8 @@ impl Services {
             audit: audit.clone(),
             health: health.clone(),
             access: admin_access.clone(),
+            stop: background.clone(),
+            ending: store.ending.clone(),
         };
         let dashboard = Dashboard::new(parts, config, &meter);
         process_metrics::register(&meter);

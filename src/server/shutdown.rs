@@ -11,7 +11,8 @@
 //!    once instead of after the expiry of the leases.
 //! 7. If requests are left, their callers learn of it, and then the connections are aborted.
 //! 8. The background tasks and the admin port stop. They come this late so that probes and metrics
-//!    work during the drain. An empty journal is withdrawn. The statistics are flushed once more.
+//!    work during the drain. An empty journal is withdrawn.
+//!    Actions of the dashboard end, and are recorded. The statistics are flushed once more.
 //! 9. The cache gives up again, for leases whose requests were aborted in step 7.
 //! 10. The audit log is written to its end, with the stop of the server as its last record.
 
@@ -53,7 +54,8 @@ pub(super) struct RunningTasks {
     pub(super) shutdown: Shutdown,
     /// Stops the background tasks and the admin port.
     pub(super) background: CancellationToken,
-    /// Background tasks with something left to do then: a journal is withdrawn.
+    /// Background tasks with something left to do then: a journal is withdrawn, and actions of the
+    /// dashboard are recorded.
     pub(super) ending: TaskTracker,
 }
 
@@ -85,12 +87,13 @@ impl RunningTasks {
         }
         let _ = events_ended.await;
         self.background.cancel();
+        // No action of the dashboard begins after this.
+        let _ = self.admin.await;
         self.ending.close();
         let _ = timeout(STEP_TIMEOUT, self.ending.wait()).await;
         let _ = timeout(STEP_TIMEOUT, self.stats_flush).await;
         // Aborted requests may have held leases.
         let _ = timeout(STEP_TIMEOUT, self.cache.give_up()).await;
-        let _ = self.admin.await;
         let mut record = Record::new(AuditEvent::Server, "stop");
         record.flag("drained", drained).took(started.elapsed());
         self.audit.record(record);

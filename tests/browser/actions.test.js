@@ -6,6 +6,8 @@ import { after, before, describe, test } from "node:test";
 import { accessibilityFaults, launch, open } from "./browser.js";
 import { STORES, TOKEN, eventually, startServer } from "./server.js";
 
+const digest = () => `sha256:${createHash("sha256").update(TOKEN).digest("hex")}`;
+
 for (const store of STORES) {
   describe(store, () => {
     let server, browser;
@@ -94,6 +96,24 @@ for (const store of STORES) {
       await context.close();
     });
 
+    test("a key with a line end is deleted, and no other", async () => {
+      const keys = ["a\nb", "a\r\nb", "a\rb", "a\0b"];
+      for (const javaScriptEnabled of [true, false]) {
+        for (const deleted of keys) {
+          for (const key of keys) await server.cache.set("user", key, { a: 1 });
+          const { context, page, faults } = await open(browser, { javaScriptEnabled });
+          const address = new URLSearchParams({ namespace: "user", key: deleted });
+          await page.goto(`${server.url}/entry?${address}`);
+          await page.getByRole("link", { name: "Delete" }).click();
+          await page.getByRole("button", { name: "Delete" }).click();
+          await page.getByText("removed", { exact: true }).waitFor();
+          for (const key of keys) assert.equal(await isThere("user", key), key !== deleted);
+          assert.deepEqual(faults, []);
+          await context.close();
+        }
+      }
+    });
+
     test("a mistake is shown in the dialog", async () => {
       const { context, page } = await open(browser, { bypassCSP: true });
       await page.goto(`${server.url}/invalidations`);
@@ -154,7 +174,24 @@ for (const store of STORES) {
   });
 }
 
-const digest = () => `sha256:${createHash("sha256").update(TOKEN).digest("hex")}`;
+test("tabs are led to the login after a restart", async () => {
+  const admin = `token = "${digest()}"`;
+  const [server, browser] = await Promise.all([startServer("memory", { admin }), launch()]);
+  try {
+    const { page } = await open(browser);
+    await page.goto(server.url);
+    await page.getByLabel("Token of the admin port").fill(TOKEN);
+    await page.keyboard.press("Enter");
+    await page.getByText("live", { exact: true }).waitFor();
+    await server.restart();
+    await page.getByLabel("Token of the admin port").waitFor();
+    const refused = server.audit().filter(({ event }) => event === "refused");
+    assert.deepEqual(refused, []);
+  } finally {
+    await browser.close();
+    await server.stop();
+  }
+});
 
 test("a person logs in, acts and logs out", async () => {
   const [server, browser] = await Promise.all([startServer("memory", { admin: `token = "${digest()}"` }), launch()]);

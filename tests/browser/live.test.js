@@ -47,6 +47,69 @@ for (const store of STORES) {
   });
 }
 
+/** A live page of a server of its own. */
+async function live(check) {
+  const [server, browser] = await Promise.all([startServer("memory"), launch()]);
+  try {
+    await fill(server);
+    const { page, faults } = await open(browser);
+    await page.goto(server.url);
+    await page.getByText("live", { exact: true }).waitFor();
+    await check(page, server, browser);
+    assert.deepEqual(faults, []);
+  } finally {
+    await browser.close();
+    await server.stop();
+  }
+}
+
+test("the focus stays in its row when the order changes", () => live(async (page) => {
+  const row = page.locator("table.namespaces").getByRole("link", { name: "statistics" });
+  await row.focus();
+  const [before, after] = await page.evaluate(async () => {
+    const names = () => [...document.querySelectorAll("table.namespaces tbody tr")].map((row) => row.dataset.key);
+    const before = names();
+    const text = await (await fetch(location.href)).text();
+    const page = new DOMParser().parseFromString(text, "text/html");
+    const body = page.querySelector("table.namespaces tbody");
+    body.replaceChildren(...names().reverse().map((key) => page.querySelector(`tr[data-key="${key}"]`)));
+    showContent(page.querySelector("main").innerHTML);
+    return [before, names()];
+  });
+  assert.deepEqual(after, before.toReversed());
+  assert.equal(await page.evaluate(() => document.activeElement.textContent), "statistics");
+}));
+
+test("the numbers of a chart are a table, which stays open", () => live(async (page) => {
+  const chart = page.locator("section", { hasText: "Reads by outcome" }).first();
+  await chart.getByText("Values").click();
+  const row = chart.locator("details tbody tr").first();
+  await row.waitFor();
+  assert.equal(await row.locator("td").count(), 3);
+  await page.evaluate(async () => {
+    const text = await (await fetch(location.href)).text();
+    const page = new DOMParser().parseFromString(text, "text/html");
+    showContent(page.querySelector("main").innerHTML);
+  });
+  assert.ok(await row.isVisible());
+}));
+
+test("pages in the background have no stream", () => live(async (page, server, browser) => {
+  const streams = async () => {
+    const metrics = await (await fetch(`${server.url}/metrics`)).text();
+    return Number(/^larder_dashboard_streams (\d+)$/m.exec(metrics)[1]);
+  };
+  const hide = (isHidden) => page.evaluate((isHidden) => {
+    Object.defineProperty(document, "hidden", { value: isHidden, configurable: true });
+    document.dispatchEvent(new Event("visibilitychange"));
+  }, isHidden);
+  assert.equal(await streams(), 1);
+  await hide(true);
+  await eventually("the stream ends", async () => (await streams()) === 0);
+  await hide(false);
+  await eventually("the page is live again", async () => (await streams()) === 1);
+}));
+
 test("an origin that fails needs attention", async () => {
   const [server, browser] = await Promise.all([startServer("memory"), launch()]);
   try {

@@ -80,7 +80,9 @@ for (const store of STORES) {
       for (const path of PAGES) {
         await page.goto(server.url + path);
         await assertNoSidewaysScroll(page, path);
+        assert.ok((await page.locator("main").innerText()).trim(), `${path} is empty`);
       }
+      assert.match(await page.getByRole("alert").innerText(), /namespace/);
       await page.setViewportSize({ width: 320, height: 640 });
       for (const path of PAGES) {
         await page.goto(server.url + path);

@@ -99,36 +99,54 @@ export async function startServer(store, { admin = "", seed } = {}) {
   const origin = await startOrigin();
   const config = join(directory, "larder.toml");
   writeFileSync(config, configuration(directory, origin.url, admin));
-  const log = join(directory, "log");
-  const child = spawn(binary, [], {
-    env: {
-      PATH: process.env.PATH,
-      LARDER_CONFIG: config,
-      LARDER_STORE: redis?.url ?? "memory",
-      LARDER_LISTEN: "127.0.0.1:0",
-      LARDER_ADMIN_LISTEN: "127.0.0.1:0",
-      LARDER_LOG__FORMAT: "json",
-      // A busy machine must not look like an outage of the store.
-      LARDER_STORE__TIMEOUT: "10s",
-      LARDER_STORE__CONNECT_TIMEOUT: "10s",
-    },
-    stdio: ["ignore", "ignore", openSync(log, "w")],
-  });
+  const env = {
+    PATH: process.env.PATH,
+    LARDER_CONFIG: config,
+    LARDER_STORE: redis?.url ?? "memory",
+    LARDER_LOG__FORMAT: "json",
+    // A busy machine must not look like an outage of the store.
+    LARDER_STORE__TIMEOUT: "10s",
+    LARDER_STORE__CONNECT_TIMEOUT: "10s",
+  };
+  let { child, serving } = await startProcess(env, join(directory, "log"));
+  const end = async () => {
+    child.kill("SIGTERM");
+    if (child.exitCode === null) await once(child, "exit");
+  };
+  const cache = client("CacheService", serving.listen);
+  const stop = async () => {
+    cache.close();
+    await end();
+    redis?.stop();
+    origin.stop();
+    rmSync(directory, { recursive: true });
+  };
+  /** Stops the process, and starts another one at the same addresses. */
+  const restart = async () => {
+    await end();
+    ({ child, serving } = await startProcess(env, join(directory, "log-2"), serving));
+  };
+  /** The records of the audit log. */
+  const audit = () => {
+    const lines = readFileSync(join(directory, "audit.jsonl"), "utf8").split("\n");
+    return lines.filter(Boolean).map((line) => JSON.parse(line));
+  };
+  const url = `http://${serving.admin_listen}`;
+  return { url, cache, origin: origin.state, store, stop, restart, audit };
+}
+
+const ANY_PORT = "127.0.0.1:0";
+
+async function startProcess(env, log, { listen = ANY_PORT, admin_listen = ANY_PORT } = {}) {
+  const addresses = { LARDER_LISTEN: listen, LARDER_ADMIN_LISTEN: admin_listen };
+  const stdio = ["ignore", "ignore", openSync(log, "w")];
+  const child = spawn(binary, [], { env: { ...env, ...addresses }, stdio });
   const serving = await eventually("the server starts", () => {
     const lines = readFileSync(log, "utf8").split("\n").filter(Boolean);
     if (child.exitCode !== null) throw new Error(`the server ended: ${lines.join("\n")}`);
     return lines.map((line) => JSON.parse(line).fields).find(({ message }) => message === "serving");
   });
-  const cache = client("CacheService", serving.listen);
-  const stop = async () => {
-    cache.close();
-    child.kill("SIGTERM");
-    if (child.exitCode === null) await once(child, "exit");
-    redis?.stop();
-    origin.stop();
-    rmSync(directory, { recursive: true });
-  };
-  return { url: `http://${serving.admin_listen}`, cache, origin: origin.state, store, stop };
+  return { child, serving };
 }
 
 function client(service, address) {

@@ -10,6 +10,8 @@ mod actions;
 mod visitors;
 // Live figures.
 mod live;
+// The store is away, and bounds are reached.
+mod degraded;
 // Many keys, long keys, large values.
 mod large;
 

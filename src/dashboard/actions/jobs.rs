@@ -1,20 +1,25 @@
 //! Actions that run, and the last ones that have ended.
 
-use std::{collections::VecDeque, sync::Arc, time::Duration};
+use std::{collections::VecDeque, net::IpAddr, sync::Arc, time::Duration};
 
+use opentelemetry::metrics::{Counter, Meter};
 use parking_lot::Mutex;
 use tokio::time::Instant;
 
-use crate::dashboard::error::Error;
+use crate::{audit::AuditedCaller, dashboard::error::Error, metric_list};
 
 /// Most jobs that are kept. The oldest one that has ended is removed for a new one.
 const MAX_JOBS: usize = 64;
 /// Most jobs that run at once.
 const MAX_RUNNING: usize = 8;
+/// Most viewers of a job that are remembered.
+const MAX_VIEWERS: usize = 16;
 
 /// The jobs of this replica.
-#[derive(Default)]
-pub(in crate::dashboard) struct Jobs(Mutex<VecDeque<Arc<Job>>>);
+pub(in crate::dashboard) struct Jobs {
+    jobs: Mutex<VecDeque<Arc<Job>>>,
+    refused: Counter<u64>,
+}
 
 /// One action that runs or has ended.
 pub(in crate::dashboard) struct Job {
@@ -22,6 +27,9 @@ pub(in crate::dashboard) struct Job {
     title: String,
     began_at: Instant,
     state: Mutex<(JobState, Option<Duration>)>,
+    /// Principals and addresses whose views are recorded: the page of a job that runs is loaded
+    /// many times.
+    viewers: Mutex<Vec<(Option<Arc<str>>, Option<IpAddr>)>>,
 }
 
 /// How far a job is.
@@ -47,13 +55,30 @@ impl JobState {
 }
 
 impl Jobs {
+    /// No jobs, and their metrics.
+    pub(in crate::dashboard) fn new(meter: &Meter) -> Arc<Self> {
+        let refused = metric_list::DASHBOARD_JOBS_REFUSED.counter(meter);
+        refused.add(0, &[]);
+        let jobs = Arc::new(Self { jobs: Mutex::default(), refused });
+        let shown = Arc::downgrade(&jobs);
+        metric_list::DASHBOARD_JOBS
+            .observed_gauge(meter)
+            .with_callback(move |observer| {
+                let running = shown.upgrade().map_or(0, |jobs| running(&jobs.jobs.lock()));
+                observer.observe(running as u64, &[]);
+            })
+            .build();
+        jobs
+    }
+
     /// Begins a job.
     ///
     /// # Errors
     /// [`Error::Busy`].
     pub(super) fn begin(&self, title: String) -> Result<Arc<Job>, Error> {
-        let mut jobs = self.0.lock();
-        if jobs.iter().filter(|job| job.is_running()).count() >= MAX_RUNNING {
+        let mut jobs = self.jobs.lock();
+        if running(&jobs) >= MAX_RUNNING {
+            self.refused.add(1, &[]);
             return Err(Error::Busy { what: "actions run", limit: MAX_RUNNING });
         }
         while jobs.len() >= MAX_JOBS
@@ -66,19 +91,24 @@ impl Jobs {
             title,
             began_at: Instant::now(),
             state: Mutex::new((JobState::Running { done: 0, total: 0 }, None)),
+            viewers: Mutex::default(),
         });
         jobs.push_back(job.clone());
         Ok(job)
     }
 
     pub(super) fn find(&self, id: &str) -> Option<Arc<Job>> {
-        self.0.lock().iter().find(|job| job.id == id).cloned()
+        self.jobs.lock().iter().find(|job| job.id == id).cloned()
     }
 
     /// All of them, the newest first.
     pub(in crate::dashboard) fn all(&self) -> Vec<Arc<Job>> {
-        self.0.lock().iter().rev().cloned().collect()
+        self.jobs.lock().iter().rev().cloned().collect()
     }
+}
+
+fn running(jobs: &VecDeque<Arc<Job>>) -> usize {
+    jobs.iter().filter(|job| job.is_running()).count()
 }
 
 impl Job {
@@ -88,6 +118,17 @@ impl Job {
 
     pub(in crate::dashboard) fn title(&self) -> &str {
         &self.title
+    }
+
+    /// Whether a caller has not viewed the job before. Further ones than 16 are always new.
+    pub(super) fn is_new_viewer(&self, caller: &AuditedCaller) -> bool {
+        let viewer = (caller.principal.clone(), caller.peer.map(|peer| peer.ip()));
+        let mut viewers = self.viewers.lock();
+        let is_new = !viewers.contains(&viewer);
+        if is_new && viewers.len() < MAX_VIEWERS {
+            viewers.push(viewer);
+        }
+        is_new
     }
 
     pub(in crate::dashboard) fn state(&self) -> JobState {
@@ -107,7 +148,7 @@ impl Job {
         *self.state.lock() = (state, Some(self.began_at.elapsed()));
     }
 
-    fn is_running(&self) -> bool {
+    pub(super) fn is_running(&self) -> bool {
         matches!(self.state.lock().0, JobState::Running { .. })
     }
 }
@@ -115,11 +156,14 @@ impl Job {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use opentelemetry::metrics::MeterProvider as _;
+    use opentelemetry_sdk::metrics::SdkMeterProvider;
+
     use super::*;
 
     #[test]
     fn jobs_have_a_bound_and_the_oldest_that_ended_goes() {
-        let jobs = Jobs::default();
+        let jobs = Jobs::new(&SdkMeterProvider::default().meter("test"));
         let first = jobs.begin("first".to_owned()).unwrap();
         for _ in 1..MAX_JOBS {
             jobs.begin(String::new()).unwrap().end(JobState::Done(Vec::new()));

@@ -48,8 +48,8 @@ impl Dashboard {
                 matching(&self.matching(namespace, glob).await?)
             }
             Action::Invalidate(InvalidateTarget::Namespace(namespace)) => {
-                let (figures, _) = self.figures_of(namespace.clone(), Span::Hour).await?;
-                let keys = figures.usage.map(|usage| usage.keys);
+                let figures = self.figures_of(namespace.clone(), Span::Hour).await?;
+                let keys = figures.namespace.usage.map(|usage| usage.keys);
                 html! {
                     p {
                         "All " @if let Some(keys) = keys { "about " (numbers::count(keys)) " " }
@@ -75,6 +75,12 @@ impl Dashboard {
             }
             Action::Publish(event) => {
                 let plan = self.parts.cache.plan_event(event, EventRoute::Http)?;
+                self.record_view(visitor, "GET /confirm", |record| {
+                    record.text("event_name", event.name());
+                    record
+                        .touched()
+                        .extend(plan.targets().iter().flat_map(InvalidateTarget::parts));
+                });
                 targets(plan.targets())
             }
             Action::FlushNear(_) => html! {

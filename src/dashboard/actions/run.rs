@@ -2,20 +2,23 @@
 
 use std::{collections::BTreeMap, num::NonZeroU32, sync::Arc, time::Duration};
 
+use tokio::time::sleep;
+
 use super::{
+    ACTION,
     action::Action,
     jobs::{Job, JobState},
 };
 use crate::{
-    audit::{AuditedCaller, Record},
+    audit::{AuditLog, AuditedCaller, Record},
     cache::{DeleteResult, Durability, EventRoute, TargetOutcome, WarmPlan, WarmProgress},
     dashboard::{Dashboard, error::Error, numbers, text::visible},
     model::{AuditEvent, EntryKey, Event, Namespace, TargetKind},
     warm_list,
 };
 
-/// Name of the actions in the audit log.
-const ACTION: &str = "POST /actions";
+/// Time to end in when the server stops. The server waits longer.
+const END_TIME: Duration = Duration::from_millis(1500);
 
 type Counts = Vec<(&'static str, u64)>;
 
@@ -33,22 +36,46 @@ pub(super) async fn run(
     job: Arc<Job>,
 ) {
     let mut record = record_of(&action);
-    record.caller(caller);
-    let outcome = done(&dashboard, action, &job).await;
-    let code = outcome.as_ref().map_or_else(Error::code, |_| "OK");
-    if let Ok(Outcome { counts, .. }) = &outcome {
-        record.counts(counts.clone());
-    }
-    record.code(code);
+    record.caller(caller).code("INTERNAL");
+    let mut end = JobEnd { audit: dashboard.parts.audit.clone(), record, job: job.clone() };
+    let stop = async {
+        dashboard.parts.stop.cancelled().await;
+        sleep(END_TIME).await;
+    };
+    let outcome = tokio::select! {
+        outcome = done(&dashboard, action, &job) => outcome,
+        () = stop => Err(Error::Stopping),
+    };
+    end.record.code(outcome.as_ref().map_or_else(Error::code, |_| "OK"));
     job.end(match outcome {
-        Ok(Outcome { rows, .. }) => JobState::Done(rows),
+        Ok(Outcome { rows, counts }) => {
+            end.record.counts(counts);
+            JobState::Done(rows)
+        }
         Err(error) => JobState::Failed(visible(&error.to_string()).into_owned()),
     });
-    record.took(job.took());
-    dashboard.parts.audit.record(record);
 }
 
-fn record_of(action: &Action) -> Record {
+/// The end of a job, whatever ends it: it leaves its place, and is recorded.
+struct JobEnd {
+    audit: AuditLog,
+    record: Record,
+    job: Arc<Job>,
+}
+
+impl Drop for JobEnd {
+    fn drop(&mut self) {
+        if self.job.is_running() {
+            let text = "a fault of the server ended it: it may have been done in part";
+            self.job.end(JobState::Failed(text.to_owned()));
+        }
+        self.record.took(self.job.took());
+        self.audit.record(self.record.clone());
+    }
+}
+
+/// The record of an action.
+pub(super) fn record_of(action: &Action) -> Record {
     let event = match action {
         Action::Delete(_) => AuditEvent::Delete,
         Action::Invalidate(_) => AuditEvent::Invalidate,
@@ -175,4 +202,40 @@ async fn warm(dashboard: &Dashboard, plan: WarmPlan, job: &Job) -> Result<Outcom
         rows.push(("Last failure", visible(&last_error).into_owned()));
     }
     Ok(Outcome { rows, counts: numbers.map(|(_, name, count)| (name, count)).into() })
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use opentelemetry::metrics::MeterProvider as _;
+    use opentelemetry_sdk::metrics::SdkMeterProvider;
+
+    use super::*;
+    use crate::{
+        config::{AuditConfig, AuditTarget},
+        dashboard::actions::Jobs,
+    };
+
+    #[tokio::test]
+    async fn a_job_that_panics_is_recorded_and_leaves_its_place() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("audit.jsonl");
+        let to = Some(AuditTarget::File(path.clone()));
+        let config = AuditConfig { to, ..AuditConfig::default() };
+        let meter = SdkMeterProvider::default().meter("test");
+        let audit = AuditLog::open(&config, &meter).unwrap();
+        let job = Jobs::new(&meter).begin("x".to_owned()).unwrap();
+        let mut record = record_of(&Action::FlushNear(None));
+        record.code("INTERNAL");
+        let end = JobEnd { audit: audit.clone(), record, job: job.clone() };
+        let task = tokio::spawn(async move {
+            let _end = end;
+            panic!("a fault");
+        });
+        assert!(task.await.unwrap_err().is_panic());
+        assert!(matches!(job.state(), JobState::Failed(text) if text.contains("a fault")));
+        audit.close(Duration::from_secs(10)).await;
+        let written = std::fs::read_to_string(&path).unwrap();
+        assert!(written.contains(ACTION) && written.contains("INTERNAL"), "{written}");
+    }
 }

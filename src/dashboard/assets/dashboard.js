@@ -60,18 +60,45 @@ function morph(current, next) {
     return;
   }
   for (const { name } of [...current.attributes]) {
-    if (!next.hasAttribute(name)) current.removeAttribute(name);
+    // A list of values that is open stays so.
+    if (!next.hasAttribute(name) && name !== "open") current.removeAttribute(name);
   }
   for (const { name, value } of next.attributes) {
     if (current.getAttribute(name) !== value) current.setAttribute(name, value);
   }
-  const children = [...current.childNodes];
-  const wanted = [...next.childNodes];
-  wanted.forEach((node, index) => {
-    if (children[index]) morph(children[index], node);
-    else current.append(node);
-  });
-  for (const surplus of children.slice(wanted.length)) surplus.remove();
+  morphChildren(current, next);
+}
+
+// Elements with a key are matched by it, so that rows keep the focus when their order changes.
+function morphChildren(current, next) {
+  const keyed = (parent) =>
+    new Map([...parent.children].filter(hasKey).map((child) => [child.dataset.key, child]));
+  const [old, wanted] = [keyed(current), keyed(next)];
+  for (const [key, child] of old) if (!wanted.has(key)) child.remove();
+  let at = current.firstChild;
+  for (const node of [...next.childNodes]) {
+    let match = at && !hasKey(at) ? at : null;
+    if (hasKey(node)) {
+      match = old.get(node.dataset.key);
+      old.delete(node.dataset.key);
+    }
+    if (!match) {
+      current.insertBefore(node, at);
+      continue;
+    }
+    if (match === at) at = at.nextSibling;
+    else current.insertBefore(match, at);
+    morph(match, node);
+  }
+  while (at) {
+    const surplus = at;
+    at = at.nextSibling;
+    surplus.remove();
+  }
+}
+
+function hasKey(node) {
+  return node.dataset?.key !== undefined;
 }
 
 function showContent(html) {
@@ -80,37 +107,71 @@ function showContent(html) {
   const next = parsed.querySelector("main");
   for (const { name, value } of main.attributes) next.setAttribute(name, value);
   prepareTables(next);
+  const focused = document.activeElement;
   morph(main, next);
+  // An element that is moved loses the focus.
+  if (focused?.isConnected && focused !== document.activeElement) {
+    focused.focus({ preventScroll: true });
+  }
 }
 
-// Live figures.
+// Live figures, while the page can be seen: a browser has few connections to one server.
 
-const RECONNECT_MS = 15000;
+const FIRST_WAIT_MS = 1000;
+const LONGEST_WAIT_MS = 15000;
 
 function follow(live) {
-  const source = new EventSource(live.dataset.live);
+  let source, timer;
+  let wait = FIRST_WAIT_MS;
   const show = (isLive) => {
     live.classList.toggle("on", isLive);
     const text = isLive ? "live" : "not live";
     if (live.textContent !== text) live.textContent = text;
   };
-  source.addEventListener("begin", () => show(true));
-  source.addEventListener("content", (event) => {
-    show(true);
-    if (!document.querySelector("dialog[open]")) showContent(event.data);
-  });
-  source.addEventListener("end", () => {
-    source.close();
-    location.reload();
-  });
-  source.addEventListener("error", () => {
-    show(false);
-    if (source.readyState === EventSource.CLOSED) {
-      source.close();
-      setTimeout(() => follow(live), RECONNECT_MS);
-    }
-  });
-  window.addEventListener("pagehide", () => source.close(), { once: true });
+  const close = () => {
+    clearTimeout(timer);
+    source?.close();
+    source = undefined;
+  };
+  const open = () => {
+    close();
+    if (document.hidden) return;
+    source = new EventSource(live.dataset.live);
+    source.addEventListener("begin", () => {
+      wait = FIRST_WAIT_MS;
+      show(true);
+    });
+    source.addEventListener("content", (event) => {
+      if (!document.querySelector("dialog[open]")) showContent(event.data);
+    });
+    source.addEventListener("end", () => {
+      close();
+      location.reload();
+    });
+    source.addEventListener("error", () => {
+      close();
+      show(false);
+      timer = setTimeout(reopen, wait * (0.5 + Math.random() / 2));
+      wait = Math.min(2 * wait, LONGEST_WAIT_MS);
+    });
+  };
+  // After a restart, the session is gone. The page is loaded again, which leads to the login.
+  const reopen = async () => {
+    const needsLogin = await isLoggedOut().catch(() => false);
+    if (needsLogin) location.reload();
+    else if (!source) open();
+  };
+  document.addEventListener("visibilitychange", () => (document.hidden ? close() : reopen()));
+  window.addEventListener("pagehide", close);
+  window.addEventListener("pageshow", ({ persisted }) => persisted && open());
+  open();
+}
+
+// Asks as a person does: that is led to the login, and is no refused request of the audit log.
+async function isLoggedOut() {
+  const script = document.querySelector("script[src]").src;
+  const answer = await fetch(script, { headers: { accept: "text/html" }, cache: "no-store" });
+  return answer.redirected || answer.status === 401;
 }
 
 // The progress of an action.
@@ -121,7 +182,7 @@ function poll() {
   if (!document.querySelector("[data-poll]")) return;
   setTimeout(async () => {
     try {
-      const answer = await fetch(location.href);
+      const answer = await fetch(location.href, { headers: { accept: "text/html" } });
       if (answer.redirected || !answer.ok) return location.reload();
       const page = new DOMParser().parseFromString(await answer.text(), "text/html");
       showContent(page.querySelector("main").innerHTML);
@@ -136,7 +197,8 @@ function poll() {
 
 async function openDialog(address) {
   const dialog = document.querySelector("#dialog");
-  const answer = await fetch(address);
+  const answer = await fetch(address, { headers: { accept: "text/html" } });
+  if (answer.redirected) return location.reload();
   const page = new DOMParser().parseFromString(await answer.text(), "text/html");
   const content = page.querySelector("#confirmation") ?? page.querySelector(".message");
   if (!content) return location.assign(address);

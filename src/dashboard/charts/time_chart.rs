@@ -109,7 +109,40 @@ pub(in crate::dashboard) fn time_chart(chart: &TimeChart<'_>) -> Markup {
                 li { svg.swatch aria-hidden="true" { rect class=(line.class) {} } (line.name) }
             }
         }
+        (values(chart))
     }
+}
+
+/// All numbers as a table, the newest first, for those that cannot point at a time.
+fn values(chart: &TimeChart<'_>) -> Markup {
+    html! {
+        details.values {
+            summary { "Values" }
+            div tabindex="0" role="group" aria-label="Values" {
+                table.dense {
+                    thead { tr {
+                        th scope="col" { "Time" }
+                        @for line in chart.lines { th.n scope="col" { (line.name) } }
+                    } }
+                    tbody {
+                        @for (index, time) in chart.times.iter().enumerate().rev() {
+                            tr data-key=(time) {
+                                th scope="row" { (time) }
+                                @for line in chart.lines {
+                                    td.n { (shown(chart, line, index)) }
+                                }
+                            }
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// The number of a line at a time.
+fn shown(chart: &TimeChart<'_>, line: &Line, step: usize) -> String {
+    line.numbers.get(step).copied().flatten().map_or("-".to_owned(), chart.unit)
 }
 
 /// The upper ends of the lines.
@@ -180,10 +213,8 @@ fn polyline(numbers: &[Option<f64>], maximum: f64) -> String {
 
 /// The numbers at one time.
 fn slice(chart: &TimeChart<'_>, step: usize, time: &str) -> String {
-    let numbers = chart.lines.iter().map(|line| {
-        let number = line.numbers.get(step).copied().flatten();
-        format!("\n{}: {}", line.name, number.map_or("-".to_owned(), chart.unit))
-    });
+    let numbers =
+        chart.lines.iter().map(|line| format!("\n{}: {}", line.name, shown(chart, line, step)));
     format!("{time} UTC{}", numbers.collect::<String>())
 }
 
@@ -214,7 +245,7 @@ mod tests {
             class: "c",
             numbers: numbers.iter().copied().map(Some).collect(),
         };
-        let times = ["a".to_owned(), "b".to_owned()];
+        let times = ["22:04".to_owned(), "22:05".to_owned()];
         let chart = TimeChart {
             label: String::new(),
             form: Form::Stacked,
@@ -227,6 +258,8 @@ mod tests {
         assert_eq!(slice(&chart, 1, "22:05"), "22:05 UTC\nn: 2\nn: -");
         let drawn = time_chart(&chart).into_string();
         assert!(drawn.contains("aria-label") && !drawn.contains("style="), "{drawn}");
+        let row = "<th scope=\"row\">22:05</th><td class=\"n\">2</td><td class=\"n\">-</td>";
+        assert!(drawn.contains(row), "{drawn}");
     }
 
     #[test]

@@ -12,6 +12,7 @@ use crate::{
         Dashboard,
         charts::share_bar,
         error::Error,
+        figures::{in_time, reads},
         layout::{self, Page, card},
         numbers,
         query::{Query, link},
@@ -20,6 +21,11 @@ use crate::{
     },
     model::Namespace,
 };
+
+/// Namespaces among the best, and among the worst.
+const MAX_RATED: usize = 5;
+/// Fewest reads for a comparison of hit rates.
+const ENOUGH: u64 = 100;
 
 /// The page of the analysis.
 pub(in crate::dashboard) async fn analysis(
@@ -32,10 +38,11 @@ pub(in crate::dashboard) async fn analysis(
         "" => Vec::new(),
         name => vec![Namespace::new(name)?],
     };
-    let analysis = dashboard.parts.directory.analyze(&named, None).await?;
+    let analysis = in_time(dashboard.parts.directory.analyze(&named, None)).await??;
     let content = html! {
         h1.unseen { "Analysis" }
         (card("w12", "Findings of the last 24 h", &findings(&analysis)))
+        @if named.is_empty() { (best_and_worst(&analysis.namespaces)) }
         @for namespace in &analysis.namespaces {
             @if namespace.reuse.is_some() { (curve(namespace)) }
         }
@@ -99,8 +106,51 @@ fn with_unit(figure: &Figure) -> String {
     }
 }
 
+/// The namespaces with the highest and the lowest hit rate, of those with enough reads.
+fn best_and_worst(namespaces: &[AnalyzedNamespace]) -> Markup {
+    let judged = namespaces.iter().filter(|one| reads(&one.counters) >= ENOUGH);
+    let rated = judged.filter_map(|one| Some((one, one.counters.hit_rate()?)));
+    let mut rated: Vec<_> = rated.collect();
+    rated.sort_by(|(_, one), (_, other)| other.total_cmp(one));
+    let best = &rated[..rated.len().min(MAX_RATED)];
+    let worst: Vec<_> = rated.iter().rev().take(MAX_RATED).copied().collect();
+    html! {
+        (card("w6", "Best hit rates, 24 h", &rates(best)))
+        (card("w6", "Worst hit rates, 24 h", &rates(&worst)))
+    }
+}
+
+fn rates(rated: &[(&AnalyzedNamespace, f64)]) -> Markup {
+    html! {
+        table.dense {
+            thead { tr {
+                th scope="col" { "Namespace" }
+                th.n scope="col" { "Reads" }
+                th.n.rate scope="col" { "Hit rate" }
+            } }
+            tbody {
+                @for (namespace, rate) in rated {
+                    tr {
+                        th scope="row" {
+                            a href={ "/namespaces/" (namespace.name) } { (namespace.name) }
+                        }
+                        td.n { (numbers::count(reads(&namespace.counters))) }
+                        td.n.rate {
+                            (share_bar(*rate, "plain"))
+                            span.share { (numbers::percent(*rate)) }
+                        }
+                    }
+                }
+                @if rated.is_empty() {
+                    tr { td.none colspan="3" { "No namespace had " (ENOUGH) " reads." } }
+                }
+            }
+        }
+    }
+}
+
 /// The hit rate of a namespace by its TTL.
-fn curve(namespace: &AnalyzedNamespace) -> Markup {
+pub(super) fn curve(namespace: &AnalyzedNamespace) -> Markup {
     let ttls = namespace.reuse.as_ref().map(|reuse| &*reuse.ttls).unwrap_or_default();
     let heading = format!("Hit rate of {} by TTL", namespace.name);
     card(

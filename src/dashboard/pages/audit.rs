@@ -103,7 +103,7 @@ pub(super) fn table(records: Option<&[Value]>) -> Markup {
             tbody {
                 @for record in records { (row(record)) }
                 @if records.is_empty() {
-                    tr { td.none colspan="6" { "No record yet." } }
+                    tr { td.none colspan="6" { "None among the last " (MAX_READ) " records." } }
                 }
             }
         }
@@ -198,6 +198,8 @@ mod tests {
             assert!(shown.contains(part), "{part}: {shown}");
         }
         assert!(!shown.contains("<script") && !shown.contains("queued"), "{shown}");
+        let none = table(Some(&[])).into_string();
+        assert!(none.contains("None among the last 2000 records"), "{none}");
         assert!(table(None).into_string().contains("audit.to"));
     }
 }

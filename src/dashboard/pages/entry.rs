@@ -106,13 +106,18 @@ fn verdict(report: &EntryReport) -> Markup {
                 (numbers::span(entry.stale_while_revalidate))
                 "): a read returns it" (from) ", and one caller refreshes it."
             }
+            (Some(_), None) if report.is_of_other_source => {
+                b.chip.worse { "miss" }
+                " It was fetched from another URL, or with other headers, than the configuration \
+                 of the origin has now: a read fetches the value again."
+            }
             (Some(entry), None) => {
                 b.chip.worse { "miss" }
                 " Its TTL ended " (ago(report, entry)) " ago. "
                 @if report.now < entry.expires_at() {
                     "It is served only if the origin fails, or kept for revalidation."
                 } @else {
-                    "All its windows are over, or the origin's configuration has changed since."
+                    "All its windows are over."
                 }
             }
         }

@@ -12,6 +12,7 @@ use crate::{
         Dashboard,
         charts::share_bar,
         error::Error,
+        figures::Selection,
         layout::{self, Page, card},
         numbers,
         query::{Query, link},
@@ -37,7 +38,7 @@ pub(in crate::dashboard) async fn hot_keys(
     let query = Query::of(&uri);
     let minutes = query.text("minutes").parse().ok();
     let minutes = minutes.filter(|minutes| MINUTES.contains(minutes)).unwrap_or(DEFAULT_MINUTES);
-    let figures = dashboard.figures(Span::Hour).await;
+    let figures = dashboard.figures(Span::Hour, Selection::All).await?;
     let busiest = figures.namespaces.first().map(|namespace| namespace.name.clone());
     let namespace = match query.text("namespace") {
         "" => busiest,

@@ -44,6 +44,7 @@ pub(in crate::dashboard) async fn invalidations(
     Error::unless_operator(&visitor)?;
     let query = Query::of(&uri);
     let namespace = query.text("namespace");
+    dashboard.record_view(&visitor, "GET /invalidations", |_| {});
     let recent = records(&dashboard.parts.audit, |event| CHANGES.contains(&event)).await;
     let content = html! {
         h1.unseen { "Invalidations" }

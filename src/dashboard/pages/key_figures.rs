@@ -71,12 +71,11 @@ fn hit_rate(figures: &Figures) -> KeyFigure {
 fn requests(figures: &Figures) -> KeyFigure {
     let rates = figures.course.rates(&Counter::READS);
     let peak = rates.iter().flatten().copied().fold(0.0, f64::max);
-    // The last step has not ended.
-    let ended = rates.len().checked_sub(2).and_then(|last| rates[last]);
+    let last = rates.last().copied().flatten();
     let mean = reads(&figures.sum) as f64 / figures.span.length().as_secs_f64();
     KeyFigure {
         name: "Reads",
-        value: numbers::per_second(ended.unwrap_or(mean)),
+        value: numbers::per_second(last.unwrap_or(mean)),
         comparison: html! {
             "mean " (numbers::per_second(mean)) ", peak " (numbers::per_second(peak))
         },

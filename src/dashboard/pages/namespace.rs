@@ -9,16 +9,19 @@ use axum::{
 };
 use maud::{Markup, html};
 
-use super::outcomes::{latencies, outcomes};
+use super::{
+    analysis::curve,
+    outcomes::{latencies, outcomes},
+};
 use crate::{
-    cache::{Distribution, Distributions},
+    cache::{Distribution, Distributions, NamespaceUsage},
     config::{SettingInForce, SettingSource},
     dashboard::{
         Dashboard,
         charts::histogram,
         error::Error,
-        figures::{NamespaceFigures, reads},
-        layout::{self, Page, card},
+        figures::{NamespaceFigures, OwnFigures, in_time, reads},
+        layout::{self, Page, card, degraded_notice},
         numbers,
         query::{Query, link},
         span::Span,
@@ -31,6 +34,8 @@ use crate::{
 
 /// Entries that are examined for the distributions.
 const SAMPLE: usize = 2000;
+/// The setting that has keys.
+const WARM_KEYS: &str = "origin.warm.keys";
 
 /// The page of a namespace.
 pub(in crate::dashboard) async fn namespace(
@@ -41,14 +46,18 @@ pub(in crate::dashboard) async fn namespace(
 ) -> Result<Response, Error> {
     let span = Span::of(&Query::of(&uri));
     let name = Namespace::new(&name)?;
-    let (figures, course) = dashboard.figures_of(name.clone(), span).await?;
+    let OwnFigures { namespace: figures, course, is_degraded } =
+        dashboard.figures_of(name.clone(), span).await?;
     let settings = dashboard.config.load().settings_in_force(name.as_str());
     let distributions = {
         let _permit = dashboard.begin_listing().await?;
         dashboard.parts.directory.distributions(name.clone(), SAMPLE).await
     };
+    let names = [name.clone()];
+    let analysis = in_time(dashboard.parts.directory.analyze(&names, None)).await??;
+    let analyzed = analysis.namespaces.iter().find(|one| one.reuse.is_some());
     let content = html! {
-        (summary(&figures, span, visitor.is_operator))
+        (summary(&figures, distributions.as_ref().ok(), span, visitor.is_operator))
         (card("w8", "Reads by outcome", &outcomes(&course, &course.events())))
         (card("w4", "Latency of hits", &latencies(&course, LatencyKind::Hit, "hits")))
         @match &distributions {
@@ -57,8 +66,13 @@ pub(in crate::dashboard) async fn namespace(
                 (card("w12", "Entries", &html! { p.worse { (visible(&error.to_string())) } }))
             }
         }
-        (card("w6", "Rules in force", &rules(&settings, &figures)))
+        @if let Some(analyzed) = analyzed { (curve(analyzed)) }
+        @if let Some(origin) = figures.config.as_ref().and_then(|it| it.origin.as_ref()) {
+            (card("w6", "Origin", &shown_origin(&origin.target.shown(), &figures, span)))
+        }
+        (card("w6", "Rules in force", &rules(&settings, &figures, visitor.is_operator)))
         (card("w6", &format!("Counted, {}", span.label()), &counted(&figures)))
+        (degraded_notice(is_degraded))
     };
     let address = format!("/namespaces/{name}");
     let page = Page {
@@ -72,19 +86,21 @@ pub(in crate::dashboard) async fn namespace(
     Ok(layout::page(&page, &content))
 }
 
-fn summary(figures: &NamespaceFigures, span: Span, is_operator: bool) -> Markup {
+fn summary(
+    figures: &NamespaceFigures,
+    found: Option<&Distributions>,
+    span: Span,
+    is_operator: bool,
+) -> Markup {
     let name = figures.name.as_str();
     let rate = figures.counters.hit_rate().map_or("-".to_owned(), numbers::percent);
-    let usage = figures.usage.clone().unwrap_or_default();
-    let about = if usage.sampled { "about " } else { "" };
     let confirm = |action: &str| link("/confirm", &[("action", action), ("namespace", name)]);
     html! {
         section.card.w12 {
             h1 { (name) }
             p {
                 b { (rate) } " hit rate, " b { (numbers::per_second(figures.rate(span))) }
-                " reads, " (about) b { (numbers::count(usage.keys)) } " entries in "
-                b { (numbers::bytes(usage.bytes)) } "."
+                " reads, " (size(figures.usage.as_ref(), found)) "."
             }
             @if is_operator {
                 p.actions {
@@ -102,6 +118,24 @@ fn summary(figures: &NamespaceFigures, span: Span, is_operator: bool) -> Markup 
                     a.button.danger data-dialog href=(confirm("namespace")) { "Invalidate all" }
                 }
             }
+        }
+    }
+}
+
+/// Number and size of the entries. The usage of the store is none for a namespace that its sample
+/// does not have, and without a store.
+fn size(usage: Option<&NamespaceUsage>, found: Option<&Distributions>) -> Markup {
+    html! {
+        @match (usage, found) {
+            (Some(usage), _) => {
+                @if usage.sampled { "about " }
+                b { (numbers::count(usage.keys)) } " entries in "
+                b { (numbers::bytes(usage.bytes)) }
+            }
+            (None, Some(found)) if found.is_complete => {
+                b { (numbers::count(found.examined)) } " entries"
+            }
+            (None, _) => "number of entries not known",
         }
     }
 }
@@ -140,7 +174,7 @@ fn rows(found: &Distribution, shown: impl Fn(u64) -> String, zero: &str) -> Vec<
     (first..=last).map(|index| (name(index), found.counts[index])).collect()
 }
 
-fn rules(settings: &[SettingInForce], figures: &NamespaceFigures) -> Markup {
+fn rules(settings: &[SettingInForce], figures: &NamespaceFigures, shows_keys: bool) -> Markup {
     let own = format!("[namespaces.{}]", figures.name);
     html! {
         table.dense.rules {
@@ -153,7 +187,11 @@ fn rules(settings: &[SettingInForce], figures: &NamespaceFigures) -> Markup {
                 @for SettingInForce { name, value, source } in settings {
                     tr {
                         th scope="row" { code { (name) } }
-                        td.key title=(value) { code { bdi { (visible(value)) } } }
+                        @if name.as_str() == WARM_KEYS && !shows_keys {
+                            td.key { span.soft { "shown after a login only" } }
+                        } @else {
+                            td.key title=(visible(value)) { code { bdi { (visible(value)) } } }
+                        }
                         td.wide {
                             @match source {
                                 SettingSource::Namespace => b { (own) },
@@ -168,6 +206,27 @@ fn rules(settings: &[SettingInForce], figures: &NamespaceFigures) -> Markup {
         @if !figures.is_configured {
             p.soft { "The namespace has no table of its own: " code { (own) } "." }
         }
+    }
+}
+
+fn shown_origin(address: &str, figures: &NamespaceFigures, span: Span) -> Markup {
+    let counters = &figures.counters;
+    let (fetched, failed) = (counters.get(Counter::Fetches), counters.get(Counter::FetchesFailed));
+    let time = |quantile| {
+        let time = counters.latency(LatencyKind::Fetch, quantile);
+        time.map_or("-".to_owned(), numbers::latency)
+    };
+    html! {
+        dl {
+            div { dt { "Address" } dd { code { bdi { (visible(address)) } } } }
+            div { dt { "Fetches, " (span.label()) } dd { (numbers::count(fetched + failed)) } }
+            div {
+                dt { "Failed" }
+                dd { @if failed > 0 { b.worse { (numbers::count(failed)) } } @else { "0" } }
+            }
+            div { dt { "p50, p99" } dd { (time(0.5)) ", " (time(0.99)) } }
+        }
+        p.more { a href=(link("/origins", &[(Span::FIELD, span.name())])) { "Origins" } }
     }
 }
 

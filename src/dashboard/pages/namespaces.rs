@@ -13,8 +13,9 @@ use url::form_urlencoded::byte_serialize;
 use super::namespace_table::namespace_table;
 use crate::dashboard::{
     Dashboard,
-    figures::MAX_NAMESPACES,
-    layout::{self, Page, card},
+    error::Error,
+    figures::{MAX_NAMESPACES, Selection},
+    layout::{self, Page, card, degraded_notice},
     query::{Query, link},
     span::Span,
     visitor::Visitor,
@@ -25,14 +26,14 @@ pub(in crate::dashboard) async fn namespaces(
     State(dashboard): State<Arc<Dashboard>>,
     visitor: Visitor,
     uri: Uri,
-) -> Response {
+) -> Result<Response, Error> {
     let query = Query::of(&uri);
     if query.is_set("name") {
         let name: String = byte_serialize(query.text("name").as_bytes()).collect();
-        return Redirect::to(&format!("/namespaces/{name}")).into_response();
+        return Ok(Redirect::to(&format!("/namespaces/{name}")).into_response());
     }
     let span = Span::of(&query);
-    let content = content(&dashboard, span).await;
+    let content = content(&dashboard, span).await?;
     let page = Page {
         title: "Namespaces",
         path: "/namespaces",
@@ -41,13 +42,16 @@ pub(in crate::dashboard) async fn namespaces(
         refresh: None,
         visitor: &visitor,
     };
-    layout::page(&page, &content)
+    Ok(layout::page(&page, &content))
 }
 
 /// Its content.
-pub(in crate::dashboard) async fn content(dashboard: &Dashboard, span: Span) -> Markup {
-    let figures = dashboard.figures(span).await;
-    html! {
+pub(in crate::dashboard) async fn content(
+    dashboard: &Dashboard,
+    span: Span,
+) -> Result<Markup, Error> {
+    let figures = dashboard.figures(span, Selection::All).await?;
+    Ok(html! {
         h1.unseen { "Namespaces" }
         (card("w12", &format!("Namespaces, {}", span.label()), &html! {
             (namespace_table(&figures.namespaces, span))
@@ -63,5 +67,6 @@ pub(in crate::dashboard) async fn content(dashboard: &Dashboard, span: Span) -> 
                 }
             }
         }))
-    }
+        (degraded_notice(figures.is_degraded))
+    })
 }

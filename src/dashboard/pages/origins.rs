@@ -8,8 +8,9 @@ use maud::{Markup, html};
 use crate::{
     dashboard::{
         Dashboard,
-        figures::NamespaceFigures,
-        layout::{self, Page, card},
+        error::Error,
+        figures::{NamespaceFigures, Selection},
+        layout::{self, Page, card, degraded_notice},
         numbers,
         query::{Query, link},
         span::Span,
@@ -27,9 +28,12 @@ pub(in crate::dashboard) async fn origins(
     State(dashboard): State<Arc<Dashboard>>,
     visitor: Visitor,
     uri: Uri,
-) -> Response {
+) -> Result<Response, Error> {
     let span = Span::of(&Query::of(&uri));
-    let content = content(&dashboard, span, visitor.is_operator).await;
+    if visitor.is_operator {
+        dashboard.record_view(&visitor, "GET /origins", |_| {});
+    }
+    let content = content(&dashboard, span, visitor.is_operator).await?;
     let page = Page {
         title: "Origins",
         path: "/origins",
@@ -38,7 +42,7 @@ pub(in crate::dashboard) async fn origins(
         refresh: None,
         visitor: &visitor,
     };
-    layout::page(&page, &content)
+    Ok(layout::page(&page, &content))
 }
 
 /// Its content.
@@ -46,20 +50,26 @@ pub(in crate::dashboard) async fn content(
     dashboard: &Dashboard,
     span: Span,
     shows_keys: bool,
-) -> Markup {
-    let figures = dashboard.figures(span).await;
-    let has_origin = |namespace: &&NamespaceFigures| {
-        namespace.config.as_ref().is_some_and(|config| config.origin.is_some())
-    };
-    let origins: Vec<&NamespaceFigures> = figures.namespaces.iter().filter(has_origin).collect();
-    html! {
+) -> Result<Markup, Error> {
+    let figures = dashboard.figures(span, Selection::WithOrigin).await?;
+    let origins = &figures.namespaces;
+    Ok(html! {
         h1.unseen { "Origins" }
-        (card("w12", &format!("Origins, {}", span.label()), &table(&origins, span)))
+        (card("w12", &format!("Origins, {}", span.label()), &html! {
+            (table(origins, span))
+            @if figures.namespace_count > origins.len() {
+                p.more {
+                    "The " (origins.len()) " with the most fetches, of " (figures.namespace_count)
+                    " namespaces with an origin."
+                }
+            }
+        }))
         (card("w12", "Circuit breakers by replica", &breakers(&figures.replicas, shows_keys)))
-    }
+        (degraded_notice(figures.is_degraded))
+    })
 }
 
-fn table(origins: &[&NamespaceFigures], span: Span) -> Markup {
+fn table(origins: &[NamespaceFigures], span: Span) -> Markup {
     html! {
         table.dense data-sortable {
             thead { tr {
@@ -154,7 +164,7 @@ fn breaker_row(report: &ReplicaReport, origin: &OriginReport, shows_keys: bool) 
     let kinds: Vec<String> =
         kinds.map(|(kind, count)| format!("{kind} {}", numbers::count(*count))).collect();
     html! {
-        tr {
+        tr data-key={ (visible(&origin.namespace)) " " (report.replica.id) } {
             th scope="row" { (visible(&origin.namespace)) }
             td.mid { bdi { (visible(&report.state.host)) } }
             td { span class=(class) { (state) } " " span.soft { (numbers::span(since)) } }

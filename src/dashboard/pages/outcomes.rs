@@ -7,7 +7,7 @@ use maud::Markup;
 use crate::{
     dashboard::{
         charts::{Form, Line, TimeChart, time_chart},
-        figures::Course,
+        course::Course,
         numbers,
     },
     stats::counters::{Counter, LatencyKind},

@@ -14,12 +14,15 @@ use super::{
 use crate::{
     dashboard::{
         Dashboard,
-        attention::{self, Item},
-        figures::{HOT_WINDOW, HotKeyFigures},
-        layout::{self, Page, card},
+        attention::{Attention, attention},
+        entry_name::digest,
+        error::Error,
+        figures::{HOT_WINDOW, HotKeyFigures, Selection},
+        layout::{self, Page, card, degraded_notice},
         numbers,
         query::{Query, link},
         span::Span,
+        text::visible,
         visitor::Visitor,
     },
     stats::counters::LatencyKind,
@@ -33,12 +36,12 @@ pub(in crate::dashboard) async fn overview(
     State(dashboard): State<Arc<Dashboard>>,
     visitor: Visitor,
     uri: Uri,
-) -> Response {
+) -> Result<Response, Error> {
     let span = Span::of(&Query::of(&uri));
     if visitor.is_operator {
         dashboard.record_view(&visitor, "GET /", |_| {});
     }
-    let content = content(&dashboard, span, visitor.is_operator).await;
+    let content = content(&dashboard, span, visitor.is_operator).await?;
     let page = Page {
         title: "Overview",
         path: "/",
@@ -47,7 +50,7 @@ pub(in crate::dashboard) async fn overview(
         refresh: None,
         visitor: &visitor,
     };
-    layout::page(&page, &content)
+    Ok(layout::page(&page, &content))
 }
 
 /// Its content.
@@ -55,17 +58,17 @@ pub(in crate::dashboard) async fn content(
     dashboard: &Dashboard,
     span: Span,
     shows_keys: bool,
-) -> Markup {
-    let figures = dashboard.figures(span).await;
+) -> Result<Markup, Error> {
+    let figures = dashboard.figures(span, Selection::All).await?;
     let hottest = if shows_keys { dashboard.hottest(&figures).await } else { Vec::new() };
-    let items = attention::items(&figures, shows_keys);
+    let attention = attention(&figures, shows_keys);
     let rows = &figures.namespaces[..figures.namespaces.len().min(MAX_ROWS)];
     let events = figures.course.events();
-    html! {
+    Ok(html! {
         h1.unseen { "Overview" }
         (key_figures(&figures))
         (card("w8", "Reads by outcome", &outcomes(&figures.course, &events)))
-        (card("w4 attention", "Needs attention", &attention_list(&items)))
+        (card("w4 attention", "Needs attention", &attention_list(&attention)))
         (card("w12", "Namespaces", &html! {
             (namespace_table(rows, span))
             @if figures.namespace_count > rows.len() {
@@ -80,17 +83,21 @@ pub(in crate::dashboard) async fn content(
             (replica_table(&figures, false))
             (store_table(&figures))
         }))
-    }
+        (degraded_notice(figures.is_degraded))
+    })
 }
 
-pub(super) fn attention_list(items: &[Item]) -> Markup {
+fn attention_list(attention: &Attention) -> Markup {
+    let Attention { items, left_out, is_complete } = attention;
     html! {
-        @if items.is_empty() {
+        @if items.is_empty() && *is_complete {
             p.none { "Nothing. Hit rates, origins and the store are as they should be." }
+        } @else if items.is_empty() {
+            p.none { "Nothing among the namespaces that are counted on their own." }
         }
         ul.items tabindex="0" aria-label="Needs attention" {
             @for item in items {
-                li {
+                li data-key={ (item.cause) " " (item.namespace.as_deref().unwrap_or_default()) } {
                     i class=(item.severity.class()) aria-hidden="true" {}
                     div {
                         p {
@@ -103,6 +110,12 @@ pub(super) fn attention_list(items: &[Item]) -> Markup {
                         p.evidence { (item.evidence) " " a href=(item.act.0) { (item.act.1) } }
                     }
                 }
+            }
+            @if *left_out > 0 {
+                li { i {} p.evidence {
+                    "And " (left_out) " more: see " a href="/analysis" { "Analysis" } " and "
+                    a href="/origins" { "Origins" } "."
+                } }
             }
         }
     }
@@ -131,7 +144,7 @@ fn hot_key_card(hottest: &[HotKeyFigures], shows_keys: bool) -> Markup {
 fn hot_row(hot: &HotKeyFigures) -> Markup {
     let key = &hot.key.key;
     html! {
-        tr {
+        tr data-key={ (key.namespace()) " " (digest(key)) " " (visible(key.key())) } {
             td.soft { (key.namespace()) }
             td.key { (super::listing::key_link(key)) }
             td.n { (numbers::per_second(hot.rate)) }

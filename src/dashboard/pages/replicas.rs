@@ -8,8 +8,9 @@ use maud::{Markup, html};
 use crate::{
     dashboard::{
         Dashboard,
-        figures::Figures,
-        layout::{self, Page, card},
+        error::Error,
+        figures::{Figures, Selection},
+        layout::{self, Page, card, degraded_notice},
         numbers,
         query::link,
         span::Span,
@@ -23,8 +24,8 @@ use crate::{
 pub(in crate::dashboard) async fn replicas(
     State(dashboard): State<Arc<Dashboard>>,
     visitor: Visitor,
-) -> Response {
-    let content = content(&dashboard).await;
+) -> Result<Response, Error> {
+    let content = content(&dashboard).await?;
     let page = Page {
         title: "Replicas",
         path: "/replicas",
@@ -33,17 +34,18 @@ pub(in crate::dashboard) async fn replicas(
         refresh: None,
         visitor: &visitor,
     };
-    layout::page(&page, &content)
+    Ok(layout::page(&page, &content))
 }
 
 /// Its content.
-pub(in crate::dashboard) async fn content(dashboard: &Dashboard) -> Markup {
-    let figures = dashboard.figures(Span::Hour).await;
-    html! {
+pub(in crate::dashboard) async fn content(dashboard: &Dashboard) -> Result<Markup, Error> {
+    let figures = dashboard.figures(Span::Hour, Selection::All).await?;
+    Ok(html! {
         h1.unseen { "Replicas" }
         (card("w12", "Replicas", &replica_table(&figures, true)))
         (card("w12", "Store", &html! { (store_table(&figures)) (store_facts(&figures)) }))
-    }
+        (degraded_notice(figures.is_degraded))
+    })
 }
 
 /// The replicas that have reported lately.

@@ -1,12 +1,15 @@
 //! Actions, and the requests that may cause them.
 
-use std::fs;
+use std::{fs, time::Duration};
 
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use super::{Http, act, address, own_headers, page};
 use crate::support::{
     client::{set, text},
+    proxy::Proxy,
+    redis::RedisServer,
     server::Larder,
     wait::{SOON, eventually},
 };
@@ -124,4 +127,30 @@ async fn actions_are_in_the_audit_log() {
     }
     let shown = http.get("/invalidations").await.body;
     assert!(shown.contains("tag ns <bdi>red</bdi>"), "{shown}");
+}
+
+/// Actions that the end of the server cuts are in the audit log, too.
+#[tokio::test]
+async fn an_action_that_waits_for_the_store_is_recorded_when_the_server_stops() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.jsonl");
+    let redis = RedisServer::start().await;
+    let proxy = Proxy::start(redis.upstream()).await;
+    let config = format!("shutdown_timeout = '1s'\n[audit]\nto = '{}'\n", path.display());
+    let builder = Larder::redis(&proxy.redis_url()).env("LARDER_STORE__TIMEOUT", "30s");
+    let mut larder = builder.config(&config).start().await;
+    let http = Http::to(&larder);
+    let fields = [("action", "delete"), ("namespace", "ns"), ("key", "k")];
+    act(&http, &fields).await;
+    proxy.blackhole();
+    let begun = act(&http, &fields).await;
+    assert!(begun.body.contains("running"), "{begun:?}");
+    larder.signal(Signal::SIGTERM);
+    assert!(larder.wait_exit(Duration::from_secs(20)).await.success());
+    let text = fs::read_to_string(&path).unwrap();
+    let records: Vec<Value> =
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let of_actions = records.iter().filter(|record| record["action"] == "POST /actions");
+    let codes: Vec<&str> = of_actions.map(|record| record["code"].as_str().unwrap()).collect();
+    assert_eq!(codes, ["OK", "UNAVAILABLE"], "{text}");
 }

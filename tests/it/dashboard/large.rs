@@ -2,13 +2,16 @@
 
 use std::collections::BTreeSet;
 
-use larder::pb::v1::BatchSetRequest;
+use larder::pb::v1::{BatchSetRequest, KeyRef};
 
 use super::{Http, act, address, page};
-use crate::support::client::{data, set, text};
+use crate::support::client::{batch_get, data, key_ref, set, text};
 
 const KEYS: usize = 100_000;
 const BATCH: usize = 1_000;
+/// More namespaces than a page has, each with enough reads for a judgement.
+const NAMESPACES: usize = 105;
+const MISSES: usize = 100;
 
 on_both_stores!(a_namespace_of_100_000_keys_is_paged, |env| {
     for batch in 0..KEYS / BATCH {
@@ -33,6 +36,27 @@ on_both_stores!(a_namespace_of_100_000_keys_is_paged, |env| {
     let namespace = page(&env, "/namespaces/ns").await;
     assert!(namespace.contains("a sample of"), "{namespace}");
 });
+
+on_both_stores!(
+    what_is_beyond_the_busiest_namespaces_is_stated,
+    config: "[namespaces.quiet.origin]\nurl = 'http://127.0.0.1:1/{key}'\n",
+    |env| {
+        for index in 0..NAMESPACES {
+            let key = |key: usize| KeyRef { namespace: format!("n{index}"), ..key_ref(&format!("{key}")) };
+            env.cache.batch_get(batch_get((0..MISSES).map(key).collect())).await.unwrap();
+        }
+        let origins = page(&env, "/origins").await;
+        assert!(origins.contains("href=\"/namespaces/quiet\""), "{origins}");
+        assert!(!origins.contains("No namespace has an origin"), "{origins}");
+        let overview = page(&env, "/").await;
+        // On Redis, its settings are an item as well.
+        let more = [NAMESPACES - 8, NAMESPACES - 7].map(|more| format!("And {more} more"));
+        assert!(more.iter().any(|more| overview.contains(more)), "{overview}");
+        let all = page(&env, "/namespaces").await;
+        let stated = format!("The 100 busiest of {}", NAMESPACES + 1);
+        assert!(all.contains(&stated), "{stated}: {all}");
+    }
+);
 
 on_both_stores!(a_long_key_and_a_large_value_are_shown_in_part, |env| {
     let key = "<&>".repeat(341);

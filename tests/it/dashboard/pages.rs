@@ -1,10 +1,14 @@
 //! Every page, and the headers that protect it.
 
+use nix::sys::signal::Signal;
+
 use super::{Http, PAGES, address, page};
 use crate::support::{
     client::{json, set, text},
+    origin::Origin,
     server::Larder,
     targets::{invalidate, tags},
+    wait::{SOON, eventually},
 };
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' \
@@ -79,6 +83,26 @@ on_both_stores!(an_entry_shows_why_a_read_is_answered_as_it_is, |env| {
     let is_gone = banned.contains("There is no entry");
     assert!(is_gone || banned.contains("invalidated after it was written"), "{banned}");
 });
+
+#[tokio::test]
+async fn an_entry_of_another_source_is_not_said_to_be_old() {
+    let origin = Origin::start().await;
+    let config = |path: &str| format!("[namespaces.ns.origin]\nurl = '{}'\n", origin.url(path));
+    let larder = Larder::memory().config(&config("/a/{key}")).start().await;
+    let (http, cache) = (Http::to(&larder), larder.client().await);
+    cache.fetched("k").await;
+    let entry = address("/entry", &[("namespace", "ns"), ("key", "k")]);
+    assert!(http.get(&entry).await.body.contains("Fresh: a read returns it"));
+    larder.rewrite_config(&config("/b/{key}"));
+    larder.signal(Signal::SIGHUP);
+    let shown = eventually("the other origin applies", SOON, async || {
+        let body = http.get(&entry).await.body;
+        (!body.contains("Fresh: a read returns it")).then_some(body)
+    })
+    .await;
+    assert!(shown.contains("It was fetched from another URL"), "{shown}");
+    assert!(!shown.contains("Its TTL ended"), "{shown}");
+}
 
 #[tokio::test]
 async fn files_of_the_pages_are_in_the_binary() {

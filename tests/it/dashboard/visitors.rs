@@ -1,7 +1,13 @@
 //! Permissions of visitors to see keys and to change things.
 
-use super::{Http, PAGES, address, own_headers};
-use crate::support::{client::set, client::text, server::Larder};
+use serde_json::Value;
+
+use super::{Http, PAGES, act, address, own_headers};
+use crate::support::{
+    client::{set, text},
+    server::Larder,
+    wait::{SOON, eventually},
+};
 
 const TOKEN: &str = "test-token-of-the-admin-port-0123456789";
 /// Callers have roles, and those of the gRPC port without credentials may do everything.
@@ -37,6 +43,53 @@ async fn with_auth_and_without_a_token_the_pages_show_no_keys_and_change_nothing
     fields.push(("csrf", csrf));
     assert_eq!(http.form("/actions", &own_headers(&http), &fields).await.status, 403);
     assert!(cache.read("secret-key").await.is_some());
+}
+
+#[tokio::test]
+async fn keys_of_the_warm_list_are_not_shown_without_a_login() {
+    let warm = "[namespaces.ns.origin]\nurl = 'http://127.0.0.1:1/{key}'\n\
+                [namespaces.ns.origin.warm]\nkeys = ['secret-key']\n";
+    for (config, is_shown) in [(warm.to_owned(), true), (format!("{AUTH}{warm}"), false)] {
+        let larder = Larder::memory().config(&config).start().await;
+        let body = Http::to(&larder).get("/namespaces/ns").await.body;
+        assert!(body.contains("origin.warm.keys"), "{body}");
+        assert_eq!(body.contains("secret-key"), is_shown, "{body}");
+    }
+}
+
+#[tokio::test]
+async fn views_of_keys_and_refused_actions_are_in_the_audit_log() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("audit.jsonl");
+    let event = "[[events.user_changed]]\nnamespace = 'ns'\nkey = 'user:{id}'\n";
+    let audit = format!(
+        "[audit]\nto = '{}'\nkeys = 'plain'\nevents = ['inspect', 'refused']\n",
+        path.display()
+    );
+    let written = async |action: &str, event: &str| {
+        eventually(action, SOON, async || {
+            let text = std::fs::read_to_string(&path).unwrap_or_default();
+            let records = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap());
+            let mut found = records.filter(|it| it["action"] == action && it["event"] == event);
+            found.next()
+        })
+        .await
+    };
+    let larder = Larder::memory().config(&format!("{event}{audit}")).start().await;
+    let http = Http::to(&larder);
+    let event = [("action", "event"), ("name", "user_changed"), ("attributes", "id=7")];
+    act(&http, &event).await;
+    http.get("/invalidations").await;
+    http.get("/origins").await;
+    for action in ["GET /invalidations", "GET /origins", "GET /jobs"] {
+        written(action, "inspect").await;
+    }
+    let confirmed = written("GET /confirm", "inspect").await;
+    assert_eq!(confirmed["targets"][0]["name"], "user:7", "{confirmed}");
+    let csrf = http.get(&address("/confirm", &event)).await.field("csrf");
+    let unknown = [("action", "nothing"), ("csrf", csrf.as_str())];
+    assert_eq!(http.form("/actions", &own_headers(&http), &unknown).await.status, 404);
+    assert_eq!(written("POST /actions", "refused").await["code"], "NOT_FOUND");
 }
 
 #[tokio::test]

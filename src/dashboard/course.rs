@@ -1,0 +1,144 @@
+//! The counts of the fleet, or of a namespace, over time.
+
+use std::time::Duration;
+
+use super::{figures::reads, numbers};
+use crate::stats::{
+    counters::{Counter, Counters, LatencyKind},
+    history::HistoryStep,
+};
+
+/// Most events in a chart, and the fewest steps between two of them: their texts need the place.
+const MAX_EVENTS: usize = 4;
+const MIN_EVENT_DISTANCE: usize = 12;
+/// The part of a step from which its rate is shown before its end. Other replicas report later.
+const MIN_ELAPSED: Duration = Duration::from_secs(60);
+
+/// Counts over time.
+#[derive(Debug, Default)]
+pub(super) struct Course {
+    /// Begins of the steps, in milliseconds since the Unix epoch.
+    pub(super) starts: Vec<u64>,
+    /// Counts in each step.
+    pub(super) steps: Vec<Counters>,
+    /// Length of a step.
+    pub(super) step: Duration,
+    /// The time of the last step that has passed.
+    pub(super) elapsed: Duration,
+}
+
+impl Course {
+    /// The last step has not ended: it is left out until its rate can be shown.
+    pub(super) fn new(step: Duration, mut steps: Vec<HistoryStep>) -> Self {
+        let since = |last: &HistoryStep| numbers::now_millis().saturating_sub(last.start.0);
+        let elapsed = Duration::from_millis(steps.last().map_or(0, since));
+        let elapsed = if elapsed < MIN_ELAPSED.min(step) {
+            steps.pop();
+            step
+        } else {
+            elapsed.min(step)
+        };
+        let starts = steps.iter().map(|step| step.start.0).collect();
+        let steps = steps.into_iter().map(|step| step.counters).collect();
+        Self { starts, steps, step, elapsed }
+    }
+
+    /// Length of a step in seconds, as far as it has passed.
+    fn seconds(&self, index: usize) -> f64 {
+        let is_last = index + 1 == self.steps.len();
+        let length = if is_last { self.elapsed } else { self.step };
+        length.as_secs_f64().max(1.0)
+    }
+
+    /// Reads per second of a namespace in each step.
+    pub(super) fn rates_of(&self, steps: &[Counters]) -> Vec<f64> {
+        let steps = steps.iter().take(self.steps.len()).enumerate();
+        steps.map(|(index, step)| reads(step) as f64 / self.seconds(index)).collect()
+    }
+
+    /// Names of the steps.
+    pub(super) fn times(&self) -> Vec<String> {
+        let is_long = self.starts.len() as u64 * self.step.as_secs() > 48 * 3600;
+        let name = if is_long { numbers::day_and_clock } else { numbers::clock };
+        self.starts.iter().map(|start| name(*start)).collect()
+    }
+
+    /// Steps at which something begins: the store is away, an origin fails, or a namespace is
+    /// invalidated.
+    pub(super) fn events(&self) -> Vec<(usize, String)> {
+        type Condition = fn(&Counters) -> bool;
+        let conditions: [(&str, Condition); 3] = [
+            ("store away", |step| step.get(Counter::Degraded) > 0),
+            ("fetches fail", |step| {
+                let failed = step.get(Counter::FetchesFailed);
+                failed >= 10 && failed > step.get(Counter::Fetches)
+            }),
+            ("namespace invalidated", |step| step.get(Counter::Invalidations) > 0),
+        ];
+        let mut events: Vec<(usize, String)> = Vec::new();
+        for (index, pair) in self.steps.windows(2).enumerate() {
+            let begun = conditions.iter().find(|(_, is)| is(&pair[1]) && !is(&pair[0]));
+            let is_near = events.last().is_some_and(|(last, _)| index < last + MIN_EVENT_DISTANCE);
+            if let Some((name, _)) = begun.filter(|_| !is_near) {
+                events.push((index + 1, (*name).to_owned()));
+            }
+        }
+        let surplus = events.len().saturating_sub(MAX_EVENTS);
+        events.drain(..surplus);
+        events
+    }
+
+    /// Counts per second of each step, of some counters together.
+    pub(super) fn rates(&self, counters: &[Counter]) -> Vec<Option<f64>> {
+        let counted = |step: &Counters| counters.iter().map(|counter| step.get(*counter)).sum();
+        let steps = self.steps.iter().enumerate();
+        let rates = steps.map(|(index, step)| {
+            let sum: u64 = counted(step);
+            Some(sum as f64 / self.seconds(index))
+        });
+        rates.collect()
+    }
+
+    /// A quantile of a latency in each step, in milliseconds.
+    pub(super) fn latencies(&self, kind: LatencyKind, quantile: f64) -> Vec<Option<f64>> {
+        let latency = |step: &Counters| step.latency(kind, quantile);
+        self.steps.iter().map(|step| latency(step).map(|time| time.as_secs_f64() * 1e3)).collect()
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::model::Timestamp;
+
+    /// A course of two steps with 600 hits each, the last of which began `ago`.
+    fn course(step: u64, ago: u64) -> Course {
+        let mut counters = Counters::default();
+        counters.0[Counter::Hits as usize] = 600;
+        let start = |ago: u64| Timestamp(numbers::now_millis() - ago * 1000);
+        let steps = [ago + step, ago]
+            .map(|ago| HistoryStep { start: start(ago), counters: counters.clone() });
+        Course::new(Duration::from_secs(step), steps.into())
+    }
+
+    #[test]
+    fn a_step_that_has_not_ended_has_the_rate_of_its_time_so_far() {
+        let rates = course(600, 300).rates(&[Counter::Hits]);
+        assert_eq!(rates[0], Some(1.0));
+        assert!((rates[1].unwrap() - 2.0).abs() < 0.05, "{rates:?}");
+        let own = course(600, 300);
+        let steps = own.steps.clone();
+        assert!((own.rates_of(&steps)[1] - 2.0).abs() < 0.05);
+    }
+
+    #[test]
+    fn a_step_that_has_just_begun_is_left_out() {
+        for (step, ago) in [(60, 1), (60, 58), (600, 30)] {
+            let course = course(step, ago);
+            assert_eq!((course.steps.len(), course.starts.len()), (1, 1), "{step} {ago}");
+            assert_eq!(course.rates(&[Counter::Hits]), [Some(600.0 / step as f64)]);
+            assert_eq!(course.rates_of(&[Counters::default(), Counters::default()]).len(), 1);
+        }
+    }
+}
