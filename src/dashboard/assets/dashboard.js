@@ -164,6 +164,8 @@ function follow(live) {
   };
   document.addEventListener("visibilitychange", () => (document.hidden ? close() : reopen()));
   window.addEventListener("pagehide", close);
+  // The end of the session at a logout must not load the page again.
+  document.addEventListener("submit", ({ target }) => target.matches("[method=post]") && close());
   window.addEventListener("pageshow", ({ persisted }) => persisted && open());
   open();
 }
