@@ -66,7 +66,7 @@ impl Severity {
     }
 }
 
-/// What needs attention.
+/// The items that need attention.
 #[derive(Debug)]
 pub(super) struct Attention {
     /// The gravest items, the gravest first.
@@ -77,7 +77,7 @@ pub(super) struct Attention {
     pub(super) is_complete: bool,
 }
 
-/// What needs attention in a fleet. `shows_keys`: whether keys may be named.
+/// The items of a fleet. `shows_keys`: whether keys may be named.
 pub(super) fn attention(figures: &Figures, shows_keys: bool) -> Attention {
     let mut items = of_store(figures);
     if !figures.is_ready {

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::{figures::reads, numbers};
+use super::numbers;
 use crate::stats::{
     counters::{Counter, Counters, LatencyKind},
     history::HistoryStep,
@@ -43,17 +43,18 @@ impl Course {
         Self { starts, steps, step, elapsed }
     }
 
-    /// Length of a step in seconds, as far as it has passed.
-    fn seconds(&self, index: usize) -> f64 {
+    /// The count per second of a step, of some counters together.
+    fn rate(&self, index: usize, step: &Counters, counters: &[Counter]) -> f64 {
         let is_last = index + 1 == self.steps.len();
-        let length = if is_last { self.elapsed } else { self.step };
-        length.as_secs_f64().max(1.0)
+        let time = if is_last { self.elapsed } else { self.step };
+        let count: u64 = counters.iter().map(|counter| step.get(*counter)).sum();
+        count as f64 / time.as_secs_f64().max(1.0)
     }
 
     /// Reads per second of a namespace in each step.
     pub(super) fn rates_of(&self, steps: &[Counters]) -> Vec<f64> {
         let steps = steps.iter().take(self.steps.len()).enumerate();
-        steps.map(|(index, step)| reads(step) as f64 / self.seconds(index)).collect()
+        steps.map(|(index, step)| self.rate(index, step, &Counter::READS)).collect()
     }
 
     /// Names of the steps.
@@ -90,12 +91,8 @@ impl Course {
 
     /// Counts per second of each step, of some counters together.
     pub(super) fn rates(&self, counters: &[Counter]) -> Vec<Option<f64>> {
-        let counted = |step: &Counters| counters.iter().map(|counter| step.get(*counter)).sum();
         let steps = self.steps.iter().enumerate();
-        let rates = steps.map(|(index, step)| {
-            let sum: u64 = counted(step);
-            Some(sum as f64 / self.seconds(index))
-        });
+        let rates = steps.map(|(index, step)| Some(self.rate(index, step, counters)));
         rates.collect()
     }
 

@@ -213,9 +213,14 @@ pub(super) async fn stream(
     Ok(events.into_response())
 }
 
+/// An event without content. Browsers leave out events without data.
+fn of_name(name: &str) -> sse::Event {
+    sse::Event::default().event(name).data(name)
+}
+
 /// The events of a stream, until its time is over, the permission ends, or the server stops.
 fn events(viewing: Viewing) -> impl Stream<Item = Result<sse::Event, Infallible>> {
-    let begin = sse::Event::default().event("begin").data("").retry(RETRY);
+    let begin = of_name("begin").retry(RETRY);
     stream::unfold((Some(viewing), Some(begin)), |(viewing, begin)| async move {
         let mut viewing = viewing?;
         if let Some(begin) = begin {
@@ -226,7 +231,7 @@ fn events(viewing: Viewing) -> impl Stream<Item = Result<sse::Event, Infallible>
             () = viewing.stop.cancelled() => None,
             () = viewing.end.cancelled() => {
                 // The page is loaded again, which leads to the login.
-                Some((Ok(sse::Event::default().event("end").data("")), (None, None)))
+                Some((Ok(of_name("end")), (None, None)))
             }
             () = sleep_until(viewing.until) => None,
             changed = viewing.content.changed() => {

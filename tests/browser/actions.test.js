@@ -71,7 +71,7 @@ for (const store of STORES) {
         await page.goto(`${server.url}/invalidations`);
         const own = form(page, heading);
         for (const [label, value] of Object.entries(fields)) {
-          await own.getByLabel(label).fill(value);
+          await own.getByLabel(label, { exact: true }).fill(value);
         }
         await own.getByRole("button", { name: "Preview" }).click();
         await confirm(page, verb);

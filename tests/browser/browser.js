@@ -60,13 +60,27 @@ export async function assertNoSidewaysScroll(page, path) {
   assert.ok(width <= screen, `${path}: ${width} wide on a screen of ${screen}`);
 }
 
+/** Milliseconds from the begin of the navigation to the first paint of content. */
+export function firstPaint(page) {
+  return page.evaluate(() => new Promise((resolve) => {
+    new PerformanceObserver((list) => {
+      const [paint] = list.getEntriesByName("first-contentful-paint");
+      if (paint) resolve(paint.startTime);
+    }).observe({ type: "paint", buffered: true });
+  }));
+}
+
 /** Counts the shifts of the layout from now on. */
 export async function watchShifts(page) {
   await page.evaluate(() => {
     window.shifts = [];
     new PerformanceObserver((list) => {
       for (const entry of list.getEntries()) {
-        const nodes = entry.sources.map(({ node }) => node?.outerHTML?.slice(0, 120));
+        // Rows have an order, and a number of another width begins elsewhere in its cell.
+        const hasPlace = ({ node }) =>
+          node?.isConnected && node.nodeType === Node.ELEMENT_NODE && !node.matches("tbody tr, .items li");
+        const nodes = entry.sources.filter(hasPlace).map(({ node }) => node.outerHTML.slice(0, 120));
+        if (nodes.length === 0) continue;
         window.shifts.push({ value: entry.value, nodes });
       }
     }).observe({ type: "layout-shift", buffered: true });

@@ -3,7 +3,7 @@ import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
 import {
-  PHONE, accessibilityFaults, assertNoSidewaysScroll, launch, open, watchShifts,
+  PHONE, accessibilityFaults, assertNoSidewaysScroll, firstPaint, launch, open, watchShifts,
 } from "./browser.js";
 import { STORES, fill, startServer } from "./server.js";
 
@@ -47,10 +47,7 @@ for (const store of STORES) {
         const answer = await page.goto(server.url + path);
         assert.ok(answer.status() === 200 || path.includes("VALID"), `${path}: ${answer.status()}`);
         await watchShifts(page);
-        paints.push(await page.evaluate(() => {
-          const [paint] = performance.getEntriesByName("first-contentful-paint");
-          return paint?.startTime ?? 0;
-        }));
+        paints.push(await firstPaint(page));
         assert.deepEqual(await page.evaluate(() => window.shifts), [], path);
       }
       const expected = faults.filter((fault) => !fault.includes("400 (Bad Request)"));

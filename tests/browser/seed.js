@@ -35,7 +35,7 @@ function counters(at, now, seconds) {
     const isOut = fails && age < OUTAGE.begin && age > OUTAGE.end;
     const stale = reads * (isOut ? 0.12 : 0.01);
     const hit = reads * (isOut ? hits - 0.12 : hits - 0.01) * (1 + 0.01 * (random() - 0.5));
-    const misses = reads - hit - stale;
+    const misses = Math.max(0, reads - hit - stale);
     const failed = isOut ? misses * 0.8 : 0;
     const counts = {
       hits: hit, stale, misses, sets: misses, fetches: fails ? misses - failed : 0,
@@ -66,8 +66,11 @@ export async function seed(port) {
   };
   for (const { seconds, count } of BUCKETS) {
     const last = Math.floor(now / seconds);
-    for (let bucket = last - count; bucket < last; bucket++) {
-      hset(`larder:{stats}:${seconds}s:${bucket}`, counters(bucket * seconds, now, seconds));
+    // A minute may end before the picture. Of longer steps, the last one has begun only.
+    const end = seconds === MINUTE ? last + 2 : last + 1;
+    for (let bucket = last - count; bucket < end; bucket++) {
+      const counted = seconds === MINUTE ? seconds : Math.min(seconds, now - bucket * seconds);
+      hset(`larder:{stats}:${seconds}s:${bucket}`, counters(bucket * seconds, now, counted));
     }
   }
   const total = counters(now - 86400, now, 30 * 86400);

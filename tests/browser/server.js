@@ -153,6 +153,7 @@ function client(service, address) {
   const definition = loadSync(`larder/v1/cache_service.proto`, {
     includeDirs: [join(repository, "proto")],
     keepCase: true,
+    enums: String,
   });
   const Service = grpc.loadPackageDefinition(definition).larder.v1[service];
   const stub = new Service(address, grpc.credentials.createInsecure());

@@ -142,6 +142,7 @@ function follow(live) {
       show(true);
     });
     source.addEventListener("content", (event) => {
+      show(true);
       if (!document.querySelector("dialog[open]")) showContent(event.data);
     });
     source.addEventListener("end", () => {
@@ -163,6 +164,8 @@ function follow(live) {
   };
   document.addEventListener("visibilitychange", () => (document.hidden ? close() : reopen()));
   window.addEventListener("pagehide", close);
+  // The end of the session at a logout must not load the page again.
+  document.addEventListener("submit", ({ target }) => target.matches("[method=post]") && close());
   window.addEventListener("pageshow", ({ persisted }) => persisted && open());
   open();
 }
@@ -234,7 +237,8 @@ document.addEventListener("submit", (event) => {
   const form = event.target;
   if (!("dialog" in form.dataset)) return;
   event.preventDefault();
-  const address = `${form.action}?${new URLSearchParams(new FormData(form))}`;
+  // `form.action` would be its field of this name.
+  const address = `${form.getAttribute("action")}?${new URLSearchParams(new FormData(form))}`;
   openDialog(address).catch(() => location.assign(address));
 });
 

@@ -174,3 +174,27 @@ fn breaker_row(report: &ReplicaReport, origin: &OriginReport, shows_keys: bool) 
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_replicas_report_is_shown_as_text() {
+        let hostile = "<script>alert(1)</script>\u{202e}";
+        let origin = OriginReport {
+            namespace: hostile.to_owned(),
+            failures: [(hostile.to_owned(), 1)].into(),
+            last_error: hostile.to_owned(),
+            ..OriginReport::default()
+        };
+        let mut report = ReplicaReport::default();
+        hostile.clone_into(&mut report.state.host);
+        for (shows_keys, expected) in [(true, 6), (false, 4)] {
+            let shown = breaker_row(&report, &origin, shows_keys).into_string();
+            let escaped = shown.matches("&lt;script&gt;alert(1)&lt;/script&gt;\\u{202e}");
+            assert_eq!(escaped.count(), expected, "{shown}");
+            assert!(!shown.contains("<script") && !shown.contains('\u{202e}'), "{shown}");
+        }
+    }
+}

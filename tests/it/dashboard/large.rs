@@ -42,7 +42,11 @@ on_both_stores!(
     config: "[namespaces.quiet.origin]\nurl = 'http://127.0.0.1:1/{key}'\n",
     |env| {
         for index in 0..NAMESPACES {
-            let key = |key: usize| KeyRef { namespace: format!("n{index}"), ..key_ref(&format!("{key}")) };
+            let namespace = format!("n{index}");
+            let key = |key: usize| KeyRef {
+                namespace: namespace.clone(),
+                ..key_ref(&key.to_string())
+            };
             env.cache.batch_get(batch_get((0..MISSES).map(key).collect())).await.unwrap();
         }
         let origins = page(&env, "/origins").await;

@@ -56,7 +56,7 @@ async fn metric(http: &Http, name: &str) -> u64 {
 
 on_both_stores!(figures_change_without_a_request, |env| {
     let mut stream = Stream::open(&env.larder, "/live?page=overview&span=1h", "").await;
-    assert!(stream.reads("event: begin").await);
+    assert!(stream.reads("event: begin\ndata: begin").await);
     assert!(stream.text.contains("content-type: text/event-stream"), "{}", stream.text);
     for index in 0..30 {
         env.cache.put(&format!("k{index}"), "v").await;
@@ -112,7 +112,7 @@ async fn streams_end_with_the_session_and_with_the_server() {
     let mut stream = Stream::open(&larder, path, &format!("cookie: {session}\r\n")).await;
     assert!(stream.reads("event: begin").await);
     // The stream itself does not keep the session.
-    assert!(stream.reads("event: end").await, "{}", stream.text);
+    assert!(stream.reads("event: end\ndata: end").await, "{}", stream.text);
     let bearer = format!("authorization: Bearer {TOKEN}\r\n");
     let mut stream = Stream::open(&larder, path, &bearer).await;
     assert!(stream.reads("event: begin").await);

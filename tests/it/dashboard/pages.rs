@@ -85,7 +85,7 @@ on_both_stores!(an_entry_shows_why_a_read_is_answered_as_it_is, |env| {
 });
 
 #[tokio::test]
-async fn an_entry_of_another_source_is_not_said_to_be_old() {
+async fn an_entry_of_another_source_is_not_shown_as_old() {
     let origin = Origin::start().await;
     let config = |path: &str| format!("[namespaces.ns.origin]\nurl = '{}'\n", origin.url(path));
     let larder = Larder::memory().config(&config("/a/{key}")).start().await;

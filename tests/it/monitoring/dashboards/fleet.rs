@@ -162,6 +162,14 @@ fn callers() -> Row {
             Panel::of("Live pages of the dashboard", &[DASHBOARD_STREAMS]),
             Panel::of("Updates of live pages", &[DASHBOARD_UPDATES]),
             Panel::of("Refused live pages", &[DASHBOARD_STREAMS_REFUSED]),
+            Panel::of(
+                "Listings and actions of the dashboard",
+                &[DASHBOARD_LISTINGS, DASHBOARD_JOBS],
+            ),
+            Panel::of(
+                "Refused listings and actions",
+                &[DASHBOARD_LISTINGS_REFUSED, DASHBOARD_JOBS_REFUSED],
+            ),
             Panel::of("Records of the audit log", &[AUDIT_RECORDS])
                 .runbooks(&["LarderAuditLogFails"]),
             Panel::of("Audit log cannot be written", &[AUDIT_FAILING])
