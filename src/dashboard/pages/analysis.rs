@@ -22,6 +22,8 @@ use crate::{
     model::Namespace,
 };
 
+/// Fewest reads of followed keys for a curve.
+const ENOUGH_SEEN: u64 = 100;
 /// Namespaces among the best, and among the worst.
 const MAX_RATED: usize = 5;
 /// Fewest reads for a comparison of hit rates.
@@ -44,7 +46,7 @@ pub(in crate::dashboard) async fn analysis(
         (card("w12", "Findings of the last 24 h", &findings(&analysis)))
         @if named.is_empty() { (best_and_worst(&analysis.namespaces)) }
         @for namespace in &analysis.namespaces {
-            @if namespace.reuse.is_some() { (curve(namespace)) }
+            @if has_curve(namespace) { (curve(namespace)) }
         }
     };
     let page = Page {
@@ -74,8 +76,8 @@ fn shown(finding: &Finding) -> Markup {
         Severity::Warning => ("dot mid", "Warning"),
         Severity::Critical => ("dot bad", "Critical"),
     };
-    let figures = finding.figures.iter().map(|one| format!("{}: {}", one.name, with_unit(one)));
-    let figures: Vec<String> = figures.collect();
+    let figure = |one: &Figure| format!("{}: {}", one.name.replace('_', " "), with_unit(one));
+    let figures: Vec<String> = finding.figures.iter().map(figure).collect();
     html! {
         li {
             i class=(class) aria-hidden="true" {}
@@ -112,8 +114,9 @@ fn best_and_worst(namespaces: &[AnalyzedNamespace]) -> Markup {
     let rated = judged.filter_map(|one| Some((one, one.counters.hit_rate()?)));
     let mut rated: Vec<_> = rated.collect();
     rated.sort_by(|(_, one), (_, other)| other.total_cmp(one));
-    let best = &rated[..rated.len().min(MAX_RATED)];
-    let worst: Vec<_> = rated.iter().rev().take(MAX_RATED).copied().collect();
+    // None is among both.
+    let best = &rated[..rated.len().div_ceil(2).min(MAX_RATED)];
+    let worst: Vec<_> = rated.iter().rev().take(MAX_RATED.min(rated.len() / 2)).copied().collect();
     html! {
         (card("w6", "Best hit rates, 24 h", &rates(best)))
         (card("w6", "Worst hit rates, 24 h", &rates(&worst)))
@@ -147,6 +150,12 @@ fn rates(rated: &[(&AnalyzedNamespace, f64)]) -> Markup {
             }
         }
     }
+}
+
+/// Whether enough reads of followed keys were seen for a curve.
+pub(super) fn has_curve(namespace: &AnalyzedNamespace) -> bool {
+    let counts = namespace.reuse.as_ref().map(|reuse| &reuse.counts);
+    counts.is_some_and(|counts| counts.seen_hits + counts.seen_misses >= ENOUGH_SEEN)
 }
 
 /// The hit rate of a namespace by its TTL.

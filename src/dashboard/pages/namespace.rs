@@ -10,7 +10,7 @@ use axum::{
 use maud::{Markup, html};
 
 use super::{
-    analysis::curve,
+    analysis::{curve, has_curve},
     outcomes::{latencies, outcomes},
 };
 use crate::{
@@ -55,7 +55,7 @@ pub(in crate::dashboard) async fn namespace(
     };
     let names = [name.clone()];
     let analysis = in_time(dashboard.parts.directory.analyze(&names, None)).await??;
-    let analyzed = analysis.namespaces.iter().find(|one| one.reuse.is_some());
+    let analyzed = analysis.namespaces.iter().find(|one| has_curve(one));
     let content = html! {
         (summary(&figures, distributions.as_ref().ok(), span, visitor.is_operator))
         (card("w8", "Reads by outcome", &outcomes(&course, &course.events())))
@@ -127,6 +127,11 @@ fn summary(
 fn size(usage: Option<&NamespaceUsage>, found: Option<&Distributions>) -> Markup {
     html! {
         @match (usage, found) {
+            (Some(usage), Some(found)) if found.is_complete => {
+                b { (numbers::count(found.examined)) } " entries in "
+                @if usage.sampled { "about " }
+                b { (numbers::bytes(usage.bytes)) }
+            }
             (Some(usage), _) => {
                 @if usage.sampled { "about " }
                 b { (numbers::count(usage.keys)) } " entries in "
