@@ -182,11 +182,13 @@ impl KeyRecord {
             return;
         }
         self.end(at.min(self.kept_until()), to);
-        let is_consequence = self.missed_at > 0
-            && at <= self.missed_at.saturating_add(CONSEQUENCE_MS)
-            || self.entry.is_none_or(|former| self.missed_at > former.written_at);
+        let is_soon = self.missed_at > 0 && at <= self.missed_at.saturating_add(CONSEQUENCE_MS);
+        let is_consequence =
+            is_soon || self.entry.is_none_or(|former| self.missed_at > former.written_at);
+        // An entry that was fresh at the read would not have been computed.
+        let read_at = if is_soon { at.min(self.missed_at) } else { at };
         for ttl in 0..TTLS_MS.len() {
-            if !is_consequence || !self.is_fresh(ttl, at) {
+            if !is_consequence || !self.is_fresh(ttl, read_at) {
                 self.rewrite(ttl, at, at, to);
             }
         }

@@ -16,7 +16,6 @@ use crate::support::{
     client::{Cache, data, delete, fetch, key_ref, set, set_for},
     env::Env,
     fleet::Fleet,
-    origin::{after, numbered},
     redis::RedisServer,
     server::{Larder, run},
     status::{expect_error, expect_violation},
@@ -133,9 +132,9 @@ on_both_stores!(each_kind_of_reuse_is_found, config: TTLS, |env| {
     }
     for _ in 0..2 {
         write(cache, "unread", &keys, 100).await;
-        write(cache, "large", &keys[..LARGE], 70_000).await;
         write(cache, "large", &keys[LARGE..], 10).await;
         assert_eq!(read(cache, "large", &keys[LARGE..]).await, KEYS - LARGE);
+        write(cache, "large", &keys[..LARGE], 70_000).await;
         until_ended(cache, "unread").await;
         until_ended(cache, "large").await;
     }
@@ -174,15 +173,15 @@ on_both_stores!(each_kind_of_reuse_is_found, config: TTLS, |env| {
     assert!(env.larder.admin("/metrics").await.body.contains("larder_reuse_dropped_total"));
 });
 
-const READS_THROUGH: &str = "ttl = '1s'\nlease_wait = '20s'";
+const READS_THROUGH: &str = "ttl = '1s'\nlease_wait = '30s'";
+const PATIENT: &str = "timeout = '30s'\n";
 
-with_origin!(misses_of_an_origin_are_saved_by_a_longer_ttl, namespace: READS_THROUGH, |env, origin| {
-    origin.answer(|request| after(Duration::from_millis(20), numbered(request)));
-    let (cache, keys) = (&env.cache, followed(KEYS));
-    let fetch_all = async || {
-        let keys: Vec<_> = keys.iter().map(|key| key_ref(key)).collect();
-        for keys in keys.chunks(100) {
-            let request = BatchGetOrFetchRequest { keys: keys.to_vec(), ..Default::default() };
+with_origin!(longer_ttl_saves_fetches, namespace: READS_THROUGH, origin: PATIENT, |env, origin| {
+    let (cache, keys) = (&env.cache, followed(KEYS / 2));
+    for _ in 0..3 {
+        for keys in keys.chunks(50) {
+            let keys = keys.iter().map(|key| key_ref(key)).collect();
+            let request = BatchGetOrFetchRequest { keys, ..Default::default() };
             // The second call waits for the fetches of the first one.
             let both = tokio::join!(
                 cache.batch_get_or_fetch(request.clone()),
@@ -190,11 +189,9 @@ with_origin!(misses_of_an_origin_are_saved_by_a_longer_ttl, namespace: READS_THR
             );
             assert!(both.0.is_ok() && both.1.is_ok(), "{both:?}");
         }
-    };
-    for _ in 0..3 {
-        fetch_all().await;
         until_ended(cache, "ns").await;
     }
+    assert!(origin.calls() >= KEYS / 2 * 3);
     // The events of the last round are joined last: then two rounds of three are saved.
     eventually("a longer TTL saves the misses", JOINED, async || {
         let found = finding(cache, "ns", Kind::TtlTooShort).await;
