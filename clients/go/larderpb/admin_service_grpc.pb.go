@@ -110,7 +110,8 @@ type AdminServiceClient interface {
 	TailAudit(ctx context.Context, in *TailAuditRequest, opts ...grpc.CallOption) (grpc.ServerStreamingClient[TailAuditResponse], error)
 	// Analyze reports how well namespaces are cached, and what to change: each finding has the
 	// figures that it follows from, and the lines of the configuration that it suggests. The store
-	// is asked for counters only, and nothing is changed. Idempotent.
+	// is asked for counters, and for sizes as by Stats: Redis for DBSIZE, INFO, and RANDOMKEY up
+	// to 512 times, with MEMORY USAGE and PTTL of each key drawn. Nothing is changed. Idempotent.
 	Analyze(ctx context.Context, in *AnalyzeRequest, opts ...grpc.CallOption) (*AnalyzeResponse, error)
 }
 
@@ -362,7 +363,8 @@ type AdminServiceServer interface {
 	TailAudit(*TailAuditRequest, grpc.ServerStreamingServer[TailAuditResponse]) error
 	// Analyze reports how well namespaces are cached, and what to change: each finding has the
 	// figures that it follows from, and the lines of the configuration that it suggests. The store
-	// is asked for counters only, and nothing is changed. Idempotent.
+	// is asked for counters, and for sizes as by Stats: Redis for DBSIZE, INFO, and RANDOMKEY up
+	// to 512 times, with MEMORY USAGE and PTTL of each key drawn. Nothing is changed. Idempotent.
 	Analyze(context.Context, *AnalyzeRequest) (*AnalyzeResponse, error)
 	mustEmbedUnimplementedAdminServiceServer()
 }

@@ -233,7 +233,8 @@ class AdminServiceServicer(object):
     def Analyze(self, request, context):
         """Analyze reports how well namespaces are cached, and what to change: each finding has the
         figures that it follows from, and the lines of the configuration that it suggests. The store
-        is asked for counters only, and nothing is changed. Idempotent.
+        is asked for counters, and for sizes as by Stats: Redis for DBSIZE, INFO, and RANDOMKEY up
+        to 512 times, with MEMORY USAGE and PTTL of each key drawn. Nothing is changed. Idempotent.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')

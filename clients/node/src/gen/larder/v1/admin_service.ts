@@ -6240,7 +6240,8 @@ export const AdminServiceService = {
   /**
    * Analyze reports how well namespaces are cached, and what to change: each finding has the
    * figures that it follows from, and the lines of the configuration that it suggests. The store
-   * is asked for counters only, and nothing is changed. Idempotent.
+   * is asked for counters, and for sizes as by Stats: Redis for DBSIZE, INFO, and RANDOMKEY up
+   * to 512 times, with MEMORY USAGE and PTTL of each key drawn. Nothing is changed. Idempotent.
    */
   analyze: {
     path: "/larder.v1.AdminService/Analyze" as const,
@@ -6345,7 +6346,8 @@ export interface AdminServiceServer extends UntypedServiceImplementation {
   /**
    * Analyze reports how well namespaces are cached, and what to change: each finding has the
    * figures that it follows from, and the lines of the configuration that it suggests. The store
-   * is asked for counters only, and nothing is changed. Idempotent.
+   * is asked for counters, and for sizes as by Stats: Redis for DBSIZE, INFO, and RANDOMKEY up
+   * to 512 times, with MEMORY USAGE and PTTL of each key drawn. Nothing is changed. Idempotent.
    */
   analyze: handleUnaryCall<AnalyzeRequest, AnalyzeResponse>;
 }
@@ -6616,7 +6618,8 @@ export interface AdminServiceClient extends Client {
   /**
    * Analyze reports how well namespaces are cached, and what to change: each finding has the
    * figures that it follows from, and the lines of the configuration that it suggests. The store
-   * is asked for counters only, and nothing is changed. Idempotent.
+   * is asked for counters, and for sizes as by Stats: Redis for DBSIZE, INFO, and RANDOMKEY up
+   * to 512 times, with MEMORY USAGE and PTTL of each key drawn. Nothing is changed. Idempotent.
    */
   analyze(
     request: AnalyzeRequest,
