@@ -68,9 +68,10 @@ pub use crate::{
     },
     origin::{Error as OriginError, OriginErrorKind},
     store::{
-        BanPattern, Condition, EntryInspection, ErrorKind as StoreErrorKind, KeyListPosition,
-        LeaseInspection, LeaseInspectionState, LeaseLoss, LeaseToken, MatchingBan, NamespaceFilter,
-        NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES, Topology,
+        BanListing, BanPattern, Condition, EntryInspection, ErrorKind as StoreErrorKind,
+        KeyListPosition, LeaseInspection, LeaseInspectionState, LeaseLoss, LeaseToken, ListedBan,
+        MatchingBan, NamespaceFilter, NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES,
+        Topology,
     },
 };
 pub use analysis::{

@@ -21,15 +21,15 @@ use super::{
     distributions::Distributions,
     fleet_stats::{FleetStats, Overview},
     hot_keys::HotKeyReport,
-    policy::Verdict,
+    policy::{self, Verdict},
 };
 use crate::{
     config::NamespaceConfig,
     model::{Entry, EntryKey, Glob, Namespace, SaturatingFrom as _, Timestamp, Version},
     stats::registry::OTHER,
     store::{
-        self, EntryInspection, ErrorKind, KeyListPosition, KeyListStep, NamespaceFilter,
-        NamespacePage, StatsBackend,
+        self, BanListing, EntryInspection, ErrorKind, KeyListPosition, KeyListStep,
+        NamespaceFilter, NamespacePage, StatsBackend,
     },
 };
 
@@ -246,6 +246,16 @@ impl Directory {
     ) -> Result<HotKeyReport, Error> {
         self.cache.namespaces().rules(namespace)?;
         Ok(self.fleet.hot_keys(namespace, window, limit).await?)
+    }
+
+    /// The bans that a namespace keeps, the newest of them in detail.
+    ///
+    /// # Errors
+    /// As [`Directory::list_keys`].
+    pub async fn bans(&self, namespace: &Namespace) -> Result<BanListing, Error> {
+        let rules = self.cache.namespaces().rules(namespace)?;
+        let limits = policy::ban_limits(&rules.config);
+        Ok(self.store.list_bans(namespace, &limits).await?)
     }
 
     /// Analyses the `named` namespaces; of all with statistics, those with the most reads if none
