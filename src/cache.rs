@@ -81,7 +81,7 @@ pub use analysis::{
 pub use batch_get::BatchGet;
 pub use batch_get_or_fetch::BatchGetOrFetch;
 pub use delete::{DeleteResult, Deletion};
-pub use directory::{Directory, EntryReport, KeyQuery, ListedNamespace, NamespaceList};
+pub use directory::{BanReport, Directory, EntryReport, KeyQuery, ListedNamespace, NamespaceList};
 pub use distributions::{Distribution, Distributions};
 pub use durability::Durability;
 pub use error::Error;

@@ -78,6 +78,17 @@ pub struct EntryReport {
     pub now: Timestamp,
 }
 
+/// The bans of a namespace.
+#[derive(Debug)]
+pub struct BanReport {
+    /// The bans.
+    pub listing: BanListing,
+    /// Longest lifetime of an entry: a ban matters for no longer.
+    pub longest_lifetime: Duration,
+    /// Time of the report, by the store's clock.
+    pub now: Timestamp,
+}
+
 /// A page of namespaces.
 #[derive(Debug)]
 pub struct NamespaceList {
@@ -252,10 +263,12 @@ impl Directory {
     ///
     /// # Errors
     /// As [`Directory::list_keys`].
-    pub async fn bans(&self, namespace: &Namespace) -> Result<BanListing, Error> {
+    pub async fn bans(&self, namespace: &Namespace) -> Result<BanReport, Error> {
         let rules = self.cache.namespaces().rules(namespace)?;
         let limits = policy::ban_limits(&rules.config);
-        Ok(self.store.list_bans(namespace, &limits).await?)
+        let listing = self.store.list_bans(namespace, &limits).await?;
+        let longest_lifetime = limits.longest_lifetime;
+        Ok(BanReport { listing, longest_lifetime, now: self.store.now() })
     }
 
     /// Analyses the `named` namespaces; of all with statistics, those with the most reads if none
