@@ -47,7 +47,11 @@ fn low_hit_rate(namespace: &AnalyzedNamespace) -> Option<Finding> {
         namespace: namespace.name.clone(),
         kind: FindingKind::LowHitRate,
         severity: if rate < VERY_LOW_HIT_RATE { Severity::Warning } else { Severity::Notice },
-        summary: format!("the cache answers {:.1} % of {} reads", rate * 100.0, units::count(reads)),
+        summary: format!(
+            "the cache answers {:.1} % of {} reads",
+            rate * 100.0,
+            units::count(reads)
+        ),
         figures: vec![
             Figure::share("hit_rate", rate),
             Figure::count("reads", reads, "reads"),

@@ -39,10 +39,8 @@ pub(super) fn outcomes(course: &Course, events: &[(usize, String)]) -> Markup {
 /// Fetches from origins by their outcome, with events.
 pub(super) fn fetches(course: &Course, events: &[(usize, String)]) -> Markup {
     let line = |name, class, counter| Line { name, class, numbers: course.rates(&[counter]) };
-    let lines = [
-        line("answered", "hit", Counter::Fetches),
-        line("failed", "miss", Counter::FetchesFailed),
-    ];
+    let lines =
+        [line("answered", "hit", Counter::Fetches), line("failed", "miss", Counter::FetchesFailed)];
     let largest = |line: &Line| line.numbers.iter().flatten().copied().fold(0.0, f64::max);
     let label = format!(
         "Fetches per second over time, at most: answered {}, failed {}",
