@@ -94,7 +94,8 @@ pub(in crate::dashboard) async fn records(
     while let Some(part) = tail.next().await {
         let begin = tail.position() - part.records.len() as u64;
         let records = (begin..).zip(&part.records);
-        let records = records.filter_map(|(at, line)| Some((at, serde_json::from_str(line).ok()?)));
+        let records =
+            records.filter_map(|(at, line)| Some((at, serde_json::from_str::<Value>(line).ok()?)));
         found.extend(records.filter(|(_, record)| is_wanted(text(record, "event"))));
     }
     found.reverse();

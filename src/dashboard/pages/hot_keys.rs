@@ -59,7 +59,8 @@ pub(in crate::dashboard) async fn hot_keys(
     };
     let minutes = minutes.to_string();
     let live = namespace.as_ref().map(|name| {
-        let chosen = [("page", "hot-keys"), ("namespace", name.as_str()), ("minutes", &minutes)];
+        let chosen =
+            [("page", "hot-keys"), ("namespace", name.as_str()), ("minutes", minutes.as_str())];
         link("/live", &chosen)
     });
     let page = Page {

@@ -65,7 +65,7 @@ pub(in crate::dashboard) async fn namespaces(
     let (span, part) = (Span::of(&query), Part::of(&query));
     let content = content(&dashboard, span, part).await?;
     let text = part.text();
-    let live = [("page", "namespaces"), (Span::FIELD, span.name()), (PART, &text)];
+    let live = [("page", "namespaces"), (Span::FIELD, span.name()), (PART, text.as_str())];
     let page = Page {
         title: "Namespaces",
         path: "/namespaces",

@@ -137,7 +137,7 @@ fn changes(replicas: &[ReplicaReport]) -> Vec<(u64, String)> {
             ReportedBreaker::Closed if was_open(origin) => "closes",
             ReportedBreaker::Closed | ReportedBreaker::Unknown => continue,
         };
-        let at = first.entry((&origin.namespace, change)).or_insert(origin.since_ms);
+        let at = first.entry((origin.namespace.as_str(), change)).or_insert(origin.since_ms);
         *at = origin.since_ms.min(*at);
     }
     let changes = first.into_iter();
