@@ -16,17 +16,21 @@ pub(super) fn bans(found: &Result<BanReport, cache::Error>, shows_patterns: bool
         Err(error) => return html! { p.worse { (visible(&error.to_string())) } },
     };
     let BanListing { tags, globs, newest, kept_for } = &report.listing;
-    let shown = (tags + globs).min(newest.len() as u64);
+    let shown = newest.len() as u64;
     html! {
         p {
             b { (numbers::count(*tags)) } " tags and keys, "
             b { (numbers::count(*globs)) } " patterns."
-            @if shows_patterns && shown < tags + globs { " The newest " (shown) ":" }
+        }
+        p.soft {
+            "A ban is forgotten when no entry is older, and "
+            (numbers::span(*kept_for)) " after it at the latest."
         }
         @if !shows_patterns {
             p.none { "Tags and patterns are shown after a login only." }
         } @else if !newest.is_empty() {
             table.dense.bans {
+                @if shown < tags + globs { caption { "The newest " (shown) } }
                 thead { tr {
                     th scope="col" { "Banned" }
                     th.n scope="col" { "Age" }
@@ -35,10 +39,6 @@ pub(super) fn bans(found: &Result<BanReport, cache::Error>, shows_patterns: bool
                 } }
                 tbody { @for ban in newest { (row(ban, report)) } }
             }
-        }
-        p.soft {
-            "A ban is forgotten when no entry is older, and "
-            (numbers::span(*kept_for)) " after it at the latest."
         }
     }
 }
@@ -115,7 +115,7 @@ mod tests {
             (None, ["long ago", "-", "older entries are invalid"]),
         ] {
             let shown = bans(&report(vec![tag(ago)]), true).into_string().replace("&lt;", "<");
-            for part in expected.into_iter().chain(["1.5 k", "The newest 1:", "3 h after it"]) {
+            for part in expected.into_iter().chain(["1.5 k", "The newest 1<", "3 h after it"]) {
                 assert!(shown.contains(part), "{ago:?} {part}: {shown}");
             }
         }

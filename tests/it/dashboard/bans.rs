@@ -23,7 +23,8 @@ on_all_stores!(the_newest_bans_are_shown_with_their_age, |env| {
     }
     let shown = page(&env, "/namespaces/ns").await;
     for expected in [
-        "<b>26</b> tags and keys, <b>1</b> patterns. The newest 20:",
+        "<b>26</b> tags and keys, <b>1</b> patterns.",
+        "<caption>The newest 20</caption>",
         "<bdi>tag-24</bdi>",
         "<bdi>tag-05</bdi>",
         "&lt; 1 min",
