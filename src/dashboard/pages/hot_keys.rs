@@ -80,7 +80,7 @@ pub(in crate::dashboard) fn minutes(query: &Query) -> u64 {
     minutes.filter(|minutes| MINUTES.contains(minutes)).unwrap_or(DEFAULT_MINUTES)
 }
 
-/// What changes on it.
+/// The content of an update.
 pub(in crate::dashboard) async fn update(
     dashboard: &Dashboard,
     namespace: &Namespace,

@@ -90,7 +90,7 @@ pub(in crate::dashboard) async fn namespace(
     Ok(layout::page(&page, &content))
 }
 
-/// What changes on it.
+/// The content of an update.
 pub(in crate::dashboard) async fn update(
     dashboard: &Dashboard,
     name: &Namespace,

@@ -148,7 +148,7 @@ async fn what_an_origin_answers_is_shown_as_text() {
             assert_escaped(path, &shown);
         }
         let origins = http.get("/origins").await.body;
-        assert!(origins.contains(">open <") && origins.contains("ns opens"), "{origins}");
+        assert!(origins.contains(">open<") && origins.contains("ns opens"), "{origins}");
         assert_escaped("/namespaces/ns", &http.get("/namespaces/ns").await.body);
     }
 }
