@@ -68,9 +68,10 @@ pub use crate::{
     },
     origin::{Error as OriginError, OriginErrorKind},
     store::{
-        BanPattern, Condition, EntryInspection, ErrorKind as StoreErrorKind, KeyListPosition,
-        LeaseInspection, LeaseInspectionState, LeaseLoss, LeaseToken, MatchingBan, NamespaceFilter,
-        NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES, Topology,
+        BanListing, BanPattern, Condition, EntryInspection, ErrorKind as StoreErrorKind,
+        KeyListPosition, LeaseInspection, LeaseInspectionState, LeaseLoss, LeaseToken, ListedBan,
+        MatchingBan, NamespaceFilter, NamespacePage, NamespaceUsage, StoreInfo, TTL_CLASSES,
+        Topology,
     },
 };
 pub use analysis::{
@@ -80,7 +81,7 @@ pub use analysis::{
 pub use batch_get::BatchGet;
 pub use batch_get_or_fetch::BatchGetOrFetch;
 pub use delete::{DeleteResult, Deletion};
-pub use directory::{Directory, EntryReport, KeyQuery, ListedNamespace, NamespaceList};
+pub use directory::{BanReport, Directory, EntryReport, KeyQuery, ListedNamespace, NamespaceList};
 pub use distributions::{Distribution, Distributions};
 pub use durability::Durability;
 pub use error::Error;

@@ -109,5 +109,6 @@ pub mod store;
 pub mod telemetry;
 pub mod tls;
 pub mod trace_sampler;
+pub mod units;
 pub mod url_template;
 pub mod warm_list;

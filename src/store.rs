@@ -7,6 +7,7 @@
 //! no more than was configured. Freshness, the permission to fill and the answer to the caller are
 //! decided in [`crate::cache`].
 
+mod ban_listing;
 mod ban_log_lines;
 mod bans;
 pub mod circuit_breaker_store;
@@ -37,6 +38,7 @@ use tokio::time::Instant;
 
 use crate::model::{Entry, EntryKey, Lifetime, Namespace, NewEntry, Timestamp, Version};
 
+pub use ban_listing::{BanListing, ListedBan};
 pub use bans::{Ban, BanLimits, BanOutcome};
 pub use entry_inspection::{
     BanPattern, EntryInspection, LeaseInspection, LeaseInspectionState, MatchingBan,

@@ -132,6 +132,12 @@ impl AuditLog {
         self.0.as_ref().map(|shared| Tail::new(shared.ring.clone(), count, follows))
     }
 
+    /// Reads the last `count` records before the position `before`, and no others. None without an
+    /// audit log.
+    pub fn before(&self, before: u64, count: u64) -> Option<Tail> {
+        self.0.as_ref().map(|shared| Tail::before(shared.ring.clone(), before, count))
+    }
+
     /// Ends the tails that wait for records.
     pub fn end_tails(&self) {
         if let Some(shared) = &self.0 {

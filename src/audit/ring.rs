@@ -76,8 +76,13 @@ impl Ring {
 
     /// The positions of the last `count` records: the first, and that of the next record.
     pub(super) fn last(&self, count: u64) -> (u64, u64) {
+        self.last_before(u64::MAX, count)
+    }
+
+    /// As [`Self::last`], of the records before a position.
+    pub(super) fn last_before(&self, before: u64, count: u64) -> (u64, u64) {
         let lines = self.lines.lock();
-        let end = lines.first + lines.lines.len() as u64;
+        let end = (lines.first + lines.lines.len() as u64).min(before.max(lines.first));
         (end.saturating_sub(count).max(lines.first), end)
     }
 

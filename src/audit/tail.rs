@@ -33,6 +33,18 @@ impl Tail {
         Self { ring, state, next, until: (!follows).then_some(end) }
     }
 
+    /// Those of the last `count` records before a position.
+    pub(super) fn before(ring: Arc<Ring>, before: u64, count: u64) -> Self {
+        let state = ring.follow();
+        let (next, end) = ring.last_before(before, count);
+        Self { ring, state, next, until: Some(end) }
+    }
+
+    /// The position of the next record, from 0 on since the start of the log.
+    pub fn position(&self) -> u64 {
+        self.next
+    }
+
     /// Waits for records. None after the last, or when the log is closed.
     pub async fn next(&mut self) -> Option<TailPart> {
         loop {

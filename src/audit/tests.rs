@@ -197,6 +197,26 @@ async fn a_tail_has_the_last_records_and_follows() {
 }
 
 #[tokio::test]
+async fn records_before_a_position_are_read() {
+    let ring = std::sync::Arc::new(Ring::new(1000));
+    let read = async |before, count| {
+        let mut tail = Tail::before(ring.clone(), before, count);
+        let first = tail.position();
+        let part = tail.next().await;
+        assert!(tail.next().await.is_none() && !tail.follows());
+        (first, part.map_or(0, |part| part.records.len()), tail.position())
+    };
+    assert_eq!(read(u64::MAX, 5).await, (0, 0, 0));
+    // The last five are kept: those from position 15 on.
+    (0..20).for_each(|_| ring.push(&"x".repeat(136)));
+    assert_eq!(read(u64::MAX, 2).await, (18, 2, 20));
+    assert_eq!(read(18, 2).await, (16, 2, 18));
+    assert_eq!(read(16, 2).await, (15, 1, 16));
+    assert_eq!(read(15, 2).await, (15, 0, 15));
+    assert_eq!(read(3, 2).await, (15, 0, 15));
+}
+
+#[tokio::test]
 async fn a_tail_that_is_read_slowly_has_the_number_of_missing_records() {
     let ring = std::sync::Arc::new(Ring::new(1000));
     let mut tail = Tail::new(ring.clone(), 0, true);

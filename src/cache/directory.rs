@@ -21,15 +21,15 @@ use super::{
     distributions::Distributions,
     fleet_stats::{FleetStats, Overview},
     hot_keys::HotKeyReport,
-    policy::Verdict,
+    policy::{self, Verdict},
 };
 use crate::{
     config::NamespaceConfig,
     model::{Entry, EntryKey, Glob, Namespace, SaturatingFrom as _, Timestamp, Version},
     stats::registry::OTHER,
     store::{
-        self, EntryInspection, ErrorKind, KeyListPosition, KeyListStep, NamespaceFilter,
-        NamespacePage, StatsBackend,
+        self, BanListing, EntryInspection, ErrorKind, KeyListPosition, KeyListStep,
+        NamespaceFilter, NamespacePage, StatsBackend,
     },
 };
 
@@ -74,6 +74,17 @@ pub struct EntryReport {
     pub near: Option<Version>,
     /// Where a read would find the entry; `None` is a miss.
     pub tier: Option<Tier>,
+    /// Time of the report, by the store's clock.
+    pub now: Timestamp,
+}
+
+/// The bans of a namespace.
+#[derive(Debug)]
+pub struct BanReport {
+    /// The bans.
+    pub listing: BanListing,
+    /// Longest lifetime of an entry: a ban matters for no longer.
+    pub longest_lifetime: Duration,
     /// Time of the report, by the store's clock.
     pub now: Timestamp,
 }
@@ -246,6 +257,18 @@ impl Directory {
     ) -> Result<HotKeyReport, Error> {
         self.cache.namespaces().rules(namespace)?;
         Ok(self.fleet.hot_keys(namespace, window, limit).await?)
+    }
+
+    /// The bans that a namespace keeps, the newest of them in detail.
+    ///
+    /// # Errors
+    /// As [`Directory::list_keys`].
+    pub async fn bans(&self, namespace: &Namespace) -> Result<BanReport, Error> {
+        let rules = self.cache.namespaces().rules(namespace)?;
+        let limits = policy::ban_limits(&rules.config);
+        let listing = self.store.list_bans(namespace, &limits).await?;
+        let longest_lifetime = limits.longest_lifetime;
+        Ok(BanReport { listing, longest_lifetime, now: self.store.now() })
     }
 
     /// Analyses the `named` namespaces; of all with statistics, those with the most reads if none

@@ -115,7 +115,8 @@ fn of_store(figures: &Figures) -> Vec<Item> {
     };
     if overview.degraded || overview.trouble.is_some() {
         let cause = overview.trouble.clone().unwrap_or_else(|| "It does not answer.".to_owned());
-        add(Severity::Critical, "The store is not available", cause);
+        // In the words of the store.
+        add(Severity::Critical, "The store is not available", visible(&cause).into_owned());
     }
     let Some(store) = &overview.facts else { return items };
     let share = store.used_bytes as f64 / store.max_bytes.max(1) as f64;

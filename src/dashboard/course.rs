@@ -76,17 +76,20 @@ impl Course {
             }),
             ("namespace invalidated", |step| step.get(Counter::Invalidations) > 0),
         ];
-        let mut events: Vec<(usize, String)> = Vec::new();
-        for (index, pair) in self.steps.windows(2).enumerate() {
+        let pairs = self.steps.windows(2).enumerate();
+        spaced(pairs.filter_map(|(index, pair)| {
             let begun = conditions.iter().find(|(_, is)| is(&pair[1]) && !is(&pair[0]));
-            let is_near = events.last().is_some_and(|(last, _)| index < last + MIN_EVENT_DISTANCE);
-            if let Some((name, _)) = begun.filter(|_| !is_near) {
-                events.push((index + 1, (*name).to_owned()));
-            }
-        }
-        let surplus = events.len().saturating_sub(MAX_EVENTS);
-        events.drain(..surplus);
-        events
+            begun.map(|(name, _)| (index + 1, (*name).to_owned()))
+        }))
+    }
+
+    /// Those of the named times that have a step, in milliseconds since the Unix epoch.
+    pub(super) fn marks(&self, mut times: Vec<(u64, String)>) -> Vec<(usize, String)> {
+        times.sort_unstable();
+        spaced(times.into_iter().filter_map(|(time, name)| {
+            let later = self.starts.partition_point(|start| *start <= time);
+            later.checked_sub(1).map(|index| (index, name))
+        }))
     }
 
     /// Counts per second of each step, of some counters together.
@@ -101,6 +104,19 @@ impl Course {
         let latency = |step: &Counters| step.latency(kind, quantile);
         self.steps.iter().map(|step| latency(step).map(|time| time.as_secs_f64() * 1e3)).collect()
     }
+}
+
+/// The last events that have enough place for their texts.
+fn spaced(events: impl Iterator<Item = (usize, String)>) -> Vec<(usize, String)> {
+    let mut shown: Vec<(usize, String)> = Vec::new();
+    for (index, name) in events {
+        if shown.last().is_none_or(|(last, _)| index >= last + MIN_EVENT_DISTANCE) {
+            shown.push((index, name));
+        }
+    }
+    let surplus = shown.len().saturating_sub(MAX_EVENTS);
+    shown.drain(..surplus);
+    shown
 }
 
 #[cfg(test)]
@@ -127,6 +143,17 @@ mod tests {
         let own = course(600, 300);
         let steps = own.steps.clone();
         assert!((own.rates_of(&steps)[1] - 2.0).abs() < 0.05);
+    }
+
+    #[test]
+    fn named_times_are_marked_at_their_steps() {
+        let starts: Vec<u64> = (100..160).collect();
+        let course = Course { starts, ..Course::default() };
+        let times = [(99, "before"), (130, "b"), (110, "a"), (131, "near"), (999, "last")];
+        let times = times.map(|(time, name)| (time, name.to_owned())).into();
+        let marks: Vec<(usize, String)> = course.marks(times);
+        let marks: Vec<(usize, &str)> = marks.iter().map(|(at, name)| (*at, &**name)).collect();
+        assert_eq!(marks, [(10, "a"), (30, "b"), (59, "last")]);
     }
 
     #[test]

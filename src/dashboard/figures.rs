@@ -34,6 +34,8 @@ const PAGE_TIME: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Selection {
     All,
+    /// All but the busiest ones, which are so many.
+    From(usize),
     /// Those whose rules have an origin.
     WithOrigin,
 }
@@ -109,8 +111,9 @@ impl Dashboard {
         }
         let namespace_count = names.len();
         let rank = |name: &str| ranking.get(name).map_or(0, |counters| of.rank(counters));
+        // Equally busy ones stay in the order of their names.
         names.sort_by_key(|name| std::cmp::Reverse(rank(name)));
-        let names = names.into_iter().take(MAX_NAMESPACES).map(str::to_owned);
+        let names = names.into_iter().skip(of.skipped()).take(MAX_NAMESPACES).map(str::to_owned);
         let names: Vec<String> = names.collect();
         let history = self.parts.fleet.history(span.history(), &names, None).await;
         let sum = sum_of(history.totals.iter().map(|step| &step.counters));
@@ -216,10 +219,15 @@ impl NamespaceFigures {
 }
 
 impl Selection {
+    /// Number of the busiest namespaces that are left out.
+    fn skipped(self) -> usize {
+        if let Self::From(skipped) = self { skipped } else { 0 }
+    }
+
     /// How busy a namespace is.
     fn rank(self, counters: &Counters) -> u64 {
         match self {
-            Self::All => reads(counters),
+            Self::All | Self::From(_) => reads(counters),
             Self::WithOrigin => {
                 counters.get(Counter::Fetches) + counters.get(Counter::FetchesFailed)
             }

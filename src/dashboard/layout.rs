@@ -147,6 +147,13 @@ pub(super) fn degraded_notice(is_degraded: bool) -> Markup {
     }
 }
 
+/// A part of a page with live figures that stays as it is. The updates have its place only.
+pub(super) fn still(name: &str, content: Option<&Markup>) -> Markup {
+    html! {
+        div.still data-key=(name) data-still { @if let Some(content) = content { (content) } }
+    }
+}
+
 /// A box with a heading.
 pub(super) fn card(class: &str, heading: &str, content: &Markup) -> Markup {
     html! {

@@ -25,10 +25,18 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Dashboard, error::Error, pages, query::Query, span::Span, visitor::Visitor};
+use super::{
+    Dashboard,
+    error::Error,
+    pages::{self, Part},
+    query::Query,
+    span::Span,
+    visitor::Visitor,
+};
 use crate::{
     admin::{AccessEnd, LongAnswer},
-    metric_list,
+    cache, metric_list,
+    model::Namespace,
 };
 
 /// Most streams.
@@ -39,10 +47,12 @@ const TICK: Duration = Duration::from_secs(1);
 const RETRY: Duration = Duration::from_secs(3);
 
 /// A page that changes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 enum Feed {
     Overview { span: Span, shows_keys: bool },
-    Namespaces(Span),
+    Namespaces { span: Span, part: Part },
+    Namespace { name: Namespace, span: Span, shows_keys: bool },
+    HotKeys { namespace: Namespace, minutes: u64 },
     Origins { span: Span, shows_keys: bool },
     Replicas,
 }
@@ -72,34 +82,56 @@ struct Viewing {
 }
 
 impl Feed {
-    fn of(query: &Query, shows_keys: bool) -> Option<Self> {
-        let span = Span::of(query);
-        match query.text("page") {
-            "overview" => Some(Self::Overview { span, shows_keys }),
-            "namespaces" => Some(Self::Namespaces(span)),
-            "origins" => Some(Self::Origins { span, shows_keys }),
-            "replicas" => Some(Self::Replicas),
-            _ => None,
-        }
-    }
-
-    fn interval(self) -> Duration {
-        match self {
-            Self::Overview { span, .. } | Self::Namespaces(span) | Self::Origins { span, .. } => {
-                span.update_interval()
+    /// The page that a request asks for.
+    fn of(query: &Query, dashboard: &Dashboard, visitor: &Visitor) -> Result<Self, Error> {
+        let (span, shows_keys) = (Span::of(query), visitor.is_operator);
+        let named = || {
+            let name = Namespace::new(query.text("namespace"))?;
+            match dashboard.parts.cache.namespaces().config(&name) {
+                Some(_) => Ok(name),
+                None => Err(Error::from(cache::Error::UnknownNamespace(name))),
             }
-            Self::Replicas => Span::Hour.update_interval(),
+        };
+        match query.text("page") {
+            "overview" => Ok(Self::Overview { span, shows_keys }),
+            "namespaces" => Ok(Self::Namespaces { span, part: Part::of(query) }),
+            "namespace" => Ok(Self::Namespace { name: named()?, span, shows_keys }),
+            "hot-keys" => {
+                Error::unless_operator(visitor)?;
+                Ok(Self::HotKeys { namespace: named()?, minutes: pages::minutes(query) })
+            }
+            "origins" => Ok(Self::Origins { span, shows_keys }),
+            "replicas" => Ok(Self::Replicas),
+            _ => Err(Error::NotFound("such page with live figures")),
         }
     }
 
-    async fn content(self, dashboard: &Dashboard) -> Result<Markup, Error> {
+    fn interval(&self) -> Duration {
+        match self {
+            Self::Overview { span, .. }
+            | Self::Namespaces { span, .. }
+            | Self::Namespace { span, .. }
+            | Self::Origins { span, .. } => span.update_interval(),
+            Self::HotKeys { .. } | Self::Replicas => Span::Hour.update_interval(),
+        }
+    }
+
+    async fn content(&self, dashboard: &Dashboard) -> Result<Markup, Error> {
         match self {
             Self::Overview { span, shows_keys } => {
-                pages::overview_content(dashboard, span, shows_keys).await
+                pages::overview_content(dashboard, *span, *shows_keys).await
             }
-            Self::Namespaces(span) => pages::namespaces_content(dashboard, span).await,
+            Self::Namespaces { span, part } => {
+                pages::namespaces_content(dashboard, *span, *part).await
+            }
+            Self::Namespace { name, span, shows_keys } => {
+                pages::namespace_update(dashboard, name, *span, *shows_keys).await
+            }
+            Self::HotKeys { namespace, minutes } => {
+                pages::hot_keys_update(dashboard, namespace, *minutes).await
+            }
             Self::Origins { span, shows_keys } => {
-                pages::origins_content(dashboard, span, shows_keys).await
+                pages::origins_content(dashboard, *span, *shows_keys).await
             }
             Self::Replicas => pages::replicas_content(dashboard).await,
         }
@@ -149,13 +181,13 @@ impl Live {
         feeds.retain(|_, published| published.content.receiver_count() > 0);
         let is_due = |feed: &Feed, at: Instant| at.elapsed() >= feed.interval();
         let due = feeds.iter().filter(|(feed, published)| is_due(feed, published.made_at));
-        let due = due.map(|(feed, _)| *feed).collect();
+        let due = due.map(|(feed, _)| feed.clone()).collect();
         (!feeds.is_empty()).then_some(due)
     }
 
-    fn publish(&self, feed: Feed, content: String) {
+    fn publish(&self, feed: &Feed, content: String) {
         self.updates.add(1, &[]);
-        if let Some(published) = self.feeds.lock().get_mut(&feed) {
+        if let Some(published) = self.feeds.lock().get_mut(feed) {
             published.made_at = Instant::now();
             published.content.send_replace(content.into());
         }
@@ -183,7 +215,7 @@ async fn update(dashboard: Weak<Dashboard>, has_viewer: Arc<Notify>) {
             let Ok(content) = feed.content(&dashboard).await else { continue };
             let content = content.into_string();
             // The format of the stream has no carriage return within a line.
-            dashboard.live.publish(feed, content.replace('\r', ""));
+            dashboard.live.publish(&feed, content.replace('\r', ""));
         }
     }
 }
@@ -194,8 +226,7 @@ pub(super) async fn stream(
     visitor: Visitor,
     uri: Uri,
 ) -> Result<Response, Error> {
-    let feed = Feed::of(&Query::of(&uri), visitor.is_operator);
-    let feed = feed.ok_or(Error::NotFound("such page with live figures"))?;
+    let feed = Feed::of(&Query::of(&uri), &dashboard, &visitor)?;
     let live = &dashboard.live;
     let Ok(place) = live.places.clone().try_acquire_owned() else {
         live.refused.add(1, &[]);

@@ -2,18 +2,18 @@
 
 use std::time::{Duration, SystemTime};
 
-use crate::model::SaturatingFrom as _;
+use crate::{
+    model::SaturatingFrom as _,
+    units::{digits, scaled},
+};
+
+pub(super) use crate::units::count;
 
 const KIB: f64 = 1024.0;
 
-/// A count, such as `8.4 k` or `412`.
-pub(super) fn count(number: u64) -> String {
-    scaled(number as f64, 0)
-}
-
 /// A rate, such as `8.4 k/s` or `0.3/s`.
 pub(super) fn per_second(rate: f64) -> String {
-    if rate < 10.0 { format!("{}/s", digits(rate)) } else { format!("{}/s", scaled(rate, 0)) }
+    if rate < 10.0 { format!("{}/s", digits(rate)) } else { format!("{}/s", scaled(rate)) }
 }
 
 /// A share of one, such as `97.2 %`. A share that is not all is never shown as 100 %.
@@ -112,45 +112,12 @@ fn rfc3339(millis: u64) -> String {
     humantime::format_rfc3339_seconds(time).to_string()
 }
 
-/// `plain` decimals below a thousand.
-fn scaled(number: f64, plain: usize) -> String {
-    const UNITS: [(f64, &str); 4] = [(1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")];
-    // A number that would be rounded to the next unit has that unit.
-    match UNITS.into_iter().find(|(unit, _)| number >= unit * 0.9995) {
-        Some((unit, name)) => format!("{} {name}", digits(number / unit)),
-        None => format!("{number:.plain$}"),
-    }
-}
-
-/// Two or three digits that count.
-fn digits(number: f64) -> String {
-    match number {
-        number if number >= 99.95 => format!("{number:.0}"),
-        number if number >= 9.995 => format!("{number:.1}").trim_end_matches(".0").to_owned(),
-        number if number >= 0.995 => format!("{number:.1}"),
-        0.0 => "0".to_owned(),
-        number => format!("{number:.2}"),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn counts_have_three_digits_and_a_unit() {
-        for (number, expected) in [
-            (0, "0"),
-            (999, "999"),
-            (1000, "1.0 k"),
-            (8_412, "8.4 k"),
-            (64_000, "64 k"),
-            (999_600, "1.0 M"),
-            (1_180_000, "1.2 M"),
-            (u64::MAX, "18446744 T"),
-        ] {
-            assert_eq!(count(number), expected);
-        }
+    fn rates_have_three_digits_and_a_unit() {
         let rates = [0.0, 0.004, 0.3, 7.0, 12.0, 21_200.0].map(per_second);
         assert_eq!(rates, ["0/s", "0.00/s", "0.30/s", "7.0/s", "12/s", "21.2 k/s"]);
     }

@@ -2,6 +2,7 @@
 
 mod analysis;
 mod audit;
+mod bans;
 mod entry;
 mod hot_keys;
 mod invalidations;
@@ -19,11 +20,11 @@ mod replicas;
 pub(super) use analysis::analysis;
 pub(super) use audit::audit;
 pub(super) use entry::entry;
-pub(super) use hot_keys::hot_keys;
+pub(super) use hot_keys::{hot_keys, minutes, update as hot_keys_update};
 pub(super) use invalidations::invalidations;
 pub(super) use keys::keys;
-pub(super) use namespace::namespace;
-pub(super) use namespaces::{content as namespaces_content, namespaces};
+pub(super) use namespace::{namespace, update as namespace_update};
+pub(super) use namespaces::{Part, content as namespaces_content, namespaces};
 pub(super) use origins::{content as origins_content, origins};
 pub(super) use overview::{content as overview_content, overview};
 pub(super) use replicas::{content as replicas_content, replicas};

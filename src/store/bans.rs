@@ -7,15 +7,18 @@
 //! (<https://varnish-cache.org/docs/trunk/users-guide/purging.html>).
 
 mod records;
+mod times;
 
-use std::time::Duration;
+use std::{cmp::Reverse, collections::BinaryHeap, time::Duration};
 
-use super::{BanPattern, EntryInspection, MatchingBan};
+use super::{BanListing, BanPattern, EntryInspection, ListedBan, MatchingBan};
 use crate::{
     changes::PublishedChange,
     model::{Glob, Timestamp, escaped},
 };
 use records::{Record, Records};
+
+pub(super) use times::BanTimes;
 
 /// One invalidation of a namespace by tags and patterns.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -51,6 +54,14 @@ pub enum BanOutcome {
     Banned,
     /// The namespace has too many bans: all of its entries are invalid.
     NamespaceInvalidated,
+}
+
+/// A text that is banned.
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Banned<'a> {
+    Tag(&'a str),
+    Key(&'a str),
+    Glob(&'a str),
 }
 
 /// The bans of a namespace, by what they match. An equal ban replaces its elder.
@@ -91,6 +102,18 @@ impl Default for BanLimits {
             max_tags: 100_000,
             max_globs: 1_000,
             longest_lifetime: Duration::from_secs(7 * 24 * 3600),
+        }
+    }
+}
+
+// === impl Banned ===
+
+impl Banned<'_> {
+    fn pattern(&self) -> BanPattern {
+        match *self {
+            Self::Tag(tag) => BanPattern::Tag(tag.to_owned()),
+            Self::Key(key) => BanPattern::Glob(escaped(key)),
+            Self::Glob(glob) => BanPattern::Glob(glob.to_owned()),
         }
     }
 }
@@ -146,6 +169,28 @@ impl BanTable {
         bans.sort_by_key(|ban| std::cmp::Reverse(ban.sequence));
         bans.truncate(EntryInspection::MAX_BANS);
         bans
+    }
+
+    /// The newest bans of all, the newest first. Visits all bans.
+    pub(super) fn newest(&self, times: &BanTimes, now: Timestamp) -> Vec<ListedBan> {
+        let tags = self.tags.iter().map(|(tag, record)| (Banned::Tag(tag), record));
+        let keys = self.keys.iter().map(|(key, record)| (Banned::Key(key), record));
+        let globs = self.globs.iter().map(|(glob, record)| (Banned::Glob(glob.as_str()), record));
+        let mut newest = BinaryHeap::with_capacity(BanListing::MAX_NEWEST + 1);
+        for (banned, record) in tags.chain(keys).chain(globs) {
+            newest.push(Reverse((record.sequence, banned, record.held_until)));
+            if newest.len() > BanListing::MAX_NEWEST {
+                newest.pop();
+            }
+        }
+        let newest = newest.into_sorted_vec().into_iter();
+        let listed = newest.map(|Reverse((sequence, banned, held_until))| ListedBan {
+            pattern: banned.pattern(),
+            sequence,
+            made_at: times.time_of(sequence),
+            held_until: (now < held_until).then_some(held_until),
+        });
+        listed.collect()
     }
 
     /// The bans that refuse a fill under a lease as old as the ban `since`, the newest first. A

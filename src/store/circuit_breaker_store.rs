@@ -13,9 +13,9 @@ use tokio::time::Instant;
 use tracing::Span;
 
 use super::{
-    AcquireOutcome, AcquireRequest, Ban, BanLimits, BanOutcome, Condition, EntryInspection,
-    EntrySample, Error, ErrorKind, Increment, IncrementOutcome, Inspect, KeyListPart,
-    KeyListPosition, KeyListStep, LeaseStatus, LeaseToken, Leases, NamespaceListPart,
+    AcquireOutcome, AcquireRequest, Ban, BanLimits, BanListing, BanOutcome, Condition,
+    EntryInspection, EntrySample, Error, ErrorKind, Increment, IncrementOutcome, Inspect,
+    KeyListPart, KeyListPosition, KeyListStep, LeaseStatus, LeaseToken, Leases, NamespaceListPart,
     NamespacePage, NamespaceUsage, Operation, PutOutcome, ReadOutcome, Result, RevalidateOutcome,
     Revalidation, Store, StoreInfo, Take, TakeOutcome, Topology, Trouble, key_watch::KeyWatch,
 };
@@ -329,6 +329,10 @@ impl<S: Inspect> Inspect for CircuitBreakerStore<S> {
 
     async fn list_namespaces(&self, position: KeyListPosition) -> Result<NamespaceListPart> {
         self.run(Operation::ListNamespaces, self.inner.list_namespaces(position)).await
+    }
+
+    async fn list_bans(&self, namespace: &Namespace, limits: &BanLimits) -> Result<BanListing> {
+        self.run(Operation::ListBans, self.inner.list_bans(namespace, limits)).await
     }
 
     async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection> {

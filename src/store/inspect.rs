@@ -5,8 +5,8 @@ use std::{fmt, sync::Arc, time::Duration};
 use async_trait::async_trait;
 
 use super::{
-    EntryInspection, EntrySample, KeyListPart, KeyListPosition, KeyListStep, NamespaceListPart,
-    Result,
+    BanLimits, BanListing, EntryInspection, EntrySample, KeyListPart, KeyListPosition, KeyListStep,
+    NamespaceListPart, Result,
 };
 use crate::model::{EntryKey, Namespace, SaturatingFrom as _};
 
@@ -55,6 +55,10 @@ pub trait Inspect: Send + Sync {
     /// an entry from the first step to the last is found, perhaps several times, perhaps others
     /// too.
     async fn list_namespaces(&self, position: KeyListPosition) -> Result<NamespaceListPart>;
+
+    /// The bans that a namespace with these limits keeps, the newest of them in detail, in bounded
+    /// time.
+    async fn list_bans(&self, namespace: &Namespace, limits: &BanLimits) -> Result<BanListing>;
 
     /// The state of a key in the store. It does not count as a use of the entry.
     async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection>;

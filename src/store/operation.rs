@@ -37,11 +37,12 @@ pub enum Operation {
     ReuseTable,
     ReuseFigures,
     PutReuse,
+    ListBans,
 }
 
 impl Operation {
     /// All operations.
-    pub const ALL: [Self; 32] = [
+    pub const ALL: [Self; 33] = [
         Self::Get,
         Self::GetMany,
         Self::Put,
@@ -74,6 +75,7 @@ impl Operation {
         Self::ReuseTable,
         Self::ReuseFigures,
         Self::PutReuse,
+        Self::ListBans,
     ];
 
     /// Whether the operation moves so much data that it may time out while the store works.
@@ -97,6 +99,7 @@ impl Operation {
                 | Self::ReuseTable
                 | Self::ReuseFigures
                 | Self::PutReuse
+                | Self::ListBans
         )
     }
 
@@ -165,6 +168,7 @@ impl Operation {
             Self::ReuseTable => "reuse_table",
             Self::ReuseFigures => "reuse_figures",
             Self::PutReuse => "put_reuse",
+            Self::ListBans => "list_bans",
         }
     }
 }

@@ -12,6 +12,7 @@ mod announcement;
 mod attempts;
 mod ban;
 mod ban_checks;
+mod ban_listing;
 mod ban_log;
 mod ban_logs;
 mod change_checks;

@@ -2,7 +2,7 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
 
-import { PHONE, launch, open, watchShifts } from "./browser.js";
+import { DESKTOP, PHONE, launch, open, watchShifts } from "./browser.js";
 import { STORES, eventually, fill, startServer } from "./server.js";
 
 const UPDATE_LIMIT_MS = 30_000;
@@ -45,6 +45,51 @@ for (const store of STORES) {
       });
     }
   });
+}
+
+for (const { path, figure, focus } of [
+  {
+    path: "/namespaces/user",
+    figure: (page) => page.locator(".figures b").nth(1),
+    focus: (page) => page.getByRole("link", { name: "Invalidate all" }),
+  },
+  {
+    path: "/hot-keys?namespace=user&minutes=60",
+    figure: (page) => page.getByText(/^Estimated from/),
+    focus: (page) => page.getByRole("button", { name: "Share" }),
+  },
+]) {
+  for (const viewport of [DESKTOP, PHONE]) {
+    test(`${path} changes, and nothing moves, ${viewport.width}`, async () => {
+      const [server, browser] = await Promise.all([startServer("memory"), launch()]);
+      try {
+        await fill(server, 8);
+        const { page, faults } = await open(browser, { viewport });
+        await page.goto(server.url + path);
+        await page.getByText("live", { exact: true }).waitFor();
+        await focus(page).focus();
+        await watchShifts(page);
+        const [before, parts] = [await figure(page).innerText(), await stillParts(page)];
+        const focused = await page.evaluate(() => document.activeElement.textContent);
+        await fill(server, 8);
+        await eventually("the figure changes", async () => (await figure(page).innerText()) !== before, UPDATE_LIMIT_MS);
+        assert.deepEqual(await page.evaluate(() => window.shifts), []);
+        assert.equal(await page.evaluate(() => document.activeElement.textContent), focused);
+        assert.deepEqual(await stillParts(page), parts);
+        assert.deepEqual(faults, []);
+      } finally {
+        await browser.close();
+        await server.stop();
+      }
+    });
+  }
+}
+
+/** The texts of the parts that updates leave as they are. */
+async function stillParts(page) {
+  const texts = await page.locator("[data-still]").allInnerTexts();
+  assert.ok(texts.some((text) => text.trim()), "there are such parts");
+  return texts;
 }
 
 /** A live page of a server of its own. */

@@ -12,6 +12,7 @@ const PAGES = [
   "/?span=24h",
   "/?span=7d",
   "/namespaces",
+  "/namespaces?part=2",
   "/namespaces/user",
   "/namespaces/points?span=24h",
   "/keys",
@@ -25,6 +26,7 @@ const PAGES = [
   "/replicas",
   "/analysis",
   "/audit",
+  "/audit?before=2",
   "/keys?namespace=NOT+VALID",
 ];
 

@@ -4,6 +4,8 @@
 mod pages;
 // Names and values that try to be markup.
 mod hostile;
+// Invalidations that are remembered.
+mod bans;
 // Actions, and the requests that may cause them.
 mod actions;
 // Permissions of visitors.

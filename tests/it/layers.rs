@@ -24,7 +24,7 @@ const LAYERS: &[(&str, &str)] = &[
     (
         "cache",
         "changes config error_chain event_template metric_list model origin planted quota \
-         repeated_events stats store trace_sampler",
+         repeated_events stats store trace_sampler units",
     ),
     ("changes", "metric_list model"),
     ("checker", ""),
@@ -33,13 +33,13 @@ const LAYERS: &[(&str, &str)] = &[
     (
         "cli",
         "auth config error_chain growing_pauses model origin pb server store telemetry tls \
-         transport",
+         transport units",
     ),
     ("cloud_events", "audit cache model"),
     ("config", "event_template model sentinel_url tls url_template"),
     ("count_guard", ""),
     ("demo", ""),
-    ("dashboard", "admin audit cache config health metric_list model stats warm_list"),
+    ("dashboard", "admin audit cache config health metric_list model stats units warm_list"),
     ("error_chain", ""),
     (
         "event_streams",
@@ -83,6 +83,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("tls", ""),
     ("trace_sampler", ""),
     ("transport", "repeated_events"),
+    ("units", ""),
     ("url_template", "model"),
     ("warm_list", "cache config model repeated_events"),
 ];

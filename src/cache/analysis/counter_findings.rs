@@ -7,7 +7,7 @@ use super::{
     finding::{Figure, Finding, FindingKind, Severity},
     suggestion::duration_setting,
 };
-use crate::stats::counters::Counter;
+use crate::{stats::counters::Counter, units};
 
 /// Fewest reads from which a hit rate is judged: of 1,000 reads it is known to 3 points.
 const MIN_READS: u64 = 1000;
@@ -47,7 +47,11 @@ fn low_hit_rate(namespace: &AnalyzedNamespace) -> Option<Finding> {
         namespace: namespace.name.clone(),
         kind: FindingKind::LowHitRate,
         severity: if rate < VERY_LOW_HIT_RATE { Severity::Warning } else { Severity::Notice },
-        summary: format!("the cache answers {:.1} % of {reads} reads", rate * 100.0),
+        summary: format!(
+            "the cache answers {:.1} % of {} reads",
+            rate * 100.0,
+            units::count(reads)
+        ),
         figures: vec![
             Figure::share("hit_rate", rate),
             Figure::count("reads", reads, "reads"),
@@ -75,7 +79,11 @@ fn invalidated_more_than_hit(namespace: &AnalyzedNamespace) -> Option<Finding> {
         namespace: name.clone(),
         kind: FindingKind::InvalidatedMoreThanHit,
         severity: Severity::Warning,
-        summary: format!("{all} deletes and invalidations, and {hits} reads that were hits"),
+        summary: format!(
+            "{} deletes and invalidations, and {} reads that were hits",
+            units::count(all),
+            units::count(hits)
+        ),
         figures: vec![
             Figure::count("deletes", deletes, "entries"),
             Figure::count("tags_and_patterns", count(Counter::Bans), "invalidations"),
@@ -103,7 +111,11 @@ fn origin_fails(namespace: &AnalyzedNamespace) -> Option<Finding> {
         namespace: name.clone(),
         kind: FindingKind::OriginFails,
         severity: if share < DOWN_FETCHES { Severity::Warning } else { Severity::Critical },
-        summary: format!("{:.1} % of {fetches} fetches from the origin failed", share * 100.0),
+        summary: format!(
+            "{:.1} % of {} fetches from the origin failed",
+            share * 100.0,
+            units::count(fetches)
+        ),
         figures: vec![
             Figure::share("failed_share", share),
             Figure::count("failed", failed, "fetches"),
@@ -143,7 +155,7 @@ mod tests {
         assert_eq!(rate(500, 500), []);
         assert_eq!(rate(100, 899), [], "999 reads");
         let finding = &found(&[(Counter::Stale, 300), (Counter::Misses, 900)])[0];
-        assert_eq!(finding.summary, "the cache answers 25.0 % of 1200 reads");
+        assert_eq!(finding.summary, "the cache answers 25.0 % of 1.2 k reads");
         assert_eq!(finding.figures[1], Figure::count("reads", 1200, "reads"));
     }
 

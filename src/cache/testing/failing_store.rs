@@ -29,7 +29,7 @@ use crate::{
         windows::HistoryBucket,
     },
     store::{
-        AcquireOutcome, AcquireRequest, Backend, Ban, BanLimits, BanOutcome, Condition,
+        AcquireOutcome, AcquireRequest, Backend, Ban, BanLimits, BanListing, BanOutcome, Condition,
         EntryInspection, EntrySample, ErrorKind, Increment, IncrementOutcome, Inspect, KeyListPart,
         KeyListPosition, KeyListStep, LeaseStatus, LeaseToken, Leases, NamespaceListPart,
         NamespacePage, NamespaceUsage, PutOutcome, ReadOutcome, Result, RevalidateOutcome,
@@ -384,6 +384,11 @@ impl Inspect for FailingStore {
     async fn list_namespaces(&self, position: KeyListPosition) -> Result<NamespaceListPart> {
         self.ask().await?;
         self.stats.list_namespaces(position).await
+    }
+
+    async fn list_bans(&self, name: &Namespace, limits: &BanLimits) -> Result<BanListing> {
+        self.ask().await?;
+        self.stats.list_bans(name, limits).await
     }
 
     async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection> {

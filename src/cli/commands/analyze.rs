@@ -15,6 +15,7 @@ use super::{
 use crate::{
     cli::figures::{dash, percent},
     pb::v1::{AnalyzeRequest, AnalyzeResponse, Figure, Finding, NamespaceAnalysis},
+    units,
 };
 
 /// Namespaces at each end of the table, if there are more than two times as many.
@@ -163,7 +164,8 @@ fn figure(figure: &Figure) -> String {
         "1" => percent(figure.value),
         // Far below the largest number.
         "bytes" => ByteSize(figure.value as u64).to_string(),
-        unit => format!("{} {unit}", figure.value),
+        "s" => format!("{} s", figure.value),
+        unit => format!("{} {unit}", units::count(figure.value as u64)),
     };
     format!("{name} {value}")
 }
@@ -258,7 +260,7 @@ mod tests {
     fn finding_is_shown_with_its_evidence_and_its_lines() {
         let figures = vec![
             Figure { name: "hit_rate".to_owned(), value: 0.25, unit: "1".to_owned() },
-            Figure { name: "reads".to_owned(), value: 7.0, unit: "reads".to_owned() },
+            Figure { name: "reads".to_owned(), value: 6_461_020.0, unit: "reads".to_owned() },
         ];
         let finding = Finding {
             namespace: "ns".to_owned(),
@@ -270,7 +272,7 @@ mod tests {
         };
         assert_eq!(
             described(&finding),
-            "warning: ns: low hit rate: few hits\n    hit rate 25.0 %, reads 7 reads\n    \
+            "warning: ns: low hit rate: few hits\n    hit rate 25.0 %, reads 6.5 M reads\n    \
              > [namespaces.ns]\n    > ttl = \"2h\""
         );
     }

@@ -15,6 +15,9 @@ const MAX_RUNNING: usize = 8;
 /// Most viewers of a job that are remembered.
 const MAX_VIEWERS: usize = 16;
 
+/// Principal and address of a viewer.
+type Viewer = (Option<Arc<str>>, Option<IpAddr>);
+
 /// The jobs of this replica.
 pub(in crate::dashboard) struct Jobs {
     jobs: Mutex<VecDeque<Arc<Job>>>,
@@ -29,7 +32,7 @@ pub(in crate::dashboard) struct Job {
     state: Mutex<(JobState, Option<Duration>)>,
     /// Principals and addresses whose views are recorded: the page of a job that runs is loaded
     /// many times.
-    viewers: Mutex<Vec<(Option<Arc<str>>, Option<IpAddr>)>>,
+    viewers: Mutex<Vec<Viewer>>,
 }
 
 /// How far a job is.

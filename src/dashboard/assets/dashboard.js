@@ -51,6 +51,8 @@ document.addEventListener("click", (event) => {
 // selection and the place on the page stay.
 
 function morph(current, next) {
+  // An update has only the place of a part that stays as it is.
+  if (next.dataset?.still !== undefined && !next.firstChild) return;
   if (current.nodeType !== next.nodeType || current.nodeName !== next.nodeName) {
     current.replaceWith(next);
     return;

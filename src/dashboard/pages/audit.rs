@@ -16,6 +16,7 @@ use crate::{
         text::visible,
         visitor::Visitor,
     },
+    model::Violation,
 };
 
 /// Records that are read, and those that are shown.
@@ -36,8 +37,9 @@ pub(in crate::dashboard) async fn audit(
     Error::unless_operator(&visitor)?;
     let query = Query::of(&uri);
     let kind = KINDS.into_iter().find(|kind| *kind == query.text("event"));
-    let found =
-        records(&dashboard.parts.audit, |event| kind.is_none_or(|kind| kind == event)).await;
+    let before = before(&query)?;
+    let is_wanted = |event: &str| kind.is_none_or(|kind| kind == event);
+    let found = records(&dashboard.parts.audit, is_wanted, before).await;
     // After the records are read, so that the page does not begin with itself.
     dashboard.record_view(&visitor, "GET /audit", |_| {});
     let content = html! {
@@ -50,7 +52,8 @@ pub(in crate::dashboard) async fn audit(
                         aria-current=[(kind == Some(other)).then_some("true")] { (other) }
                 }
             }
-            (table(found.as_deref()))
+            (table(found.as_ref().map(|found| &*found.records)))
+            @if let Some(found) = &found { (further(kind, before, found.older)) }
         }))
     };
     let page = Page {
@@ -64,20 +67,66 @@ pub(in crate::dashboard) async fn audit(
     Ok(layout::page(&page, &content))
 }
 
-/// The last records whose kind is wanted, the newest first; none without an audit log.
+/// Some records.
+pub(in crate::dashboard) struct Records {
+    /// The newest first.
+    pub(in crate::dashboard) records: Vec<Value>,
+    /// The position before which the older ones are; none if there are none.
+    older: Option<u64>,
+}
+
+/// The position before which a page has records; none for the newest.
+fn before(query: &Query) -> Result<Option<u64>, Violation> {
+    let malformed = |_| Violation::new("before", "must be that of a link of this page");
+    let text = query.text("before");
+    (!text.is_empty()).then(|| text.parse().map_err(malformed)).transpose()
+}
+
+/// The last records before a position whose kind is wanted; none without an audit log.
 pub(in crate::dashboard) async fn records(
     audit: &AuditLog,
     is_wanted: impl Fn(&str) -> bool,
-) -> Option<Vec<Value>> {
-    let mut tail = audit.tail(MAX_READ, false)?;
+    before: Option<u64>,
+) -> Option<Records> {
+    let mut tail = audit.before(before.unwrap_or(u64::MAX), MAX_READ)?;
+    let mut first = tail.position();
     let mut found = Vec::new();
     while let Some(part) = tail.next().await {
-        let records = part.records.iter().filter_map(|line| serde_json::from_str(line).ok());
-        found.extend(records.filter(|record: &Value| is_wanted(text(record, "event"))));
+        let begin = tail.position() - part.records.len() as u64;
+        let records = (begin..).zip(&part.records);
+        let records =
+            records.filter_map(|(at, line)| Some((at, serde_json::from_str::<Value>(line).ok()?)));
+        found.extend(records.filter(|(_, record)| is_wanted(text(record, "event"))));
     }
     found.reverse();
+    if let Some((last, _)) = found.get(MAX_SHOWN - 1).filter(|_| found.len() > MAX_SHOWN) {
+        first = *last;
+    }
     found.truncate(MAX_SHOWN);
-    Some(found)
+    let has_older = match audit.before(first, 1) {
+        Some(mut older) => older.next().await.is_some(),
+        None => false,
+    };
+    let records = found.into_iter().map(|(_, record)| record).collect();
+    Some(Records { records, older: has_older.then_some(first) })
+}
+
+/// Links to older records and to the newest.
+fn further(kind: Option<&str>, before: Option<u64>, older: Option<u64>) -> Markup {
+    let event = ("event", kind.unwrap_or_default());
+    html! {
+        p.pages {
+            @if before.is_some() { a href=(link("/audit", &[event])) { "Newest records" } " " }
+            @match older {
+                Some(older) => {
+                    a rel="next" href=(link("/audit", &[event, ("before", &older.to_string())])) {
+                        "Older records"
+                    }
+                }
+                None => "Older records are not in memory.",
+            }
+        }
+    }
 }
 
 /// Records as a table.
@@ -103,7 +152,7 @@ pub(super) fn table(records: Option<&[Value]>) -> Markup {
             tbody {
                 @for record in records { (row(record)) }
                 @if records.is_empty() {
-                    tr { td.none colspan="6" { "None among the last " (MAX_READ) " records." } }
+                    tr { td.none colspan="6" { "None among " (MAX_READ) " records." } }
                 }
             }
         }
@@ -199,7 +248,7 @@ mod tests {
         }
         assert!(!shown.contains("<script") && !shown.contains("queued"), "{shown}");
         let none = table(Some(&[])).into_string();
-        assert!(none.contains("None among the last 2000 records"), "{none}");
+        assert!(none.contains("None among 2000 records"), "{none}");
         assert!(table(None).into_string().contains("audit.to"));
     }
 }

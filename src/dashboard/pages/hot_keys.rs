@@ -11,12 +11,14 @@ use crate::{
     dashboard::{
         Dashboard,
         charts::share_bar,
+        entry_name::digest,
         error::Error,
-        figures::Selection,
-        layout::{self, Page, card},
+        figures::{Selection, in_time},
+        layout::{self, Page, card, still},
         numbers,
         query::{Query, link},
         span::Span,
+        text::visible,
         visitor::Visitor,
     },
     model::Namespace,
@@ -36,43 +38,76 @@ pub(in crate::dashboard) async fn hot_keys(
 ) -> Result<Response, Error> {
     Error::unless_operator(&visitor)?;
     let query = Query::of(&uri);
-    let minutes = query.text("minutes").parse().ok();
-    let minutes = minutes.filter(|minutes| MINUTES.contains(minutes)).unwrap_or(DEFAULT_MINUTES);
+    let minutes = minutes(&query);
     let figures = dashboard.figures(Span::Hour, Selection::All).await?;
     let busiest = figures.namespaces.first().map(|namespace| namespace.name.clone());
     let namespace = match query.text("namespace") {
         "" => busiest,
         name => Some(Namespace::new(name)?),
     };
-    let found = match &namespace {
-        None => html! { p.none { "No namespace has been used yet." } },
+    let chosen = namespace.as_ref().map_or("", Namespace::as_str);
+    let names: Vec<&str> = figures.namespaces.iter().map(|one| one.name.as_str()).collect();
+    let form = form(&names, chosen, minutes);
+    let content = match &namespace {
+        None => framed("", Some(&form), &html! { p.none { "No namespace has been used yet." } }),
         Some(namespace) => {
             dashboard.record_view(&visitor, "GET /hot-keys", |record| {
                 record.touched().namespace(namespace);
             });
-            let window = Duration::from_secs(minutes * 60);
-            let directory = &dashboard.parts.directory;
-            table(&directory.hot_keys(namespace, window, MAX_KEYS).await?)
+            framed(chosen, Some(&form), &found(&dashboard, namespace, minutes).await?)
         }
     };
-    let chosen = namespace.as_ref().map_or("", Namespace::as_str);
-    let names: Vec<&str> = figures.namespaces.iter().map(|one| one.name.as_str()).collect();
-    let content = html! {
-        h1.unseen { "Hot keys" }
-        (card("w12", &format!("Hot keys of {chosen}"), &html! {
-            (form(&names, chosen, minutes))
-            (found)
-        }))
-    };
+    let minutes = minutes.to_string();
+    let live = namespace.as_ref().map(|name| {
+        let chosen =
+            [("page", "hot-keys"), ("namespace", name.as_str()), ("minutes", minutes.as_str())];
+        link("/live", &chosen)
+    });
     let page = Page {
         title: "Hot keys",
         path: "/hot-keys",
         span: None,
-        live: None,
+        live,
         refresh: None,
         visitor: &visitor,
     };
     Ok(layout::page(&page, &content))
+}
+
+/// The time that a request asks for. Any other is the default: it comes from links only.
+pub(in crate::dashboard) fn minutes(query: &Query) -> u64 {
+    let minutes = query.text("minutes").parse().ok();
+    minutes.filter(|minutes| MINUTES.contains(minutes)).unwrap_or(DEFAULT_MINUTES)
+}
+
+/// The content of an update.
+pub(in crate::dashboard) async fn update(
+    dashboard: &Dashboard,
+    namespace: &Namespace,
+    minutes: u64,
+) -> Result<Markup, Error> {
+    let found = in_time(found(dashboard, namespace, minutes)).await??;
+    Ok(framed(namespace.as_str(), None, &found))
+}
+
+async fn found(
+    dashboard: &Dashboard,
+    namespace: &Namespace,
+    minutes: u64,
+) -> Result<Markup, Error> {
+    let window = Duration::from_secs(minutes * 60);
+    Ok(table(&dashboard.parts.directory.hot_keys(namespace, window, MAX_KEYS).await?))
+}
+
+/// The content with what was found. An update is without the form.
+fn framed(chosen: &str, form: Option<&Markup>, found: &Markup) -> Markup {
+    html! {
+        h1.unseen { "Hot keys" }
+        (card("w12", &format!("Hot keys of {chosen}"), &html! {
+            (still("form", form))
+            (found)
+        }))
+    }
 }
 
 fn form(names: &[&str], chosen: &str, minutes: u64) -> Markup {
@@ -102,6 +137,10 @@ fn table(report: &HotKeyReport) -> Markup {
     let seconds = report.covered.as_secs_f64().max(1.0);
     let rate = |reads: u64| numbers::per_second(reads as f64 / seconds);
     html! {
+        p.soft {
+            "Estimated from " (numbers::count(report.samples)) " sampled reads of "
+            (report.replicas) " replicas; one in 128 is sampled."
+        }
         table.dense data-sortable {
             thead { tr {
                 th scope="col" { "Key" }
@@ -112,7 +151,7 @@ fn table(report: &HotKeyReport) -> Markup {
             tbody {
                 @for hot in &report.keys {
                     @let share = hot.reads as f64 / report.reads.max(1) as f64;
-                    tr {
+                    tr data-key={ (digest(&hot.key)) " " (visible(hot.key.key())) } {
                         td.key { (key_link(&hot.key)) }
                         td.n data-value=(hot.reads) { (rate(hot.reads)) }
                         td.n.mid.soft { "± " (rate(hot.error)) }
@@ -125,10 +164,6 @@ fn table(report: &HotKeyReport) -> Markup {
                     tr { td.none colspan="4" { "No key was read often enough to be sampled." } }
                 }
             }
-        }
-        p.soft {
-            "Estimated from " (numbers::count(report.samples)) " sampled reads of "
-            (report.replicas) " replicas; one in 128 is sampled."
         }
     }
 }

@@ -45,12 +45,14 @@ pub(in crate::dashboard) async fn invalidations(
     let query = Query::of(&uri);
     let namespace = query.text("namespace");
     dashboard.record_view(&visitor, "GET /invalidations", |_| {});
-    let recent = records(&dashboard.parts.audit, |event| CHANGES.contains(&event)).await;
+    let is_change = |event: &str| CHANGES.contains(&event);
+    let recent = records(&dashboard.parts.audit, is_change, None).await;
+    let recent = recent.as_ref().map(|recent| &*recent.records);
     let content = html! {
         h1.unseen { "Invalidations" }
         (forms(namespace))
         (card("w12", "Actions since the start of this replica", &jobs(&dashboard)))
-        (card("w12", "Recent changes of this replica", &table(recent.as_deref())))
+        (card("w12", "Recent changes of this replica", &table(recent)))
     };
     let page = Page {
         title: "Invalidations",

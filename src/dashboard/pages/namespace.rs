@@ -11,17 +11,18 @@ use maud::{Markup, html};
 
 use super::{
     analysis::{curve, has_curve},
+    bans::bans,
     outcomes::{latencies, outcomes},
 };
 use crate::{
-    cache::{Distribution, Distributions, NamespaceUsage},
+    cache::{self, Analysis, Distribution, Distributions, NamespaceUsage},
     config::{SettingInForce, SettingSource},
     dashboard::{
         Dashboard,
         charts::histogram,
         error::Error,
         figures::{NamespaceFigures, OwnFigures, in_time, reads},
-        layout::{self, Page, card, degraded_notice},
+        layout::{self, Page, card, degraded_notice, still},
         numbers,
         query::{Query, link},
         span::Span,
@@ -37,6 +38,21 @@ const SAMPLE: usize = 2000;
 /// The setting that has keys.
 const WARM_KEYS: &str = "origin.warm.keys";
 
+/// A page or an update of it.
+struct View<'a> {
+    dashboard: &'a Dashboard,
+    name: &'a Namespace,
+    span: Span,
+    shows_keys: bool,
+}
+
+/// The parts that are examined once, when the page is loaded.
+struct StillParts {
+    found: Result<Distributions, cache::Error>,
+    analysis: Analysis,
+    settings: Vec<SettingInForce>,
+}
+
 /// The page of a namespace.
 pub(in crate::dashboard) async fn namespace(
     State(dashboard): State<Arc<Dashboard>>,
@@ -45,62 +61,104 @@ pub(in crate::dashboard) async fn namespace(
     uri: Uri,
 ) -> Result<Response, Error> {
     let span = Span::of(&Query::of(&uri));
-    let name = Namespace::new(&name)?;
-    let OwnFigures { namespace: figures, course, is_degraded } =
-        dashboard.figures_of(name.clone(), span).await?;
-    let settings = dashboard.config.load().settings_in_force(name.as_str());
-    let distributions = {
+    let name = &Namespace::new(&name)?;
+    let view = View { dashboard: &dashboard, name, span, shows_keys: visitor.is_operator };
+    let figures = dashboard.figures_of(name.clone(), span).await?;
+    if visitor.is_operator {
+        dashboard.record_view(&visitor, "GET /namespaces", |record| {
+            record.touched().namespace(name);
+        });
+    }
+    let found = {
         let _permit = dashboard.begin_listing().await?;
         dashboard.parts.directory.distributions(name.clone(), SAMPLE).await
     };
     let names = [name.clone()];
     let analysis = in_time(dashboard.parts.directory.analyze(&names, None)).await??;
-    let analyzed = analysis.namespaces.iter().find(|one| has_curve(one));
-    let content = html! {
-        (summary(&figures, distributions.as_ref().ok(), span, visitor.is_operator))
-        (card("w8", "Reads by outcome", &outcomes(&course, &course.events())))
-        (card("w4", "Latency of hits", &latencies(&course, LatencyKind::Hit, "hits")))
-        @match &distributions {
-            Ok(found) => (shown_distributions(found)),
-            Err(error) => {
-                (card("w12", "Entries", &html! { p.worse { (visible(&error.to_string())) } }))
-            }
-        }
-        @if let Some(analyzed) = analyzed { (curve(analyzed)) }
-        @if let Some(origin) = figures.config.as_ref().and_then(|it| it.origin.as_ref()) {
-            (card("w6", "Origin", &shown_origin(&origin.target.shown(), &figures, span)))
-        }
-        (card("w6", "Rules in force", &rules(&settings, &figures, visitor.is_operator)))
-        (card("w6", &format!("Counted, {}", span.label()), &counted(&figures)))
-        (degraded_notice(is_degraded))
-    };
-    let address = format!("/namespaces/{name}");
+    let settings = dashboard.config.load().settings_in_force(name.as_str());
+    let parts = StillParts { found, analysis, settings };
+    let content = view.content(&figures, Some(&parts)).await?;
+    let live = [("page", "namespace"), ("namespace", name.as_str()), (Span::FIELD, span.name())];
     let page = Page {
         title: name.as_str(),
         path: "/namespaces",
-        span: Some((span, address)),
-        live: None,
+        span: Some((span, format!("/namespaces/{name}"))),
+        live: Some(link("/live", &live)),
         refresh: None,
         visitor: &visitor,
     };
     Ok(layout::page(&page, &content))
 }
 
+/// The content of an update.
+pub(in crate::dashboard) async fn update(
+    dashboard: &Dashboard,
+    name: &Namespace,
+    span: Span,
+    shows_keys: bool,
+) -> Result<Markup, Error> {
+    let view = View { dashboard, name, span, shows_keys };
+    let figures = dashboard.figures_of(name.clone(), span).await?;
+    view.content(&figures, None).await
+}
+
+impl View<'_> {
+    async fn content(
+        &self,
+        figures: &OwnFigures,
+        parts: Option<&StillParts>,
+    ) -> Result<Markup, Error> {
+        let &Self { dashboard, name, span, shows_keys } = self;
+        let OwnFigures { namespace: figures, course, is_degraded } = figures;
+        let found = in_time(dashboard.parts.directory.bans(name)).await?;
+        let distributions = parts.map(|parts| match &parts.found {
+            Ok(found) => shown_distributions(found),
+            Err(error) => {
+                card("w12", "Entries", &html! { p.worse { (visible(&error.to_string())) } })
+            }
+        });
+        let curves = parts.map(|StillParts { analysis, .. }| {
+            html! { @for one in analysis.namespaces.iter().filter(|one| has_curve(one)) {
+                (curve(one))
+            } }
+        });
+        let rules = parts.map(|StillParts { settings, .. }| {
+            card("w6", "Rules in force", &rules(settings, figures, shows_keys))
+        });
+        Ok(html! {
+            (summary(figures, parts, span, shows_keys))
+            (card("w8", "Reads by outcome", &outcomes(course, &course.events())))
+            (card("w4", "Latency of hits", &latencies(course, LatencyKind::Hit, "hits")))
+            (still("entries", distributions.as_ref()))
+            (still("curve", curves.as_ref()))
+            @if let Some(origin) = figures.config.as_ref().and_then(|it| it.origin.as_ref()) {
+                (card("w6", "Origin", &shown_origin(&origin.target.shown(), figures, span)))
+            }
+            (still("rules", rules.as_ref()))
+            (card("w6", &format!("Counted, {}", span.label()), &counted(figures)))
+            (card("w6", "Invalidations that are remembered", &bans(&found, shows_keys)))
+            (degraded_notice(*is_degraded))
+        })
+    }
+}
+
 fn summary(
     figures: &NamespaceFigures,
-    found: Option<&Distributions>,
+    parts: Option<&StillParts>,
     span: Span,
     is_operator: bool,
 ) -> Markup {
     let name = figures.name.as_str();
     let rate = figures.counters.hit_rate().map_or("-".to_owned(), numbers::percent);
     let confirm = |action: &str| link("/confirm", &[("action", action), ("namespace", name)]);
+    let size = parts.map(|parts| size(figures.usage.as_ref(), parts.found.as_ref().ok()));
     html! {
         section.card.w12 {
             h1 { (name) }
-            p {
-                b { (rate) } " hit rate, " b { (numbers::per_second(figures.rate(span))) }
-                " reads, " (size(figures.usage.as_ref(), found)) "."
+            div.figures {
+                span { b { (rate) } " hit rate" }
+                span { b { (numbers::per_second(figures.rate(span))) } " reads" }
+                (still("size", size.as_ref()))
             }
             @if is_operator {
                 p.actions {
@@ -126,7 +184,7 @@ fn summary(
 /// does not have, and without a store.
 fn size(usage: Option<&NamespaceUsage>, found: Option<&Distributions>) -> Markup {
     html! {
-        @match (usage, found) {
+        span { @match (usage, found) {
             (Some(usage), Some(found)) if found.is_complete => {
                 b { (numbers::count(found.examined)) } " entries in "
                 @if usage.sampled { "about " }
@@ -141,7 +199,7 @@ fn size(usage: Option<&NamespaceUsage>, found: Option<&Distributions>) -> Markup
                 b { (numbers::count(found.examined)) } " entries"
             }
             (None, _) => "number of entries not known",
-        }
+        } }
     }
 }
 

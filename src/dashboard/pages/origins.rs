@@ -1,10 +1,11 @@
 //! The origins of namespaces: how fast they answer, and how they fail.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use axum::{extract::State, http::Uri, response::Response};
 use maud::{Markup, html};
 
+use super::outcomes::fetches;
 use crate::{
     dashboard::{
         Dashboard,
@@ -22,6 +23,9 @@ use crate::{
         replica_report::{OriginReport, ReplicaReport, ReportedBreaker},
     },
 };
+
+/// Kind of the failed fetches that a breaker rejects.
+const BREAKER_OPEN: &str = "breaker_open";
 
 /// The page of origins.
 pub(in crate::dashboard) async fn origins(
@@ -53,8 +57,10 @@ pub(in crate::dashboard) async fn content(
 ) -> Result<Markup, Error> {
     let figures = dashboard.figures(span, Selection::WithOrigin).await?;
     let origins = &figures.namespaces;
+    let events = figures.course.marks(changes(&figures.replicas));
     Ok(html! {
         h1.unseen { "Origins" }
+        (card("w12", "Fetches by outcome", &fetches(&figures.course, &events)))
         (card("w12", &format!("Origins, {}", span.label()), &html! {
             (table(origins, span))
             @if figures.namespace_count > origins.len() {
@@ -122,6 +128,28 @@ fn row(namespace: &NamespaceFigures, span: Span) -> Markup {
     }
 }
 
+/// When breakers opened, or closed again, as far as replicas report it: each has its last change.
+fn changes(replicas: &[ReplicaReport]) -> Vec<(u64, String)> {
+    let mut first: BTreeMap<(&str, &str), u64> = BTreeMap::new();
+    for origin in replicas.iter().flat_map(|report| &report.state.origins) {
+        let change = match origin.breaker {
+            ReportedBreaker::Open | ReportedBreaker::HalfOpen => "opens",
+            ReportedBreaker::Closed if was_open(origin) => "closes",
+            ReportedBreaker::Closed | ReportedBreaker::Unknown => continue,
+        };
+        let at = first.entry((origin.namespace.as_str(), change)).or_insert(origin.since_ms);
+        *at = origin.since_ms.min(*at);
+    }
+    let changes = first.into_iter();
+    changes.map(|((name, change), at)| (at, format!("{} {change}", visible(name)))).collect()
+}
+
+/// Whether the breaker has rejected a fetch. Otherwise, the time of its last change may be that of
+/// its creation.
+fn was_open(origin: &OriginReport) -> bool {
+    origin.failures.get(BREAKER_OPEN).is_some_and(|count| *count > 0)
+}
+
 /// The state of each origin in each replica.
 fn breakers(replicas: &[ReplicaReport], shows_keys: bool) -> Markup {
     let origins = replicas
@@ -136,6 +164,7 @@ fn breakers(replicas: &[ReplicaReport], shows_keys: bool) -> Markup {
                 th scope="col" { "Namespace" }
                 th.mid scope="col" { "Replica" }
                 th scope="col" { "Breaker" }
+                th.mid scope="col" { "Since" }
                 th.n.mid scope="col" { "In flight" }
                 th.failures scope="col" { "Failures since the start, by kind" }
                 th.wide.failures scope="col" { "Last failure" }
@@ -143,7 +172,7 @@ fn breakers(replicas: &[ReplicaReport], shows_keys: bool) -> Markup {
             tbody {
                 @for (report, origin) in &origins { (breaker_row(report, origin, shows_keys)) }
                 @if origins.is_empty() {
-                    tr { td.none colspan="6" { "No replica has an origin." } }
+                    tr { td.none colspan="7" { "No replica has an origin." } }
                 }
             }
         }
@@ -154,6 +183,7 @@ fn breaker_row(report: &ReplicaReport, origin: &OriginReport, shows_keys: bool) 
     // An error of a fetch can name the address of a key.
     let last = if shows_keys { visible(&origin.last_error) } else { "-".into() };
     let (class, state) = match origin.breaker {
+        ReportedBreaker::Closed if was_open(origin) => ("chip better", "closed again"),
         ReportedBreaker::Closed => ("chip better", "closed"),
         ReportedBreaker::Open => ("chip worse", "open"),
         ReportedBreaker::HalfOpen => ("chip mid", "half open"),
@@ -168,6 +198,7 @@ fn breaker_row(report: &ReplicaReport, origin: &OriginReport, shows_keys: bool) 
             th scope="row" { (visible(&origin.namespace)) }
             td.mid { bdi { (visible(&report.state.host)) } }
             td { span class=(class) { (state) } " " span.soft { (numbers::span(since)) } }
+            td.mid { (numbers::day_and_clock(origin.since_ms)) }
             td.n.mid { (numbers::count(origin.in_flight)) }
             td.failures { @if kinds.is_empty() { "none" } @else { (visible(&kinds.join(", "))) } }
             td.wide.failures title=(last) { bdi { (last) } }
@@ -178,6 +209,26 @@ fn breaker_row(report: &ReplicaReport, origin: &OriginReport, shows_keys: bool) 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn breakers_have_their_last_change_if_it_is_known() {
+        let origin = |namespace: &str, breaker, since_ms, rejected| OriginReport {
+            namespace: namespace.to_owned(),
+            breaker,
+            since_ms,
+            failures: [(BREAKER_OPEN.to_owned(), rejected)].into(),
+            ..OriginReport::default()
+        };
+        let mut reports = [ReplicaReport::default(), ReplicaReport::default()];
+        reports[0].state.origins = vec![
+            origin("a", ReportedBreaker::Open, 7, 0),
+            origin("b", ReportedBreaker::Closed, 5, 1),
+            origin("c", ReportedBreaker::Closed, 3, 0),
+        ];
+        reports[1].state.origins = vec![origin("a", ReportedBreaker::HalfOpen, 6, 0)];
+        let expected = [(6, "a opens".to_owned()), (5, "b closes".to_owned())];
+        assert_eq!(changes(&reports), expected);
+    }
 
     #[test]
     fn what_replicas_report_is_shown_as_text() {

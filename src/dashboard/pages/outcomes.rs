@@ -36,6 +36,27 @@ pub(super) fn outcomes(course: &Course, events: &[(usize, String)]) -> Markup {
     })
 }
 
+/// Fetches from origins by their outcome, with events.
+pub(super) fn fetches(course: &Course, events: &[(usize, String)]) -> Markup {
+    let line = |name, class, counter| Line { name, class, numbers: course.rates(&[counter]) };
+    let lines =
+        [line("answered", "hit", Counter::Fetches), line("failed", "miss", Counter::FetchesFailed)];
+    let largest = |line: &Line| line.numbers.iter().flatten().copied().fold(0.0, f64::max);
+    let label = format!(
+        "Fetches per second over time, at most: answered {}, failed {}",
+        numbers::per_second(largest(&lines[0])),
+        numbers::per_second(largest(&lines[1]))
+    );
+    time_chart(&TimeChart {
+        label,
+        form: Form::Stacked,
+        lines: &lines,
+        times: &course.times(),
+        events,
+        unit: numbers::per_second,
+    })
+}
+
 /// Quantiles of a latency.
 pub(super) fn latencies(course: &Course, kind: LatencyKind, of: &str) -> Markup {
     let line =

@@ -48,6 +48,10 @@ impl Records {
         }
     }
 
+    pub(super) fn iter(&self) -> impl Iterator<Item = (&str, &Record)> {
+        self.map.iter().map(|(text, record)| (&**text, record))
+    }
+
     pub(super) fn len(&self) -> usize {
         self.map.len()
     }

@@ -140,6 +140,10 @@ impl Inspect for Arc<ScriptedStore> {
         self.answer(NamespaceListPart::default()).await
     }
 
+    async fn list_bans(&self, _: &Namespace, _: &BanLimits) -> Result<BanListing> {
+        self.answer(BanListing::default()).await
+    }
+
     async fn inspect_entry(&self, _: &EntryKey) -> Result<EntryInspection> {
         self.answer(EntryInspection::default()).await
     }
@@ -382,7 +386,7 @@ fn bulk_operations_are_those_whose_size_grows_with_the_store() {
     let names: Vec<&str> = bulk.map(Operation::name).collect();
     let expected = "get_many ledger_add ledger_report facts sizes list_keys put_hot_keys hot_keys \
                     sample_entries list_namespaces history put_replica replicas \
-                    exchange_reuse reuse_table reuse_figures put_reuse";
+                    exchange_reuse reuse_table reuse_figures put_reuse list_bans";
     assert_eq!(names.join(" "), expected);
 }
 
@@ -393,7 +397,7 @@ fn operation_names_never_change() {
                     confirm discard abandon ledger_add ledger_report facts sizes list_keys \
                     inspect_entry put_hot_keys hot_keys sample_entries list_namespaces \
                     history put_replica remove_replica replicas exchange_reuse reuse_table \
-                    reuse_figures put_reuse";
+                    reuse_figures put_reuse list_bans";
     assert_eq!(Operation::ALL.map(Operation::name).join(" "), expected);
     for (index, operation) in Operation::ALL.into_iter().enumerate() {
         assert_eq!(operation as usize, index, "metrics are indexed by the operation");

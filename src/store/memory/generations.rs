@@ -18,6 +18,7 @@ use super::{
     allocation::{ARC_HEADER, allocated},
     budget::Budget,
     generation::Generation,
+    namespace_bans::BanSpan,
     namespace_state::NamespaceState,
 };
 use crate::{
@@ -200,7 +201,7 @@ impl Generations {
         let account = state.ban_account(elders_memory, budget);
         let mut bans = state.bans_or_default().write();
         let last_hold_off = bans.table().last_hold_off().max(held_until);
-        if !bans.add(ban, held_until, limits, account) {
+        if !bans.add(ban, BanSpan { made_at: now, held_until }, limits, account) {
             // The hold-offs are not recorded any more, so they hold for the whole namespace.
             state.hold_off(last_hold_off);
             if let Some(ended) = current.take() {

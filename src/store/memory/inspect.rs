@@ -9,9 +9,9 @@ use super::{MemoryStore, entries::SlotRange, lease_records::LeaseState, slot::Sl
 use crate::{
     model::{EntryKey, Namespace, SaturatingFrom as _, Timestamp},
     store::{
-        EntryInspection, EntrySample, Inspect, KeyListPart, KeyListPosition, KeyListStep,
-        LeaseInspection, LeaseInspectionState, NamespaceListPart, NamespacePage, NamespaceUsage,
-        Result, StoreInfo, ttl_class,
+        BanLimits, BanListing, EntryInspection, EntrySample, Inspect, KeyListPart, KeyListPosition,
+        KeyListStep, LeaseInspection, LeaseInspectionState, NamespaceListPart, NamespacePage,
+        NamespaceUsage, Result, StoreInfo, ttl_class,
     },
 };
 
@@ -157,6 +157,17 @@ impl Inspect for MemoryStore {
     /// All in one step.
     async fn list_namespaces(&self, _position: KeyListPosition) -> Result<NamespaceListPart> {
         Ok(NamespaceListPart { namespaces: self.0.generations.names().await, next: None })
+    }
+
+    async fn list_bans(&self, namespace: &Namespace, limits: &BanLimits) -> Result<BanListing> {
+        let now = self.0.now();
+        let state = self.0.generations.state(namespace);
+        let listed = state.as_ref().and_then(|state| state.bans()).map(|bans| {
+            let bans = bans.read();
+            bans.listing(now, limits)
+        });
+        let kept_for = limits.longest_lifetime;
+        Ok(listed.unwrap_or_else(|| BanListing { kept_for, ..BanListing::default() }))
     }
 
     async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection> {

@@ -8,13 +8,17 @@ use std::{
 use super::budget::Budget;
 use crate::{
     model::Timestamp,
-    store::{Ban, BanLimits, bans::BanTable},
+    store::{
+        Ban, BanLimits, BanListing,
+        bans::{BanTable, BanTimes},
+    },
 };
 
 /// The bans of a namespace. A ban is kept while an entry or a lease may be older.
 #[derive(Default)]
 pub(super) struct NamespaceBans {
     table: BanTable,
+    times: BanTimes,
     /// Number of the newest ban.
     sequence: u64,
     /// Time and sequence number of the last drop.
@@ -23,6 +27,13 @@ pub(super) struct NamespaceBans {
     /// The part of the budget that the bans have, in bytes, and how many there were.
     accounted: u64,
     counted: u64,
+}
+
+/// When a ban is made, and the end of its hold-off.
+#[derive(Clone, Copy)]
+pub(super) struct BanSpan {
+    pub(super) made_at: Timestamp,
+    pub(super) held_until: Timestamp,
 }
 
 /// Where the memory of the bans is accounted for.
@@ -44,23 +55,36 @@ impl NamespaceBans {
         &self.table
     }
 
+    /// The newest bans. Visits all of them.
+    pub(super) fn listing(&self, now: Timestamp, limits: &BanLimits) -> BanListing {
+        BanListing {
+            tags: self.table.tag_count() as u64,
+            globs: self.table.glob_count() as u64,
+            newest: self.table.newest(&self.times, now),
+            // No entry is older then.
+            kept_for: limits.longest_lifetime,
+        }
+    }
+
     /// Records a ban with the next sequence number. Returns false if it exceeds a limit, or the
     /// budget: then no ban is left.
     pub(super) fn add(
         &mut self,
         ban: &Ban,
-        held_until: Timestamp,
+        times: BanSpan,
         limits: &BanLimits,
         account: BanAccount<'_>,
     ) -> bool {
         if !self.table.is_full_for(ban, limits) {
             self.sequence += 1;
-            self.table.insert(ban, self.sequence, held_until);
+            self.times.add(times.made_at, self.sequence);
+            self.table.insert(ban, self.sequence, times.held_until);
             if self.account(account) {
                 return true;
             }
         }
         self.table = BanTable::default();
+        self.times = BanTimes::default();
         self.account(BanAccount { generation_bytes: 0, ..account });
         false
     }
@@ -73,6 +97,7 @@ impl NamespaceBans {
         let has_hold_off_ended = self.dropped_at < last_hold_off && last_hold_off <= now;
         if !self.table.is_empty() && (self.dropped_until < oldest || has_hold_off_ended) {
             self.table.drop_until(oldest, now);
+            self.times.drop_until(oldest);
             (self.dropped_until, self.dropped_at) = (oldest, now);
         }
         self.account(account);
@@ -93,7 +118,8 @@ impl NamespaceBans {
     /// Accounts for what the bans take now. Returns false if that is too much.
     fn account(&mut self, account: BanAccount<'_>) -> bool {
         let BanAccount { budget, record_bytes, generation_bytes } = account;
-        let memory = (size_of::<Self>() + self.table.memory()) as u64 + generation_bytes;
+        let tables = self.table.memory() + self.times.memory();
+        let memory = (size_of::<Self>() + tables) as u64 + generation_bytes;
         if self.accounted < memory {
             if !budget.add_record(record_bytes, memory - self.accounted) {
                 budget.records.on_ban_not_recorded();

@@ -23,7 +23,7 @@ const RETENTION_MARGIN_MS: u64 = 3_600_000 + 120_000;
 
 /// Time for which bans are kept, in milliseconds. A replica with another configuration may have
 /// written entries that live longer.
-fn retention(limits: &BanLimits) -> u64 {
+pub(super) fn retention(limits: &BanLimits) -> u64 {
     (millis_ceil(limits.longest_lifetime).saturating_mul(2)).saturating_add(RETENTION_MARGIN_MS)
 }
 

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use super::{marker::Position, script_reply::ScriptReply};
 use crate::{
     model::{Glob, Timestamp, escaped},
-    store::{Result, bans::BanTable},
+    store::{BanPattern, Result, bans::BanTable},
 };
 
 /// Ids of bans that a replica remembers, as many as Redis keeps; see `scripts/append_ban.lua`.
@@ -28,6 +28,17 @@ enum BannedText<'a> {
 /// A banned key, as it is among the tags of the log.
 pub(super) fn encode_key(key: &str) -> Vec<u8> {
     [&[KEY_PREFIX], key.as_bytes()].concat()
+}
+
+/// The pattern of a ban by its name in the log: of a tag or a key (`t`), or of a glob.
+pub(super) fn pattern(kind: u8, name: &[u8]) -> Option<BanPattern> {
+    if kind != b't' {
+        return Some(BanPattern::Glob(std::str::from_utf8(name).ok()?.to_owned()));
+    }
+    Some(match BannedText::parse(name)? {
+        BannedText::Tag(tag) => BanPattern::Tag(tag.to_owned()),
+        BannedText::Key(key) => BanPattern::Glob(escaped(key)),
+    })
 }
 
 /// A replica's copy of the log of a namespace.

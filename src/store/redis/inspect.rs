@@ -19,9 +19,9 @@ use super::{
 use crate::{
     model::{EntryKey, Namespace},
     store::{
-        EntryInspection, EntrySample, ErrorKind, Inspect, KeyListPart, KeyListPosition,
-        KeyListStep, NamespaceListPart, NamespacePage, NamespaceUsage, Result, StoreInfo, Topology,
-        Trouble, ttl_class,
+        BanLimits, BanListing, EntryInspection, EntrySample, ErrorKind, Inspect, KeyListPart,
+        KeyListPosition, KeyListStep, NamespaceListPart, NamespacePage, NamespaceUsage, Result,
+        StoreInfo, Topology, Trouble, ttl_class,
     },
 };
 
@@ -89,6 +89,10 @@ impl Inspect for RedisStore {
 
     async fn list_namespaces(&self, position: KeyListPosition) -> Result<NamespaceListPart> {
         self.namespaces_part(position).await
+    }
+
+    async fn list_bans(&self, namespace: &Namespace, limits: &BanLimits) -> Result<BanListing> {
+        self.listed_bans(namespace, limits).await
     }
 
     async fn inspect_entry(&self, key: &EntryKey) -> Result<EntryInspection> {

@@ -57,6 +57,7 @@ pub(super) static ABANDON: LazyLock<Script> = script!("abandon.lua");
 pub(super) static RESTAMP: LazyLock<Script> = script!("restamp.lua");
 pub(super) static DROP_BANNED: LazyLock<Script> = script!("drop_banned.lua");
 pub(super) static READ_BANS: LazyLock<Script> = script!(log "read_bans.lua");
+pub(super) static LIST_BANS: LazyLock<Script> = script!(log "list_bans.lua");
 pub(super) static APPEND_BAN: LazyLock<Script> = script!(log "append_ban.lua");
 pub(super) static DROP_BANS: LazyLock<Script> = script!(log "drop_bans.lua");
 pub(super) static DROP_SWEPT_BANS: LazyLock<Script> = script!(log "drop_swept_bans.lua");
@@ -175,6 +176,7 @@ mod tests {
             &RESTAMP,
             &DROP_BANNED,
             &READ_BANS,
+            &LIST_BANS,
             &APPEND_BAN,
             &DROP_BANS,
             &DROP_SWEPT_BANS,

@@ -39,7 +39,7 @@ on_both_stores!(analysis_is_printed_with_findings, |env| {
     let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
     assert_eq!(rows[0][..3], ["namespace", "hit", "rate"]);
     assert_eq!(rows[1][..4], ["ns", "33.3", "%", "3000"], "{text}");
-    let finding = "notice: ns: low hit rate: the cache answers 33.3 % of 3000 reads\n    hit rate";
+    let finding = "notice: ns: low hit rate: the cache answers 33.3 % of 3.0 k reads\n    hit rate";
     assert!(text.contains(finding), "{text}");
     let line = cli(larder, "analyze ns --json").json().remove(0);
     assert_eq!((&line["namespace"], &line["misses"]), (&json!("ns"), &json!(2000)));

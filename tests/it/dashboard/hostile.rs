@@ -2,9 +2,17 @@
 
 use std::fs;
 
+use tokio::{
+    io::{AsyncReadExt as _, AsyncWriteExt as _},
+    net::TcpListener,
+};
+use tonic::Status;
+
 use super::{Http, PAGES, act, address};
 use crate::support::{
-    client::{set, text},
+    client::{fetch, set, text},
+    env::Env,
+    grpc_origin::GrpcOrigin,
     server::Larder,
     wait::{SOON, eventually},
 };
@@ -114,5 +122,71 @@ async fn errors_of_origins_and_of_the_store_are_shown_as_text() {
     assert_escaped("the job", &done.body);
     for path in ["/namespaces/ns", "/origins"] {
         assert_escaped(path, &http.get(path).await.body);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_origin_answers_is_shown_as_text() {
+    let origin = GrpcOrigin::start().await;
+    origin.answer(|_| Err(Status::internal(HOSTILE)));
+    let config = format!(
+        "[namespaces.ns.origin]\ngrpc = '{}'\nretries = 0\n\
+         breaker_threshold = 3\nbreaker_cooldown = '60s'\n",
+        origin.url()
+    );
+    for env in [Env::memory(&[], &config).await, Env::redis(&[], &config).await] {
+        for index in 0..6 {
+            env.cache.get_or_fetch(fetch(&format!("k{index}"), 10_000)).await.unwrap_err();
+        }
+        let http = Http::to(&env.larder);
+        for path in ["/origins", "/"] {
+            let shown = eventually(path, SOON, async || {
+                let body = http.get(path).await.body;
+                body.contains("&lt;script&gt;alert(1)").then_some(body)
+            })
+            .await;
+            assert_escaped(path, &shown);
+        }
+        let origins = http.get("/origins").await.body;
+        assert!(origins.contains(">open<") && origins.contains("ns opens"), "{origins}");
+        assert_escaped("/namespaces/ns", &http.get("/namespaces/ns").await.body);
+    }
+}
+
+/// A server that answers each command with the error.
+async fn failing_redis(error: &'static str) -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("redis://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            tokio::spawn(async move {
+                let mut part = vec![0; 64 * 1024];
+                while let Ok(count @ 1..) = stream.read(&mut part).await {
+                    let lines = part[..count].split(|byte| *byte == b'\n');
+                    let commands = lines.filter(|line| line.starts_with(b"*")).count();
+                    let answer = format!("-{error}\r\n").repeat(commands);
+                    if stream.write_all(answer.as_bytes()).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    url
+}
+
+#[tokio::test]
+async fn what_the_store_answers_is_shown_as_text() {
+    let url = failing_redis("NOAUTH \"><script>alert(1)</script><img src=x>'&\u{202e}").await;
+    let larder = Larder::redis(&url).start().await;
+    let http = Http::to(&larder);
+    for path in ["/", "/replicas", "/namespaces/ns"] {
+        let shown = eventually(path, SOON, async || {
+            let body = http.get(path).await.body;
+            let is_shown = body.contains("&lt;script&gt;alert(1)");
+            (is_shown || path == "/namespaces/ns").then_some(body)
+        })
+        .await;
+        assert_escaped(path, &shown);
     }
 }

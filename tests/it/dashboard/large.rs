@@ -59,6 +59,20 @@ on_both_stores!(
         let all = page(&env, "/namespaces").await;
         let stated = format!("The 100 busiest of {}", NAMESPACES + 1);
         assert!(all.contains(&stated), "{stated}: {all}");
+        let names = |body: &str| -> BTreeSet<String> {
+            let rows = body.split("<tr data-key=\"").skip(1);
+            rows.filter_map(|row| row.split('"').next()).map(str::to_owned).collect()
+        };
+        let mut seen = names(&all);
+        assert_eq!(seen.len(), 100);
+        assert!(all.contains("rel=\"next\" href=\"/namespaces?span=1h&amp;part=2\""), "{all}");
+        let rest = page(&env, "/namespaces?part=2").await;
+        assert!(rest.contains("101 to 106 of 106") && !rest.contains("rel=\"next\""), "{rest}");
+        assert!(rest.contains("data-live=\"/live?page=namespaces&amp;span=1h&amp;part=2\""));
+        seen.extend(names(&rest));
+        assert_eq!(seen.len(), NAMESPACES + 1, "each is on one of the pages");
+        let none = page(&env, "/namespaces?part=9").await;
+        assert!(none.contains("There are 106 namespaces: none on this page"), "{none}");
     }
 );
 

@@ -65,6 +65,27 @@ on_both_stores!(figures_change_without_a_request, |env| {
     assert!(stream.reads("event: content").await && stream.reads("100.0 %").await);
 });
 
+on_both_stores!(a_namespace_and_its_hot_keys_change_without_a_request, |env| {
+    env.cache.put("k", "v").await;
+    let path = "/live?page=namespace&namespace=ns&span=1h";
+    let mut stream = Stream::open(&env.larder, path, "").await;
+    assert!(stream.reads("event: begin\ndata: begin").await);
+    // So many that some are sampled.
+    for _ in 0..2000 {
+        env.cache.read("k").await;
+    }
+    assert!(stream.reads("event: content").await && stream.reads("100.0 %").await);
+    let place = "<div class=\"still\" data-key=\"entries\" data-still></div>";
+    assert!(stream.text.contains(place), "{}", stream.text);
+    let path = "/live?page=hot-keys&namespace=ns&minutes=60";
+    let mut stream = Stream::open(&env.larder, path, "").await;
+    assert!(stream.reads("key=k\"").await, "{}", stream.text);
+    let http = Http::to(&env.larder);
+    for page in ["namespace&namespace=N%20S", "namespace", "hot-keys"] {
+        assert_eq!(http.get(&format!("/live?page={page}")).await.status, 400, "{page}");
+    }
+});
+
 #[tokio::test]
 async fn streams_have_a_bound_and_share_their_content() {
     let larder = Larder::memory().start().await;

@@ -4,7 +4,7 @@ use nix::sys::signal::Signal;
 
 use super::{Http, PAGES, address, page};
 use crate::support::{
-    client::{json, set, text},
+    client::{delete, json, set, text},
     origin::Origin,
     server::Larder,
     targets::{invalidate, tags},
@@ -102,6 +102,37 @@ async fn an_entry_of_another_source_is_not_shown_as_old() {
     .await;
     assert!(shown.contains("It was fetched from another URL"), "{shown}");
     assert!(!shown.contains("Its TTL ended"), "{shown}");
+}
+
+/// More records than two pages have.
+const DELETES: usize = 450;
+
+#[tokio::test]
+async fn older_records_of_the_audit_log_are_on_further_pages() {
+    let audit = [("LARDER_AUDIT__TO", "stderr"), ("LARDER_AUDIT__KEYS", "plain")];
+    let larder = Larder::memory().envs(&audit).start().await;
+    let (http, cache) = (Http::to(&larder), larder.client().await);
+    for index in 0..DELETES {
+        cache.delete(delete(&format!("key-{index:03}"))).await.unwrap();
+    }
+    eventually("all are recorded", SOON, async || {
+        http.get("/audit?event=delete").await.body.contains("key-449").then_some(())
+    })
+    .await;
+    let (mut path, mut seen) = ("/audit?event=delete".to_owned(), Vec::new());
+    for expected in [200, 200, 50] {
+        let body = http.get(&path).await.body;
+        let keys = body.split("<bdi>key-").skip(1).filter_map(|part| part.get(..3));
+        let before = seen.len();
+        seen.extend(keys.map(|key| key.parse::<usize>().unwrap()));
+        assert_eq!(seen.len() - before, expected, "{path}: {body}");
+        assert_eq!(body.contains("Newest records"), before > 0, "{path}: {body}");
+        let next = body.split("rel=\"next\" href=\"").nth(1);
+        path = next.and_then(|next| next.split('"').next()).unwrap_or("").replace("&amp;", "&");
+    }
+    assert!(seen.iter().copied().eq((0..DELETES).rev()), "{seen:?}");
+    let malformed = http.get("/audit?before=x").await;
+    assert_eq!(malformed.status, 400, "{malformed:?}");
 }
 
 #[tokio::test]

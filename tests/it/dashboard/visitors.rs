@@ -6,6 +6,7 @@ use super::{Http, PAGES, act, address, own_headers};
 use crate::support::{
     client::{set, text},
     server::Larder,
+    targets::{hold_off, tags},
     wait::{SOON, eventually},
 };
 
@@ -26,6 +27,7 @@ async fn with_auth_and_without_a_token_the_pages_show_no_keys_and_change_nothing
     for _ in 0..2000 {
         cache.read("secret-key").await;
     }
+    hold_off(&cache, &[tags(&["secret-key"])], 60_000).await;
     let open =
         ["/", "/?span=24h", "/?span=7d", "/namespaces", "/origins", "/replicas", "/analysis"];
     let entry = address("/entry", &[("namespace", "ns"), ("key", "secret-key")]);
@@ -37,6 +39,10 @@ async fn with_auth_and_without_a_token_the_pages_show_no_keys_and_change_nothing
         assert!(!answer.body.contains("secret-key"), "{path}: {answer:?}");
         assert!(answer.body.contains("admin.token"), "{path}: {answer:?}");
     }
+    let live = "/live?page=hot-keys&namespace=ns";
+    assert_eq!(http.get(live).await.status, 403);
+    let namespace = http.get("/namespaces/ns").await.body;
+    assert!(namespace.contains("<b>1</b> tags and keys"), "{namespace}");
     // Not even with the token of a page.
     let csrf = "x";
     let mut fields = delete().to_vec();
@@ -81,7 +87,9 @@ async fn views_of_keys_and_refused_actions_are_in_the_audit_log() {
     act(&http, &event).await;
     http.get("/invalidations").await;
     http.get("/origins").await;
-    for action in ["GET /invalidations", "GET /origins", "GET /jobs"] {
+    http.get("/namespaces/ns").await;
+    let viewed = ["GET /invalidations", "GET /origins", "GET /namespaces", "GET /jobs"];
+    for action in viewed {
         written(action, "inspect").await;
     }
     let confirmed = written("GET /confirm", "inspect").await;
