@@ -1,8 +1,10 @@
 //! The admin port: HTTP for Prometheus, for probes without gRPC, for events, and for the pages of
-//! the dashboard. With a token, all but the probes needs it or a session.
+//! the dashboard. With a token, all but the probes needs a token or a session.
 
 mod access;
+mod access_end;
 mod attempts;
+mod bearer;
 mod connection;
 mod cookies;
 mod form;
@@ -12,6 +14,7 @@ mod open_metrics;
 mod origin;
 mod pages;
 mod refusals;
+mod rules;
 mod sessions;
 mod tokens;
 
@@ -40,7 +43,8 @@ use access::{LIVEZ, READYZ, require_credentials};
 use connection::{ConnectionState, OpenConnection, serve_connection};
 use guard::guard_pages;
 
-pub use access::{AccessEnd, AdminAccess};
+pub use access::AdminAccess;
+pub use access_end::AccessEnd;
 pub use connection::LongAnswer;
 pub use sessions::Session;
 
