@@ -8,6 +8,8 @@ mod hostile;
 mod actions;
 // Permissions of visitors.
 mod visitors;
+// Logins of principals.
+mod principals;
 // Live figures.
 mod live;
 // The store is away, and bounds are reached.
