@@ -130,13 +130,17 @@ async fn accept(
             Ok((stream, peer)) => {
                 let connection = OpenConnection::new(stats.clone());
                 let state = ConnectionState::default();
-                let (router, tls) = (state.routes(router, peer), tls.cloned());
+                let (router, tls) = (router.clone(), tls.cloned());
                 let is_asked = state.is_asked.clone();
                 let served = async move {
                     match tls {
-                        None => serve_connection(stream, router, &state, connection).await,
+                        None => {
+                            let router = state.routes(&router, peer, None);
+                            serve_connection(stream, router, &state, connection).await;
+                        }
                         Some(tls) => match tls.accept(stream, peer).await {
-                            Ok(TlsConnection { stream, .. }) => {
+                            Ok(TlsConnection { stream, certificate }) => {
+                                let router = state.routes(&router, peer, certificate);
                                 serve_connection(stream, router, &state, connection).await;
                             }
                             Err(failure) => connection.close(failure.close_reason()),

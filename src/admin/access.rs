@@ -19,7 +19,8 @@ use tokio::time::Instant;
 use super::{
     access_end::AccessEnd,
     attempts::Attempts,
-    bearer::{Bearer, Judged},
+    bearer::{self, Bearer, Judged},
+    connection::PeerCertificate,
     cookies::CookieName,
     form::{CSRF, Form},
     origin::is_same_origin,
@@ -230,6 +231,12 @@ impl AdminAccess {
         let mut response = format!("{}\n", refused.advice()).into_response();
         mark(&mut response, refused);
         response
+    }
+
+    /// The operator with the client certificate of a request.
+    pub(super) fn caller_with_certificate(&self, request: &Request) -> Option<AuditedCaller> {
+        let PeerCertificate(der) = request.extensions().get()?;
+        bearer::caller_with_certificate(der, &self.authenticator, peer(request))
     }
 
     /// Whether a request has a bearer token or a session.

@@ -150,6 +150,17 @@ impl Changed {
     }
 }
 
+/// The caller with a verified client certificate in DER, if it is that of an operator.
+pub(super) fn caller_with_certificate(
+    der: &[u8],
+    authenticator: &Authenticator,
+    peer: Option<SocketAddr>,
+) -> Option<AuditedCaller> {
+    let found = authenticator.principal_of_certificate(der);
+    let principal = Some(found.filter(|found| is_operator(found))?.name().clone());
+    Some(AuditedCaller { principal, identity: Some("certificate"), is_identified: true, peer })
+}
+
 /// Whether a principal may use the whole port: its metrics and pages concern all namespaces, as the
 /// calls of `AdminService` that need the verb for the server.
 fn is_operator(principal: &Principal) -> bool {

@@ -39,13 +39,16 @@ async fn admit(access: &AdminAccess, mut request: Request) -> Result<Request, Re
     if request.extensions().get::<AuditedCaller>().is_some() {
         return Ok(request);
     }
-    // If the port is closed, a reload has set a token since.
-    if let Some(rules) = access.rules()
-        && (rules.is_closed() || access.has_credentials(&rules, request.headers()))
-    {
-        return access.admit(&rules, request).await;
+    let mut caller = None;
+    if let Some(rules) = access.rules() {
+        // If the port is closed, a reload has set a token since.
+        if rules.is_closed() || access.has_credentials(&rules, request.headers()) {
+            return access.admit(&rules, request).await;
+        }
+        caller = access.caller_with_certificate(&request);
     }
-    if !is_own_host(request.headers()) {
+    // A browser presents a certificate to the port only by a name that the port has proved.
+    if caller.is_none() && !is_own_host(request.headers()) {
         return Err(Refused::ForeignHost.into());
     }
     let session = access.open_session();
@@ -54,6 +57,9 @@ async fn admit(access: &AdminAccess, mut request: Request) -> Result<Request, Re
     }
     request.extensions_mut().insert(AccessEnd::new(session.ended().clone(), None));
     request.extensions_mut().insert(session);
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(caller);
+    }
     Ok(request)
 }
 

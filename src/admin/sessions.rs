@@ -85,6 +85,11 @@ impl Session {
         self.bearer.as_deref()
     }
 
+    /// Whether a login has begun it, so that a logout can end it.
+    pub fn has_login(&self) -> bool {
+        self.bearer.is_some()
+    }
+
     /// Cancelled when the session ends.
     pub fn ended(&self) -> &CancellationToken {
         &self.ended

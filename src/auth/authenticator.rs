@@ -130,6 +130,11 @@ impl Authenticator {
         }
     }
 
+    /// The principal of a verified client certificate in DER. It is not kept for other calls.
+    pub fn principal_of_certificate(&self, der: &[u8]) -> Option<Arc<Principal>> {
+        self.rules.load().as_ref()?.principal_of_certificate(der)
+    }
+
     /// The principal that has a static token with this SHA-256.
     pub fn principal_of_digest(&self, digest: &[u8; 32]) -> Option<Arc<Principal>> {
         self.rules.load().as_ref()?.tokens.get(digest).cloned()
@@ -238,10 +243,14 @@ impl Rules {
         if let Some(known) = self.checked.of_certificate(certificate) {
             return known;
         }
-        let mut names = certificate_names(certificate).into_iter();
-        let principal = names.find_map(|name| self.certificates.get(&name)).cloned();
+        let principal = self.principal_of_certificate(certificate);
         self.checked.insert_certificate(certificate, principal.clone());
         principal
+    }
+
+    fn principal_of_certificate(&self, der: &[u8]) -> Option<Arc<Principal>> {
+        let mut names = certificate_names(der).into_iter();
+        names.find_map(|name| self.certificates.get(&name)).cloned()
     }
 
     #[cold]
