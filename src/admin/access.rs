@@ -95,8 +95,8 @@ impl AdminAccess {
         Arc::new(access)
     }
 
-    /// Replaces the configuration, after that of the authenticator. Sessions whose token is no longer
-    /// valid end.
+    /// Replaces the configuration, after that of the authenticator. Sessions end if their token is no
+    /// longer valid.
     pub fn configure(&self, config: &Config) {
         let before = self.rules.load_full();
         let mut rules = Rules::new(config);
@@ -219,11 +219,8 @@ impl AdminAccess {
     /// The answer to a refused request. A browser is led to the login if that helps.
     pub(super) fn refused(&self, refusal: &Refusal, asked: Asked) -> Response {
         let refused = refusal.refused();
-        let is_login_needed = match refused {
-            Refused::NoCredentials => true,
-            Refused::ForeignHost => self.rules().is_some(),
-            _ => false,
-        };
+        let is_login_needed = refused == Refused::NoCredentials
+            || (refused == Refused::ForeignHost && self.rules().is_some());
         if is_login_needed && asked.is_of_browser {
             return Redirect::to(LOGIN).into_response();
         }
