@@ -1,4 +1,4 @@
-//! Access to the admin port: by a token of the port or of a principal, or by the session of a person.
+//! Access to the admin port: by a token of the port or of a principal, or by a session of a person.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -95,8 +95,8 @@ impl AdminAccess {
         Arc::new(access)
     }
 
-    /// Replaces the configuration, after that of the authenticator. Sessions end if their token is no
-    /// longer valid.
+    /// Replaces the configuration, after that of the authenticator. Sessions end if their token is
+    /// no longer valid.
     pub fn configure(&self, config: &Config) {
         let before = self.rules.load_full();
         let mut rules = Rules::new(config);

@@ -70,8 +70,8 @@ impl<C: Clock + Clone> Attempts<C> {
         Self { clock, state }
     }
 
-    /// Tries a token by `check`, unless too many failed. Then neither the result nor its time depends
-    /// on the token.
+    /// Tries a token by `check`, unless too many failed. Then neither the result nor its time
+    /// depends on the token.
     ///
     /// # Errors
     /// It was not looked at. The next attempt is possible after this time.

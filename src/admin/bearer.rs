@@ -1,5 +1,5 @@
-//! Bearers of the tokens that open the admin port: one of `admin.token`, or that of a principal with
-//! the verb `admin` in all namespaces.
+//! Bearers of the tokens that open the admin port: one of `admin.token`, or that of a principal
+//! with the verb `admin` in all namespaces.
 
 use std::{net::SocketAddr, sync::Arc, time::SystemTime};
 
@@ -70,6 +70,10 @@ impl Bearer {
     /// Judges the token of a principal.
     pub(super) fn of_principal(token: &[u8], authenticator: &Authenticator) -> Judged {
         match authenticator.authenticate_token(token) {
+            // A token is verified by whole seconds, and a session by the exact time.
+            Authenticated::Caller(principal) if has_expired(&principal) => {
+                Judged::Refused(Refused::Expired.into())
+            }
             Authenticated::Caller(principal) if is_operator(&principal) => {
                 let credential = match principal.expires_at() {
                     Some(time) => Credential::Expiring(time),
@@ -159,6 +163,10 @@ pub(super) fn caller_with_certificate(
     let found = authenticator.principal_of_certificate(der);
     let principal = Some(found.filter(|found| is_operator(found))?.name().clone());
     Some(AuditedCaller { principal, identity: Some("certificate"), is_identified: true, peer })
+}
+
+fn has_expired(principal: &Principal) -> bool {
+    principal.expires_at().is_some_and(|time| time <= SystemTime::now())
 }
 
 /// Whether a principal may use the whole port: its metrics and pages concern all namespaces, as the

@@ -1,5 +1,5 @@
-//! Guards the pages of a port without `admin.token`: every peer may open them, but no page of another
-//! web site, whatever the browser of the peer has open.
+//! Guards the pages of a port without `admin.token`: every peer may open them, but no page of
+//! another web site, whatever the browser of the peer has open.
 
 use std::{net::IpAddr, sync::Arc};
 

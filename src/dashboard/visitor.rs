@@ -39,8 +39,8 @@ impl FromRequestParts<Arc<Dashboard>> for Visitor {
     ) -> Result<Self, Infallible> {
         let extensions = &parts.extensions;
         let caller = extensions.get::<AuditedCaller>().cloned();
-        // Credentials that the port accepts are those of operators. Without `[auth]`, each sender is
-        // one.
+        // Credentials that the port accepts are those of operators. Without `[auth]`, each sender
+        // is one.
         let config = dashboard.config.load();
         let is_restricted = config.auth.as_ref().is_some_and(|auth| auth.mode == AuthMode::Enforce);
         let is_operator = caller.is_some() || !is_restricted;
