@@ -1,8 +1,10 @@
 //! The admin port: HTTP for Prometheus, for probes without gRPC, for events, and for the pages of
-//! the dashboard. With a token, all but the probes needs it or a session.
+//! the dashboard. With a token, all but the probes needs a token or a session.
 
 mod access;
+mod access_end;
 mod attempts;
+mod bearer;
 mod connection;
 mod cookies;
 mod form;
@@ -12,6 +14,7 @@ mod open_metrics;
 mod origin;
 mod pages;
 mod refusals;
+mod rules;
 mod sessions;
 mod tokens;
 
@@ -40,7 +43,8 @@ use access::{LIVEZ, READYZ, require_credentials};
 use connection::{ConnectionState, OpenConnection, serve_connection};
 use guard::guard_pages;
 
-pub use access::{AccessEnd, AdminAccess};
+pub use access::AdminAccess;
+pub use access_end::AccessEnd;
 pub use connection::LongAnswer;
 pub use sessions::Session;
 
@@ -126,13 +130,17 @@ async fn accept(
             Ok((stream, peer)) => {
                 let connection = OpenConnection::new(stats.clone());
                 let state = ConnectionState::default();
-                let (router, tls) = (state.routes(router, peer), tls.cloned());
+                let (router, tls) = (router.clone(), tls.cloned());
                 let is_asked = state.is_asked.clone();
                 let served = async move {
                     match tls {
-                        None => serve_connection(stream, router, &state, connection).await,
+                        None => {
+                            let router = state.routes(&router, peer, None);
+                            serve_connection(stream, router, &state, connection).await;
+                        }
                         Some(tls) => match tls.accept(stream, peer).await {
-                            Ok(TlsConnection { stream, .. }) => {
+                            Ok(TlsConnection { stream, certificate }) => {
+                                let router = state.routes(&router, peer, certificate);
                                 serve_connection(stream, router, &state, connection).await;
                             }
                             Err(failure) => connection.close(failure.close_reason()),

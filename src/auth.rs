@@ -5,7 +5,8 @@
 //! until it expires or the configuration changes. Credentials are not kept: the table has keyed
 //! hashes of tokens.
 //!
-//! Nothing here depends on gRPC: `src/rpc` reads the credentials, and refuses calls.
+//! Nothing here depends on gRPC: `src/rpc` reads the credentials, and refuses calls. `src/admin`
+//! asks for the principals of people.
 
 mod authenticator;
 mod certificate_names;

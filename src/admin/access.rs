@@ -1,4 +1,4 @@
-//! Access to the admin port: by a token, or by the session of a person.
+//! Access to the admin port: by a token of the port or of a principal, or by a session of a person.
 
 use std::{
     net::{IpAddr, Ipv4Addr, SocketAddr},
@@ -15,21 +15,24 @@ use axum::{
 use governor::clock::DefaultClock;
 use opentelemetry::metrics::Meter;
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::{
-    attempts::{Attempt, Attempts},
+    access_end::AccessEnd,
+    attempts::Attempts,
+    bearer::{self, Bearer, Judged},
+    connection::PeerCertificate,
     cookies::CookieName,
     form::{CSRF, Form},
     origin::is_same_origin,
     pages,
-    refusals::{Refusals, Refused},
-    sessions::{NewSession, Session, SessionLimits, Sessions},
-    tokens::Tokens,
+    refusals::{Refusal, Refusals, Refused},
+    rules::{self, Rules},
+    sessions::{NewSession, Session, Sessions},
 };
 use crate::{
     audit::{AuditLog, AuditedCaller, Record},
-    config::AdminConfig,
+    auth::Authenticator,
+    config::Config,
     model::{AuditEvent, bearer_token},
 };
 
@@ -44,71 +47,74 @@ pub(super) const LIVEZ: &str = "/livez";
 pub(super) const READYZ: &str = "/readyz";
 
 const CSRF_HEADER: &str = "x-csrf-token";
-/// Name of all that have the token, in the audit log.
-const PRINCIPAL: &str = "admin";
 /// Stands for the address of a peer without one. No connection is without one.
 const NO_ADDRESS: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
 
-/// Decides which requests the admin port answers. Without a token, all of them.
+/// Decides which requests the admin port answers. Without `admin.token`, all of them, and pages
+/// with keys for principals only if `[auth]` is in force.
 pub struct AdminAccess {
     rules: ArcSwapOption<Rules>,
     sessions: Sessions,
-    /// That of all requests while there is no token.
+    /// That of all requests without credentials, while there is no token.
     open: ArcSwap<Session>,
     attempts: Attempts,
+    authenticator: Arc<Authenticator>,
     refusals: Refusals,
     audit: AuditLog,
     is_tls: bool,
 }
 
-/// The configuration in use.
-pub(super) struct Rules {
-    tokens: Tokens,
-    limits: SessionLimits,
-    /// Cancelled when the tokens change.
-    end: CancellationToken,
+/// A request, for its refusal.
+pub(super) struct Asked {
+    action: String,
+    peer: Option<SocketAddr>,
+    /// Whether a person sees the answer.
+    is_of_browser: bool,
 }
 
-/// When the permission of a request ends, for answers that last. An extension of requests.
-#[derive(Debug, Clone)]
-pub struct AccessEnd(pub CancellationToken);
-
 impl AdminAccess {
-    /// Follows `config`, and registers the metrics.
-    pub fn new(config: &AdminConfig, meter: &Meter, audit: AuditLog) -> Arc<Self> {
+    /// Follows `config`, asks `authenticator` for principals, and registers the metrics.
+    pub fn new(
+        config: &Config,
+        authenticator: Arc<Authenticator>,
+        meter: &Meter,
+        audit: AuditLog,
+    ) -> Arc<Self> {
         let access = Self {
             rules: ArcSwapOption::empty(),
             sessions: Sessions::new(meter),
-            open: ArcSwap::from_pointee(Session::new()),
+            open: ArcSwap::from_pointee(Session::new(None)),
             attempts: Attempts::new(DefaultClock::default()),
+            authenticator,
             refusals: Refusals::new(meter, audit.clone()),
             audit,
             // A reload does not turn TLS on or off.
-            is_tls: config.tls.cert.is_some(),
+            is_tls: config.admin.tls.cert.is_some(),
         };
         access.configure(config);
         Arc::new(access)
     }
 
-    /// Replaces the configuration. With other tokens than before, all sessions end.
-    pub fn configure(&self, config: &AdminConfig) {
-        let limits = SessionLimits { ttl: config.session_ttl, idle: config.session_idle };
+    /// Replaces the configuration, after that of the authenticator. Sessions end if their token is
+    /// no longer valid.
+    pub fn configure(&self, config: &Config) {
         let before = self.rules.load_full();
-        let tokens = Tokens::new(&config.token);
-        let is_same = before.as_ref().map(|rules| &rules.tokens) == tokens.as_ref();
-        let kept = before.as_ref().filter(|_| is_same).map(|rules| rules.end.clone());
-        let end = kept.unwrap_or_default();
-        let rules = tokens.map(|tokens| Arc::new(Rules { tokens, limits, end }));
+        let mut rules = Rules::new(config);
+        let changed = rules::changed(before.as_deref(), rules.as_ref());
+        if let (Some(before), Some(rules), false) = (&before, &mut rules, changed.is_any()) {
+            rules.end = before.end.clone();
+        }
         if rules.is_some() {
             self.refusals.show();
         }
-        self.rules.store(rules);
-        if !is_same {
+        self.rules.store(rules.map(Arc::new));
+        if changed.is_any() {
             if let Some(before) = before {
                 before.end.cancel();
             }
-            self.sessions.end_all();
-            self.open.swap(Arc::new(Session::new())).ended().cancel();
+            let authenticator = &*self.authenticator;
+            self.sessions.end_unless(|bearer| bearer.is_valid_after(changed, authenticator));
+            self.open.swap(Arc::new(Session::new(None))).ended().cancel();
         }
     }
 
@@ -119,7 +125,7 @@ impl AdminAccess {
         }
     }
 
-    /// The configuration in use; none without a token.
+    /// The configuration in use; none if no credential is accepted.
     pub(super) fn rules(&self) -> Option<Arc<Rules>> {
         self.rules.load_full()
     }
@@ -128,7 +134,7 @@ impl AdminAccess {
         self.is_tls
     }
 
-    /// The session of all requests while there is no token.
+    /// The session of all requests without credentials, while there is no token.
     pub(super) fn open_session(&self) -> Session {
         Session::clone(&self.open.load())
     }
@@ -140,74 +146,129 @@ impl AdminAccess {
     }
 
     /// Checks a token, unless too many were wrong.
-    pub(super) fn check_token(
+    pub(super) async fn check_token(
         &self,
         rules: &Rules,
         token: &[u8],
         peer: Option<SocketAddr>,
-    ) -> Result<(), Refused> {
+    ) -> Result<Bearer, Refusal> {
         let address = peer.map_or(NO_ADDRESS, |peer| peer.ip());
-        match self.attempts.attempt(address, || rules.tokens.contains(token)) {
-            Attempt::Accepted => Ok(()),
-            Attempt::Failed => Err(Refused::UnknownToken),
-            Attempt::Limited(wait) => Err(Refused::Limited(wait)),
+        let judge = |may_wait| {
+            let judged = || {
+                let judged = rules.judge(token, &self.authenticator);
+                let judged = if may_wait { judged } else { judged.settled() };
+                (judged.verdict(), judged)
+            };
+            let attempt = self.attempts.attempt(address, judged);
+            attempt.unwrap_or_else(|wait| Judged::Refused(Refused::Limited(wait).into()))
+        };
+        let mut judged = judge(true);
+        if let Judged::Pending(keys) = judged {
+            keys.wait().await;
+            judged = judge(false);
         }
+        judged.result()
     }
 
     /// Begins a session, in place of those of the request.
     pub(super) fn log_in(
         &self,
-        rules: &Rules,
+        rules: &Arc<Rules>,
         headers: &HeaderMap,
+        bearer: Bearer,
         peer: Option<SocketAddr>,
-    ) -> NewSession {
+    ) -> Result<NewSession, Refused> {
         self.end_sessions(headers);
-        let session = self.sessions.begin(Instant::now(), rules.limits);
-        self.record_admin("POST /login", "token", peer);
-        session
+        let caller = bearer.caller("token", peer);
+        let session = self.sessions.begin(bearer, Instant::now(), rules.limits);
+        // A reload since the check of the token has not seen the session.
+        if !self.rules().is_some_and(|current| Arc::ptr_eq(&current, rules)) {
+            self.sessions.end(&session.id);
+            return Err(Refused::NoCredentials);
+        }
+        self.record_admin("POST /login", caller);
+        Ok(session)
     }
 
     /// Ends the sessions of a request.
     pub(super) fn log_out(&self, headers: &HeaderMap, peer: Option<SocketAddr>) {
-        if self.end_sessions(headers) {
-            self.record_admin("POST /logout", "session", peer);
+        if let Some(session) = self.end_sessions(headers)
+            && let Some(bearer) = session.bearer()
+        {
+            self.record_admin("POST /logout", bearer.caller("session", peer));
         }
     }
 
-    fn end_sessions(&self, headers: &HeaderMap) -> bool {
+    /// Returns one of them.
+    fn end_sessions(&self, headers: &HeaderMap) -> Option<Session> {
         let ids = CookieName::Session.values(headers, self.is_tls);
-        ids.iter().filter(|id| self.sessions.end(id)).count() > 0
+        ids.iter().fold(None, |ended, id| self.sessions.end(id).or(ended))
     }
 
-    fn record_admin(&self, action: &'static str, how: &'static str, peer: Option<SocketAddr>) {
+    fn record_admin(&self, action: &'static str, caller: AuditedCaller) {
         let mut record = Record::new(AuditEvent::Admin, action);
-        record.caller(caller(how, peer)).code("OK");
+        record.caller(caller).code("OK");
         self.audit.record(record);
     }
 
     /// Counts, logs and records a refusal.
-    pub(super) fn refuse(&self, refused: Refused, action: String, peer: Option<SocketAddr>) {
-        self.refusals.record(refused, action, peer);
+    pub(super) fn refuse(&self, refusal: &Refusal, action: String, peer: Option<SocketAddr>) {
+        self.refusals.record(refusal, action, peer);
+    }
+
+    /// The answer to a refused request. A browser is led to the login if that helps.
+    pub(super) fn refused(&self, refusal: &Refusal, asked: Asked) -> Response {
+        let refused = refusal.refused();
+        let is_login_needed = refused == Refused::NoCredentials
+            || (refused == Refused::ForeignHost && self.rules().is_some());
+        if is_login_needed && asked.is_of_browser {
+            return Redirect::to(LOGIN).into_response();
+        }
+        self.refuse(refusal, asked.action, asked.peer);
+        let mut response = format!("{}\n", refused.advice()).into_response();
+        mark(&mut response, refused);
+        response
+    }
+
+    /// The operator with the client certificate of a request.
+    pub(super) fn caller_with_certificate(&self, request: &Request) -> Option<AuditedCaller> {
+        let PeerCertificate(der) = request.extensions().get()?;
+        bearer::caller_with_certificate(der, &self.authenticator, peer(request))
+    }
+
+    /// Whether a request has a bearer token or a session.
+    pub(super) fn has_credentials(&self, rules: &Rules, headers: &HeaderMap) -> bool {
+        let authorization = headers.get(header::AUTHORIZATION);
+        authorization.is_some_and(|value| bearer_token(value.as_bytes()).is_some())
+            || self.session(rules, headers).is_some()
     }
 
     /// Lets a request through that has a valid token or session, with its caller and its session
     /// among its extensions.
-    async fn admit(&self, rules: &Rules, mut request: Request) -> Result<Request, Refused> {
+    pub(super) async fn admit(
+        &self,
+        rules: &Rules,
+        mut request: Request,
+    ) -> Result<Request, Refusal> {
         let peer = peer(&request);
-        if let Some(authorization) = request.headers().get(header::AUTHORIZATION) {
-            let token = bearer_token(authorization.as_bytes()).ok_or(Refused::Malformed)?;
-            self.check_token(rules, token, peer)?;
-            request.extensions_mut().insert(caller("token", peer));
-            request.extensions_mut().insert(AccessEnd(rules.end.clone()));
+        let authorization = request.headers().get(header::AUTHORIZATION);
+        let token = authorization.map(|value| bearer_token(value.as_bytes()).map(<[u8]>::to_vec));
+        // Without a token, a proxy may have put credentials of its own there.
+        if let Some(token) = token.filter(|token| token.is_some() || rules.is_closed()) {
+            let bearer = self.check_token(rules, &token.ok_or(Refused::Malformed)?, peer).await?;
+            let end = AccessEnd::new(rules.end.clone(), bearer.expires_at());
+            request.extensions_mut().insert(bearer.caller("token", peer));
+            request.extensions_mut().insert(end);
             return Ok(request);
         }
         let session = self.session(rules, request.headers()).ok_or(Refused::NoCredentials)?;
         if !request.method().is_safe() {
             request = self.check_forgery(&session, request).await?;
         }
-        request.extensions_mut().insert(AccessEnd(session.ended().clone()));
+        let caller = session.bearer().map(|bearer| bearer.caller("session", peer));
+        request.extensions_mut().insert(caller.ok_or(Refused::NoCredentials)?);
+        request.extensions_mut().insert(AccessEnd::new(session.ended().clone(), None));
         request.extensions_mut().insert(session);
-        request.extensions_mut().insert(caller("session", peer));
         Ok(request)
     }
 
@@ -233,8 +294,16 @@ impl AdminAccess {
     }
 }
 
+impl Asked {
+    /// That of a request.
+    pub(super) fn of(request: &Request) -> Self {
+        let (action, peer) = (action(request), peer(request));
+        Self { action, peer, is_of_browser: is_of_browser(request) }
+    }
+}
+
 /// Answers a request only if it may use the admin port. A layer for all routes, of which the probes
-/// and the login are open.
+/// and the login are open, and without a token all but the logout. The pages have a guard then.
 pub(super) async fn require_credentials(
     State(access): State<Arc<AdminAccess>>,
     request: Request,
@@ -248,7 +317,8 @@ pub(super) async fn require_credentials(
         }
         return next.run(request).await;
     };
-    if [LIVEZ, READYZ].contains(&path) {
+    let is_open = !rules.is_closed() && ![LOGIN, LOGOUT].contains(&path);
+    if is_open || [LIVEZ, READYZ].contains(&path) {
         return next.run(request).await;
     }
     let mut response = if path == LOGIN {
@@ -261,17 +331,10 @@ pub(super) async fn require_credentials(
 }
 
 async fn admitted(access: &AdminAccess, rules: &Rules, request: Request, next: Next) -> Response {
-    let (action, peer) = (action(&request), peer(&request));
-    let is_of_browser = is_of_browser(&request);
+    let asked = Asked::of(&request);
     match access.admit(rules, request).await {
         Ok(request) => next.run(request).await,
-        Err(Refused::NoCredentials) if is_of_browser => Redirect::to(LOGIN).into_response(),
-        Err(refused) => {
-            access.refuse(refused, action, peer);
-            let mut response = format!("{}\n", refused.advice()).into_response();
-            mark(&mut response, refused);
-            response
-        }
+        Err(refusal) => access.refused(&refusal, asked),
     }
 }
 
@@ -293,16 +356,10 @@ pub(super) fn peer(request: &Request) -> Option<SocketAddr> {
 }
 
 /// The name of a request in the audit log, which is cut there.
-pub(super) fn action(request: &Request) -> String {
+fn action(request: &Request) -> String {
     const MAX_CHARACTERS: usize = 128;
     let action = format!("{} {}", request.method(), request.uri().path());
     action.chars().take(MAX_CHARACTERS).collect()
-}
-
-/// A caller whose credentials are accepted.
-fn caller(identity: &'static str, peer: Option<SocketAddr>) -> AuditedCaller {
-    let principal = Some(PRINCIPAL.into());
-    AuditedCaller { principal, identity: Some(identity), is_identified: true, peer }
 }
 
 /// Whether a person sees the answer.

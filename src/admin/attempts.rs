@@ -30,15 +30,15 @@ const EXEMPT: Duration = Duration::from_secs(3600);
 /// Bits of an IPv6 address that its owner cannot choose.
 const NETWORK_BITS: u32 = 64;
 
-/// The result of trying a token.
+/// The meaning of an attempt for the limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Attempt {
-    /// It is valid.
-    Accepted,
-    /// It is not valid.
-    Failed,
-    /// It was not looked at. The next attempt is possible after this time.
-    Limited(Duration),
+pub(super) enum Verdict {
+    /// The token is valid.
+    Right,
+    /// The token is not valid.
+    Wrong,
+    /// It does not count: the token is of no use here, or cannot be judged yet.
+    Open,
 }
 
 /// Counts failures, of each address and in all.
@@ -70,8 +70,16 @@ impl<C: Clock + Clone> Attempts<C> {
         Self { clock, state }
     }
 
-    /// Tries a token, unless too many failed. Then neither the result nor its time depends on it.
-    pub(super) fn attempt(&self, peer: IpAddr, is_valid: impl FnOnce() -> bool) -> Attempt {
+    /// Tries a token by `check`, unless too many failed. Then neither the result nor its time
+    /// depends on the token.
+    ///
+    /// # Errors
+    /// It was not looked at. The next attempt is possible after this time.
+    pub(super) fn attempt<T>(
+        &self,
+        peer: IpAddr,
+        check: impl FnOnce() -> (Verdict, T),
+    ) -> Result<T, Duration> {
         let (peer, now) = (network(peer), self.clock.now());
         let mut state = self.state.lock();
         let State { all, addresses } = &mut *state;
@@ -83,22 +91,25 @@ impl<C: Clock + Clone> Attempts<C> {
         let limits = [known.and_then(|address| address.failures.wait(now)), all.wait(now)];
         let limit = if is_exempt { limits[0] } else { limits[0].max(limits[1]) };
         if let Some(wait) = limit {
-            return Attempt::Limited(wait);
+            return Err(wait);
         }
-        let is_valid = is_valid();
+        let (verdict, result) = check();
+        if verdict == Verdict::Open {
+            return Ok(result);
+        }
         if !addresses.contains_key(&peer) {
             let failures = Failures::new(FAILURES, PAUSE, &self.clock);
             addresses.insert(peer, Address { failures, accepted_at: None });
         }
         // It was inserted if it was not there.
-        let Some(address) = addresses.get_mut(&peer) else { return Attempt::Failed };
-        if is_valid {
+        let Some(address) = addresses.get_mut(&peer) else { return Ok(result) };
+        if verdict == Verdict::Right {
             address.accepted_at = Some(now);
-            return Attempt::Accepted;
+            return Ok(result);
         }
         address.failures.count();
         all.count();
-        Attempt::Failed
+        Ok(result)
     }
 }
 
@@ -144,8 +155,9 @@ mod tests {
 
     use super::*;
 
-    const WRONG: fn() -> bool = || false;
-    const RIGHT: fn() -> bool = || true;
+    const WRONG: fn() -> (Verdict, bool) = || (Verdict::Wrong, false);
+    const RIGHT: fn() -> (Verdict, bool) = || (Verdict::Right, true);
+    const OPEN: fn() -> (Verdict, bool) = || (Verdict::Open, false);
 
     fn attempts() -> (Attempts<FakeRelativeClock>, FakeRelativeClock) {
         let clock = FakeRelativeClock::default();
@@ -158,21 +170,21 @@ mod tests {
 
     /// Number of wrong tokens that are looked at.
     fn failures(attempts: &Attempts<FakeRelativeClock>, peer: IpAddr) -> usize {
-        (0..1000).take_while(|_| attempts.attempt(peer, WRONG) == Attempt::Failed).count()
+        (0..1000).take_while(|_| attempts.attempt(peer, WRONG) == Ok(false)).count()
     }
 
     #[test]
     fn an_address_is_limited_and_a_right_token_is_not_looked_at_then() {
         let (attempts, clock) = attempts();
         assert_eq!(failures(&attempts, v4(1)), 11);
-        let unseen = || -> bool { panic!("the token is looked at") };
+        let unseen = || -> (Verdict, bool) { panic!("the token is looked at") };
         let limited = attempts.attempt(v4(1), unseen);
-        assert_eq!(limited, Attempt::Limited(PAUSE));
-        assert_eq!(attempts.attempt(v4(2), RIGHT), Attempt::Accepted, "another address");
+        assert_eq!(limited, Err(PAUSE));
+        assert_eq!(attempts.attempt(v4(2), RIGHT), Ok(true), "another address");
         clock.advance(PAUSE / 2);
-        assert_eq!(attempts.attempt(v4(1), unseen), Attempt::Limited(PAUSE / 2));
+        assert_eq!(attempts.attempt(v4(1), unseen), Err(PAUSE / 2));
         clock.advance(PAUSE / 2);
-        assert_eq!(attempts.attempt(v4(1), RIGHT), Attempt::Accepted);
+        assert_eq!(attempts.attempt(v4(1), RIGHT), Ok(true));
         assert_eq!(failures(&attempts, v4(1)), 2);
         clock.advance(PAUSE);
         assert_eq!(failures(&attempts, v4(1)), 2);
@@ -182,35 +194,50 @@ mod tests {
     fn right_tokens_do_not_count() {
         let (attempts, _) = attempts();
         for _ in 0..1000 {
-            assert_eq!(attempts.attempt(v4(1), RIGHT), Attempt::Accepted);
+            assert_eq!(attempts.attempt(v4(1), RIGHT), Ok(true));
         }
         assert_eq!(failures(&attempts, v4(1)), 11);
+    }
+
+    #[test]
+    fn open_attempts_neither_count_nor_exempt_but_are_limited() {
+        let (attempts, _) = attempts();
+        for _ in 0..1000 {
+            assert_eq!(attempts.attempt(v4(1), OPEN), Ok(false));
+        }
+        assert_eq!(failures(&attempts, v4(1)), 11);
+        assert_eq!(attempts.attempt(v4(1), OPEN), Err(PAUSE));
+        assert_eq!(attempts.attempt(v4(2), OPEN), Ok(false));
+        for number in 100..190 {
+            assert_eq!(attempts.attempt(v4(number), WRONG), Ok(false));
+        }
+        assert_eq!(attempts.attempt(v4(2), RIGHT), Err(ALL_PAUSE), "it is not exempt");
     }
 
     #[test]
     fn all_addresses_are_limited_but_for_those_with_a_right_token() {
         let (attempts, clock) = attempts();
-        assert_eq!(attempts.attempt(v4(1), RIGHT), Attempt::Accepted);
-        let failed = (100..1000)
-            .take_while(|&number| attempts.attempt(v4(number), WRONG) == Attempt::Failed);
+        assert_eq!(attempts.attempt(v4(1), RIGHT), Ok(true));
+        let failed =
+            (100..1000).take_while(|&number| attempts.attempt(v4(number), WRONG) == Ok(false));
         assert_eq!(failed.count(), 101);
-        assert_eq!(attempts.attempt(v4(2), RIGHT), Attempt::Limited(ALL_PAUSE));
-        assert_eq!(attempts.attempt(v4(1), RIGHT), Attempt::Accepted);
+        assert_eq!(attempts.attempt(v4(2), RIGHT), Err(ALL_PAUSE));
+        assert_eq!(attempts.attempt(v4(1), RIGHT), Ok(true));
         // The limit of the address applies to it as well.
         assert_eq!(failures(&attempts, v4(1)), 11);
         clock.advance(2 * PAUSE);
-        assert_eq!(attempts.attempt(v4(2), RIGHT), Attempt::Accepted);
+        assert_eq!(attempts.attempt(v4(2), RIGHT), Ok(true));
     }
 
     #[test]
     fn the_exemption_ends() {
         let (attempts, clock) = attempts();
-        assert_eq!(attempts.attempt(v4(1), RIGHT), Attempt::Accepted);
+        assert_eq!(attempts.attempt(v4(1), RIGHT), Ok(true));
         clock.advance(EXEMPT);
         for number in 100..201 {
-            assert_eq!(attempts.attempt(v4(number), WRONG), Attempt::Failed);
+            assert_eq!(attempts.attempt(v4(number), WRONG), Ok(false));
         }
-        assert_eq!(attempts.attempt(v4(1), RIGHT), Attempt::Limited(ALL_PAUSE));
+        assert_eq!(attempts.attempt(v4(1), RIGHT), Err(ALL_PAUSE));
     }
 
     #[test]
@@ -218,7 +245,7 @@ mod tests {
         let (attempts, _) = attempts();
         let of = |text: &str| text.parse::<IpAddr>().unwrap();
         assert_eq!(failures(&attempts, of("2001:db8:1:2::1")), 11);
-        let limited = |peer| matches!(attempts.attempt(peer, RIGHT), Attempt::Limited(_));
+        let limited = |peer| attempts.attempt(peer, RIGHT).is_err();
         assert!(limited(of("2001:db8:1:2:ffff::9")));
         assert!(!limited(of("2001:db8:1:3::1")));
         assert_eq!(failures(&attempts, of("::ffff:10.0.0.1")), 11);
@@ -229,7 +256,7 @@ mod tests {
     fn the_number_of_addresses_is_bounded() {
         let (attempts, _) = attempts();
         for number in 0..10_000 {
-            assert_eq!(attempts.attempt(v4(number), RIGHT), Attempt::Accepted);
+            assert_eq!(attempts.attempt(v4(number), RIGHT), Ok(true));
         }
         assert_eq!(attempts.state.lock().addresses.len(), MAX_ADDRESSES);
     }

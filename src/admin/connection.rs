@@ -12,6 +12,7 @@ use std::{
 
 use axum::{
     Router,
+    body::Bytes,
     extract::{ConnectInfo, Request},
     middleware,
 };
@@ -48,6 +49,10 @@ impl LongAnswer {
     }
 }
 
+/// The verified client certificate of a connection in DER. An extension of requests.
+#[derive(Debug, Clone)]
+pub(super) struct PeerCertificate(pub(super) Bytes);
+
 /// State of a connection, shared with the listener.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ConnectionState {
@@ -64,13 +69,22 @@ pub(super) struct OpenConnection {
 }
 
 impl ConnectionState {
-    /// The routes for this connection, whose requests have the address of its peer.
-    pub(super) fn routes(&self, router: &Router, peer: SocketAddr) -> Router {
-        let state = self.clone();
+    /// The routes for this connection, whose requests have the address of its peer, and its
+    /// certificate.
+    pub(super) fn routes(
+        &self,
+        router: &Router,
+        peer: SocketAddr,
+        certificate: Option<Bytes>,
+    ) -> Router {
+        let (state, certificate) = (self.clone(), certificate.map(PeerCertificate));
         router.clone().layer(middleware::map_request(move |mut request: Request| {
             state.is_asked.store(true, Relaxed);
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(state.answer.clone());
+            if let Some(certificate) = certificate.clone() {
+                request.extensions_mut().insert(certificate);
+            }
             ready(request)
         }))
     }

@@ -1,5 +1,5 @@
-//! Guards the pages of a port without a token: every peer may use them, but no page of another web
-//! site, whatever the browser of the peer has open.
+//! Guards the pages of a port without `admin.token`: every peer may open them, but no page of
+//! another web site, whatever the browser of the peer has open.
 
 use std::{net::IpAddr, sync::Arc};
 
@@ -7,13 +7,14 @@ use axum::{
     extract::{Request, State},
     http::{HeaderMap, header, uri::Authority},
     middleware::Next,
-    response::{IntoResponse as _, Response},
+    response::Response,
 };
 
 use super::{
-    access::{self, AccessEnd, AdminAccess},
+    access::{AdminAccess, Asked},
+    access_end::AccessEnd,
     pages,
-    refusals::Refused,
+    refusals::{Refusal, Refused},
 };
 use crate::audit::AuditedCaller;
 
@@ -23,39 +24,42 @@ pub(super) async fn guard_pages(
     request: Request,
     next: Next,
 ) -> Response {
-    let (action, peer) = (access::action(&request), access::peer(&request));
+    let asked = Asked::of(&request);
     let mut response = match admit(&access, request).await {
         Ok(request) => next.run(request).await,
-        Err(refused) => {
-            access.refuse(refused, action, peer);
-            let mut response = format!("{}\n", refused.advice()).into_response();
-            access::mark(&mut response, refused);
-            response
-        }
+        Err(refusal) => access.refused(&refusal, asked),
     };
     pages::protect(response.headers_mut());
     response
 }
 
-/// Lets a request through whose credentials are checked, or one that needs none and that no other
-/// web site can have made.
-async fn admit(access: &AdminAccess, mut request: Request) -> Result<Request, Refused> {
+/// Lets a request through whose credentials are valid, or one that has none and that no other web
+/// site can have made.
+async fn admit(access: &AdminAccess, mut request: Request) -> Result<Request, Refusal> {
     if request.extensions().get::<AuditedCaller>().is_some() {
         return Ok(request);
     }
-    if access.rules().is_some() {
-        // A reload has set a token since.
-        return Err(Refused::NoCredentials);
+    let mut caller = None;
+    if let Some(rules) = access.rules() {
+        // If the port is closed, a reload has set a token since.
+        if rules.is_closed() || access.has_credentials(&rules, request.headers()) {
+            return access.admit(&rules, request).await;
+        }
+        caller = access.caller_with_certificate(&request);
     }
-    if !is_own_host(request.headers()) {
-        return Err(Refused::ForeignHost);
+    // A browser presents a certificate to the port only by a name that the port has proved.
+    if caller.is_none() && !is_own_host(request.headers()) {
+        return Err(Refused::ForeignHost.into());
     }
     let session = access.open_session();
     if !request.method().is_safe() {
         request = access.check_forgery(&session, request).await?;
     }
-    request.extensions_mut().insert(AccessEnd(session.ended().clone()));
+    request.extensions_mut().insert(AccessEnd::new(session.ended().clone(), None));
     request.extensions_mut().insert(session);
+    if let Some(caller) = caller {
+        request.extensions_mut().insert(caller);
+    }
     Ok(request)
 }
 

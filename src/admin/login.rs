@@ -12,12 +12,13 @@ use axum::{
 use subtle::ConstantTimeEq as _;
 
 use super::{
-    access::{self, AdminAccess, HOME, LOGIN, LOGOUT, Rules},
+    access::{self, AdminAccess, HOME, LOGIN, LOGOUT},
     cookies::CookieName,
     form::{CSRF, Form},
     origin::is_same_origin,
     pages,
-    refusals::Refused,
+    refusals::{Refusal, Refused},
+    rules::Rules,
     sessions::{NewSession, random_text},
 };
 
@@ -39,7 +40,7 @@ async fn form(State(access): State<Arc<AdminAccess>>, headers: HeaderMap) -> Res
     if access.session(&rules, &headers).is_some() {
         return Redirect::to(HOME).into_response();
     }
-    login_page(&access, &headers, None)
+    login_page(&access, &rules, &headers, None)
 }
 
 async fn log_in(State(access): State<Arc<AdminAccess>>, request: Request) -> Response {
@@ -55,9 +56,10 @@ async fn log_in(State(access): State<Arc<AdminAccess>>, request: Request) -> Res
             cookies.into_iter().for_each(|cookie| add_cookie(&mut response, cookie));
             response
         }
-        Err(refused) => {
-            access.refuse(refused, ACTION.to_owned(), peer);
-            let mut response = login_page(&access, &headers, Some(refused));
+        Err(refusal) => {
+            access.refuse(&refusal, ACTION.to_owned(), peer);
+            let refused = refusal.refused();
+            let mut response = login_page(&access, &rules, &headers, Some(refused));
             access::mark(&mut response, refused);
             response
         }
@@ -67,25 +69,25 @@ async fn log_in(State(access): State<Arc<AdminAccess>>, request: Request) -> Res
 /// Begins a session if the form is of this server and its token is valid.
 async fn checked(
     access: &AdminAccess,
-    rules: &Rules,
+    rules: &Arc<Rules>,
     request: Request,
-) -> Result<NewSession, Refused> {
+) -> Result<NewSession, Refusal> {
     let peer = access::peer(&request);
     if !is_same_origin(request.headers(), access.is_tls()) {
-        return Err(Refused::CrossOrigin);
+        return Err(Refused::CrossOrigin.into());
     }
     if !Form::is_in(request.headers()) {
-        return Err(Refused::BadForm);
+        return Err(Refused::BadForm.into());
     }
     let (form, request) = Form::read(request).await?;
-    let (headers, secret) = (request.headers(), form.field(CSRF).unwrap_or_default());
-    let secrets = login_secrets(access, headers);
+    let (headers, secret) = (request.headers().clone(), form.field(CSRF).unwrap_or_default());
+    let secrets = login_secrets(access, &headers);
     if !secrets.iter().any(|known| known.as_bytes().ct_eq(secret.as_bytes()).into()) {
-        return Err(Refused::NoCsrfToken);
+        return Err(Refused::NoCsrfToken.into());
     }
     let token = form.field(TOKEN).unwrap_or_default();
-    access.check_token(rules, token.trim().as_bytes(), peer)?;
-    Ok(access.log_in(rules, headers, peer))
+    let bearer = access.check_token(rules, token.trim().as_bytes(), peer).await?;
+    Ok(access.log_in(rules, &headers, bearer, peer)?)
 }
 
 async fn log_out(State(access): State<Arc<AdminAccess>>, request: Request) -> Response {
@@ -97,12 +99,26 @@ async fn log_out(State(access): State<Arc<AdminAccess>>, request: Request) -> Re
 
 /// The form with the secret of the browser's cookie, or with a new one: a second tab keeps the form
 /// of the first one valid.
-fn login_page(access: &AdminAccess, headers: &HeaderMap, refused: Option<Refused>) -> Response {
+fn login_page(
+    access: &AdminAccess,
+    rules: &Rules,
+    headers: &HeaderMap,
+    refused: Option<Refused>,
+) -> Response {
     let known = login_secrets(access, headers).into_iter().next();
     let secret = known.unwrap_or_else(random_text);
-    let mut response = pages::login(&secret, refused);
+    let mut response = pages::login(accepted(rules), &secret, refused);
     add_cookie(&mut response, CookieName::Login.set(&secret, access.is_tls()));
     response
+}
+
+/// The tokens that the form accepts.
+fn accepted(rules: &Rules) -> &'static str {
+    match (rules.is_closed(), rules.has_principals()) {
+        (true, false) => "Token of the admin port",
+        (true, true) => "Token of the admin port, or of a principal with the verb admin",
+        (false, _) => "Token of a principal with the verb admin",
+    }
 }
 
 /// The secrets of the browser's cookies that have the form of ours.

@@ -23,22 +23,31 @@ static CONTENT_SECURITY_POLICY: LazyLock<String> = LazyLock::new(|| {
     )
 });
 
-/// The form of the login, and why the last attempt was refused.
-pub(super) fn login(csrf_token: &str, refused: Option<Refused>) -> Response {
+/// The form of the login for the `accepted` tokens, and why the last attempt was refused.
+pub(super) fn login(accepted: &str, csrf_token: &str, refused: Option<Refused>) -> Response {
     let message = refused.map(|refused| {
         let text = match refused {
             Refused::UnknownToken => "The token is not valid.",
+            Refused::Expired => "The token has expired.",
+            Refused::KeysUnavailable => {
+                "The keys of the token's issuer could not be read yet. Try again in a moment."
+            }
+            Refused::NoPermission => {
+                "The token is valid, but its principal does not have the verb admin for all \
+                 namespaces."
+            }
             Refused::Limited(_) => "Too many tokens were wrong. Wait, and try again.",
-            Refused::NoCsrfToken | Refused::CrossOrigin => "The form is out of date. Try again.",
-            Refused::NoCredentials
-            | Refused::Malformed
-            | Refused::BadForm
-            | Refused::ForeignHost => "The form cannot be read. Try again.",
+            Refused::NoCredentials | Refused::NoCsrfToken | Refused::CrossOrigin => {
+                "The form is out of date. Try again."
+            }
+            Refused::Malformed | Refused::BadForm | Refused::ForeignHost => {
+                "The form cannot be read. Try again."
+            }
         };
         format!("<p class=\"error\" role=\"alert\">{text}</p>")
     });
     let message = message.unwrap_or_default();
-    page(LOGIN, &[("csrf", csrf_token), ("message", &message)])
+    page(LOGIN, &[("accepted", accepted), ("csrf", csrf_token), ("message", &message)])
 }
 
 /// Adds the headers that protect an answer in a browser. A policy of the page itself stays.
@@ -78,7 +87,8 @@ mod tests {
 
     #[test]
     fn every_place_of_the_page_is_filled() {
-        let page = filled(LOGIN, &[("csrf", "c"), ("message", "")]).replace("{{style}}", STYLE);
+        let values = [("accepted", "a"), ("csrf", "c"), ("message", "")];
+        let page = filled(LOGIN, &values).replace("{{style}}", STYLE);
         assert!(!page.contains("{{"), "{page}");
     }
 }

@@ -1,6 +1,6 @@
 //! Requests to the admin port that are refused.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use axum::http::StatusCode;
 use opentelemetry::{
@@ -13,7 +13,7 @@ use repeated_events::LogInterval;
 use crate::{
     audit::{AuditLog, AuditedCaller, Record},
     metric_list,
-    model::AuditEvent,
+    model::{AuditEvent, Verb},
 };
 
 /// Time between two log lines for the same reason.
@@ -26,6 +26,12 @@ pub(super) enum Refused {
     NoCredentials,
     /// Its token is not valid.
     UnknownToken,
+    /// Its token has expired.
+    Expired,
+    /// The keys of the issuer of its token could not be read yet.
+    KeysUnavailable,
+    /// The principal of its token has not the permission.
+    NoPermission,
     /// Its header `Authorization` has no bearer token.
     Malformed,
     /// Too many tokens were not valid. The next attempt is possible after this time.
@@ -41,9 +47,12 @@ pub(super) enum Refused {
 }
 
 impl Refused {
-    const ALL: [Self; 8] = [
+    const ALL: [Self; 11] = [
         Self::NoCredentials,
         Self::UnknownToken,
+        Self::Expired,
+        Self::KeysUnavailable,
+        Self::NoPermission,
         Self::Malformed,
         Self::Limited(Duration::ZERO),
         Self::CrossOrigin,
@@ -57,6 +66,9 @@ impl Refused {
         match self {
             Self::NoCredentials => "no_credentials",
             Self::UnknownToken => "unknown_token",
+            Self::Expired => "expired_token",
+            Self::KeysUnavailable => "keys_unavailable",
+            Self::NoPermission => "no_permission",
             Self::Malformed => "malformed",
             Self::Limited(_) => "limited",
             Self::CrossOrigin => "cross_origin",
@@ -68,9 +80,14 @@ impl Refused {
 
     pub(super) fn status(self) -> StatusCode {
         match self {
-            Self::NoCredentials | Self::UnknownToken | Self::Malformed => StatusCode::UNAUTHORIZED,
+            Self::NoCredentials | Self::UnknownToken | Self::Expired | Self::Malformed => {
+                StatusCode::UNAUTHORIZED
+            }
             Self::Limited(_) => StatusCode::TOO_MANY_REQUESTS,
-            Self::CrossOrigin | Self::NoCsrfToken | Self::ForeignHost => StatusCode::FORBIDDEN,
+            Self::NoPermission | Self::CrossOrigin | Self::NoCsrfToken | Self::ForeignHost => {
+                StatusCode::FORBIDDEN
+            }
+            Self::KeysUnavailable => StatusCode::SERVICE_UNAVAILABLE,
             Self::BadForm => StatusCode::BAD_REQUEST,
         }
     }
@@ -82,7 +99,17 @@ impl Refused {
                 "the admin port needs a token: send it as Authorization: Bearer <token>, or log in \
                  with a browser at /login"
             }
-            Self::UnknownToken => "the token is not one of admin.token",
+            Self::UnknownToken => {
+                "the token is not one of admin.token, and not valid for a principal of [auth]"
+            }
+            Self::Expired => "the token has expired: send a newer one",
+            Self::KeysUnavailable => {
+                "the keys of the token's issuer could not be read yet: try again in a moment"
+            }
+            Self::NoPermission => {
+                "the token is valid, but its principal does not have the verb admin for all \
+                 namespaces: give it a role that allows it for *, and none that denies it"
+            }
             Self::Malformed => "expected Authorization: Bearer <token>",
             Self::Limited(_) => "too many tokens were wrong: wait before the next attempt",
             Self::CrossOrigin => {
@@ -95,8 +122,8 @@ impl Refused {
             }
             Self::BadForm => "the form cannot be read, or has more than 16 KiB",
             Self::ForeignHost => {
-                "without admin.token, the pages are for addresses, localhost and names without a \
-                 dot: open them by one of these, or set admin.token"
+                "without a login, the pages are for addresses, localhost and names without a dot: \
+                 open them by one of these, or set admin.token"
             }
         }
     }
@@ -105,6 +132,32 @@ impl Refused {
     pub(super) fn retry_after(self) -> Option<u64> {
         let Self::Limited(wait) = self else { return None };
         Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+    }
+}
+
+/// A refused request.
+#[derive(Debug, Clone)]
+pub(super) struct Refusal {
+    refused: Refused,
+    /// The principal of its token, if it has not the permission.
+    principal: Option<Arc<str>>,
+}
+
+impl Refusal {
+    /// That of a principal without the permission.
+    pub(super) fn of_principal(name: Arc<str>) -> Self {
+        Self { refused: Refused::NoPermission, principal: Some(name) }
+    }
+
+    /// Its reason.
+    pub(super) fn refused(&self) -> Refused {
+        self.refused
+    }
+}
+
+impl From<Refused> for Refusal {
+    fn from(refused: Refused) -> Self {
+        Self { refused, principal: None }
     }
 }
 
@@ -132,15 +185,21 @@ impl Refusals {
 
     /// Records a refusal. Attempts over the limit are not in the audit log, as their number has no
     /// bound.
-    pub(super) fn record(&self, refused: Refused, action: String, peer: Option<SocketAddr>) {
-        let reason = refused.reason();
+    pub(super) fn record(&self, refusal: &Refusal, action: String, peer: Option<SocketAddr>) {
+        let Refusal { refused, principal } = refusal;
+        let (reason, is_identified) = (refused.reason(), principal.is_some());
         self.counter.add(1, &[KeyValue::new("reason", reason)]);
         if !matches!(refused, Refused::Limited(_)) {
             let mut record = Record::new(AuditEvent::Refused, action);
-            record.caller(AuditedCaller { peer, ..AuditedCaller::default() });
+            let principal = principal.clone();
+            record.caller(AuditedCaller { principal, identity: None, is_identified, peer });
+            if is_identified {
+                record.text("verb", Verb::Admin.name());
+            }
             record.text("reason", reason).code(match refused.status() {
                 StatusCode::UNAUTHORIZED => "UNAUTHENTICATED",
                 StatusCode::FORBIDDEN => "PERMISSION_DENIED",
+                StatusCode::SERVICE_UNAVAILABLE => "UNAVAILABLE",
                 _ => "INVALID_ARGUMENT",
             });
             self.audit.record(record);
@@ -155,6 +214,7 @@ impl Refusals {
             tracing::warn!(
                 target: "larder::admin",
                 reason,
+                principal = principal.as_deref(),
                 peer,
                 count,
                 remedy = refused.advice(),

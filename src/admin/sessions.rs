@@ -14,6 +14,7 @@ use subtle::ConstantTimeEq as _;
 use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use super::bearer::Bearer;
 use crate::metric_list;
 
 /// Most sessions. The oldest one ends for a new one.
@@ -32,6 +33,8 @@ pub(super) struct SessionLimits {
 #[derive(Debug, Clone)]
 pub struct Session {
     csrf_token: Arc<str>,
+    /// None for the one of requests without credentials.
+    bearer: Option<Arc<Bearer>>,
     ended: CancellationToken,
 }
 
@@ -50,6 +53,8 @@ pub(super) struct Sessions {
 struct OpenSession {
     began_at: Instant,
     used_at: Instant,
+    /// When its token expires.
+    until: Option<Instant>,
     session: Session,
     /// Ends the streams of the session when it is removed.
     _end: DropGuard,
@@ -66,9 +71,23 @@ enum End {
 }
 
 impl Session {
-    /// One with a token of its own.
-    pub(super) fn new() -> Self {
-        Self { csrf_token: random_text().into(), ended: CancellationToken::new() }
+    /// One with a token of its own against forged requests. `bearer`: the sender of the login.
+    pub(super) fn new(bearer: Option<Bearer>) -> Self {
+        Self {
+            csrf_token: random_text().into(),
+            bearer: bearer.map(Arc::new),
+            ended: CancellationToken::new(),
+        }
+    }
+
+    /// The sender of the login.
+    pub(super) fn bearer(&self) -> Option<&Bearer> {
+        self.bearer.as_deref()
+    }
+
+    /// Whether a login has begun it, so that a logout can end it.
+    pub fn has_login(&self) -> bool {
+        self.bearer.is_some()
     }
 
     /// Cancelled when the session ends.
@@ -100,9 +119,10 @@ impl Sessions {
         Self { open, ended }
     }
 
-    /// Begins a session.
-    pub(super) fn begin(&self, now: Instant, limits: SessionLimits) -> NewSession {
-        let (id, session) = (random_text(), Session::new());
+    /// Begins the session of a login.
+    pub(super) fn begin(&self, bearer: Bearer, now: Instant, limits: SessionLimits) -> NewSession {
+        let (id, until) = (random_text(), bearer.expires_at());
+        let session = Session::new(Some(bearer));
         let mut open = self.open.lock();
         self.remove_ended(&mut open, now, limits);
         while open.len() >= MAX_SESSIONS {
@@ -110,7 +130,7 @@ impl Sessions {
             self.count(End::Displaced, 1);
         }
         let end = session.ended.clone().drop_guard();
-        let session = OpenSession { began_at: now, used_at: now, session, _end: end };
+        let session = OpenSession { began_at: now, used_at: now, until, session, _end: end };
         open.insert(digest(&id), session);
         NewSession { id }
     }
@@ -129,18 +149,19 @@ impl Sessions {
         self.remove_ended(&mut self.open.lock(), now, limits);
     }
 
-    /// Ends the session with this ID. Returns whether there was one.
-    pub(super) fn end(&self, id: &str) -> bool {
-        let is_ended = self.open.lock().remove(&digest(id)).is_some();
-        self.count(End::Logout, u64::from(is_ended));
-        is_ended
+    /// Ends the session with this ID. Returns it if there was one.
+    pub(super) fn end(&self, id: &str) -> Option<Session> {
+        let ended = self.open.lock().remove(&digest(id));
+        self.count(End::Logout, u64::from(ended.is_some()));
+        ended.map(|ended| ended.session)
     }
 
-    /// Ends all of them, because the tokens have changed.
-    pub(super) fn end_all(&self) {
+    /// Ends those whose token a reload has made invalid.
+    pub(super) fn end_unless(&self, is_valid: impl Fn(&Bearer) -> bool) {
         let mut open = self.open.lock();
-        self.count(End::Reload, open.len() as u64);
-        open.clear();
+        let before = open.len();
+        open.retain(|_, session| session.session.bearer().is_some_and(&is_valid));
+        self.count(End::Reload, before.saturating_sub(open.len()) as u64);
     }
 
     /// There are few of them, and requests of people are rare.
@@ -173,7 +194,8 @@ impl Sessions {
 
 impl OpenSession {
     fn end(&self, now: Instant, limits: SessionLimits) -> Option<End> {
-        if now.duration_since(self.began_at) >= limits.ttl {
+        let has_expired = self.until.is_some_and(|until| until <= now);
+        if has_expired || now.duration_since(self.began_at) >= limits.ttl {
             return Some(End::Expired);
         }
         (now.duration_since(self.used_at) >= limits.idle).then_some(End::Idle)
@@ -192,6 +214,8 @@ fn digest(id: &str) -> [u8; 32] {
 #[cfg(test)]
 #[allow(clippy::unwrap_used)]
 mod tests {
+    use std::time::SystemTime;
+
     use super::*;
 
     const LIMITS: SessionLimits =
@@ -201,6 +225,11 @@ mod tests {
         Sessions::new(&opentelemetry::global::meter("test"))
     }
 
+    /// The ID of a new session.
+    fn begun(sessions: &Sessions, at: Instant) -> String {
+        sessions.begin(Bearer::of_port(), at, LIMITS).id
+    }
+
     fn seconds(seconds: u64) -> Duration {
         Duration::from_secs(seconds)
     }
@@ -208,17 +237,40 @@ mod tests {
     #[test]
     fn a_session_ends_after_its_lifetime_even_if_it_is_used() {
         let (sessions, begin) = (sessions(), Instant::now());
-        let id = sessions.begin(begin, LIMITS).id;
+        let id = begun(&sessions, begin);
         for second in 0..100 {
             assert!(sessions.find(&id, begin + seconds(second), LIMITS).is_some(), "{second}");
         }
         assert!(sessions.find(&id, begin + seconds(100), LIMITS).is_none());
     }
 
+    #[tokio::test(start_paused = true)]
+    async fn a_session_ends_with_its_token() {
+        let (sessions, begin) = (sessions(), Instant::now());
+        let bearer = Bearer::until(SystemTime::now() + seconds(8));
+        let expiring = sessions.begin(bearer, begin, LIMITS).id;
+        let other = begun(&sessions, begin);
+        assert!(sessions.find(&expiring, begin + seconds(7), LIMITS).is_some());
+        assert!(sessions.find(&other, begin + seconds(8), LIMITS).is_some());
+        assert!(sessions.find(&expiring, begin + seconds(8), LIMITS).is_none());
+        let unlimited = Bearer::until(SystemTime::UNIX_EPOCH + seconds(i64::MAX as u64));
+        sessions.begin(unlimited, begin, LIMITS);
+    }
+
+    #[test]
+    fn sessions_with_valid_tokens_outlive_a_reload() {
+        let (sessions, now) = (sessions(), Instant::now());
+        let kept = begun(&sessions, now);
+        let ended = sessions.begin(Bearer::until(SystemTime::now() + seconds(99)), now, LIMITS).id;
+        sessions.end_unless(|bearer| bearer.expires_at().is_none());
+        assert!(sessions.find(&kept, now, LIMITS).is_some());
+        assert!(sessions.find(&ended, now, LIMITS).is_none());
+    }
+
     #[test]
     fn an_unused_session_ends() {
         let (sessions, begin) = (sessions(), Instant::now());
-        let (one, other) = (sessions.begin(begin, LIMITS).id, sessions.begin(begin, LIMITS).id);
+        let (one, other) = (begun(&sessions, begin), begun(&sessions, begin));
         assert!(sessions.find(&one, begin + seconds(9), LIMITS).is_some());
         assert!(sessions.find(&other, begin + seconds(10), LIMITS).is_none());
         assert!(sessions.find(&one, begin + seconds(10), LIMITS).is_some());
@@ -227,7 +279,7 @@ mod tests {
     #[test]
     fn the_oldest_session_ends_for_a_new_one() {
         let (sessions, now) = (sessions(), Instant::now());
-        let ids: Vec<_> = (0..=MAX_SESSIONS).map(|_| sessions.begin(now, LIMITS).id).collect();
+        let ids: Vec<_> = (0..=MAX_SESSIONS).map(|_| begun(&sessions, now)).collect();
         assert!(sessions.find(&ids[0], now, LIMITS).is_none());
         assert!(ids[1..].iter().all(|id| sessions.find(id, now, LIMITS).is_some()));
     }
@@ -235,30 +287,30 @@ mod tests {
     #[test]
     fn sessions_have_ids_and_tokens_of_their_own() {
         let (sessions, now) = (sessions(), Instant::now());
-        let ids = [(); 2].map(|()| sessions.begin(now, LIMITS).id);
+        let ids = [(); 2].map(|()| begun(&sessions, now));
         let [one, other] = ids.clone().map(|id| sessions.find(&id, now, LIMITS).unwrap());
         assert!(ids[0] != ids[1] && ids[0].len() == 43);
         assert!(one.has_csrf_token(one.csrf_token().as_bytes()));
         assert!(!one.has_csrf_token(other.csrf_token().as_bytes()) && !one.has_csrf_token(b""));
-        assert!(sessions.end(&ids[0]) && !sessions.end(&ids[0]));
+        assert!(sessions.end(&ids[0]).is_some() && sessions.end(&ids[0]).is_none());
         assert!(sessions.find(&ids[0], now, LIMITS).is_none());
         assert!(sessions.find(&ids[1], now, LIMITS).is_some());
-        sessions.end_all();
+        sessions.end_unless(|_| false);
         assert!(sessions.find(&ids[1], now, LIMITS).is_none());
     }
 
     #[test]
     fn the_end_of_a_session_is_announced() {
         let (sessions, begin) = (sessions(), Instant::now());
-        let ids = [(); 3].map(|()| sessions.begin(begin, LIMITS).id);
+        let ids = [(); 3].map(|()| begun(&sessions, begin));
         let [idle, left, other] = ids.clone().map(|id| sessions.find(&id, begin, LIMITS).unwrap());
-        assert!(sessions.end(&ids[1]) && left.ended().is_cancelled());
+        assert!(sessions.end(&ids[1]).is_some() && left.ended().is_cancelled());
         assert!(sessions.find(&ids[2], begin + seconds(9), LIMITS).is_some());
         sessions.expire(begin + seconds(9), LIMITS);
         assert!(!idle.ended().is_cancelled());
         sessions.expire(begin + seconds(10), LIMITS);
         assert!(idle.ended().is_cancelled() && !other.ended().is_cancelled());
-        sessions.end_all();
+        sessions.end_unless(|_| false);
         assert!(other.ended().is_cancelled());
     }
 }

@@ -122,6 +122,24 @@ impl Authenticator {
         }
     }
 
+    /// Finds the principal of a bearer token alone.
+    pub fn authenticate_token(&self, token: &[u8]) -> Authenticated {
+        match &*self.rules.load() {
+            None => Authenticated::Off,
+            Some(rules) => rules.authenticate_token(token),
+        }
+    }
+
+    /// The principal of a verified client certificate in DER. It is not kept for other calls.
+    pub fn principal_of_certificate(&self, der: &[u8]) -> Option<Arc<Principal>> {
+        self.rules.load().as_ref()?.principal_of_certificate(der)
+    }
+
+    /// The principal that has a static token with this SHA-256.
+    pub fn principal_of_digest(&self, digest: &[u8; 32]) -> Option<Arc<Principal>> {
+        self.rules.load().as_ref()?.tokens.get(digest).cloned()
+    }
+
     /// The principal of a call without credentials, in the shadow mode: it may do everything that
     /// callers without credentials may do, and the rest is recorded.
     pub fn shadow_principal(&self) -> Option<Arc<Principal>> {
@@ -203,11 +221,7 @@ impl Rules {
             let Some(token) = bearer_token(authorization) else {
                 return Authenticated::Refused(AuthError::Malformed);
             };
-            let hash = self.checked.hash(token);
-            return match self.checked.of_token(hash) {
-                Some(principal) => Authenticated::Caller(principal),
-                None => self.check_token(token, hash),
-            };
+            return self.authenticate_token(token);
         }
         let named = certificate.and_then(|certificate| self.of_certificate(certificate));
         match named.or_else(|| self.anonymous.clone()) {
@@ -216,14 +230,27 @@ impl Rules {
         }
     }
 
+    #[inline]
+    fn authenticate_token(&self, token: &[u8]) -> Authenticated {
+        let hash = self.checked.hash(token);
+        match self.checked.of_token(hash) {
+            Some(principal) => Authenticated::Caller(principal),
+            None => self.check_token(token, hash),
+        }
+    }
+
     fn of_certificate(&self, certificate: &Bytes) -> Option<Arc<Principal>> {
         if let Some(known) = self.checked.of_certificate(certificate) {
             return known;
         }
-        let mut names = certificate_names(certificate).into_iter();
-        let principal = names.find_map(|name| self.certificates.get(&name)).cloned();
+        let principal = self.principal_of_certificate(certificate);
         self.checked.insert_certificate(certificate, principal.clone());
         principal
+    }
+
+    fn principal_of_certificate(&self, der: &[u8]) -> Option<Arc<Principal>> {
+        let mut names = certificate_names(der).into_iter();
+        names.find_map(|name| self.certificates.get(&name)).cloned()
     }
 
     #[cold]

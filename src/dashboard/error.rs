@@ -25,10 +25,10 @@ pub(super) enum Error {
     Cache(#[from] cache::Error),
     /// It would show keys, or change something, and the sender is not identified.
     #[error(
-        "[auth] is on, and admin.token is not set: without a login this page can show no keys and \
-         change nothing. Set admin.token, and log in with it"
+        "[auth] is in force: keys are shown, and something is changed, only after a login with the \
+         token of a principal with the verb admin for all namespaces"
     )]
-    NeedsToken,
+    NeedsLogin,
     /// There is no such page, action or job.
     #[error("there is no {0}")]
     NotFound(&'static str),
@@ -59,15 +59,15 @@ impl Error {
     /// Checks whether keys and values may be shown, and whether something may be changed.
     ///
     /// # Errors
-    /// [`Error::NeedsToken`].
+    /// [`Error::NeedsLogin`].
     pub(super) fn unless_operator(visitor: &Visitor) -> Result<(), Self> {
-        if visitor.is_operator { Ok(()) } else { Err(Self::NeedsToken) }
+        if visitor.is_operator { Ok(()) } else { Err(Self::NeedsLogin) }
     }
 
     fn status(&self) -> StatusCode {
         match self {
             Self::Invalid(_) => StatusCode::BAD_REQUEST,
-            Self::NeedsToken => StatusCode::FORBIDDEN,
+            Self::NeedsLogin => StatusCode::FORBIDDEN,
             Self::NotFound(_) => StatusCode::NOT_FOUND,
             Self::Busy { .. } | Self::Late(_) | Self::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             Self::WarmList(_) => StatusCode::CONFLICT,
@@ -112,6 +112,7 @@ impl IntoResponse for Error {
             section.card.w12.message role="alert" {
                 h2 { (status.canonical_reason().unwrap_or("Error")) }
                 p { (self) }
+                @if matches!(self, Self::NeedsLogin) { p { a href="/login" { "Log in" } } }
                 p { a href="/" { "Overview" } }
             }
         };

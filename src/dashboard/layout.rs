@@ -57,9 +57,12 @@ pub(super) fn page(page: &Page<'_>, content: &Markup) -> Response {
     };
     let notice = html! {
         @if !visitor.is_operator {
-            p.notice {
-                "Read only, and without keys: " code { "[auth]" } " is on, and "
-                code { "admin.token" } " is not set."
+            aside.notice aria-label="Access" {
+                p {
+                    "Read only, and without keys: " code { "[auth]" } " is in force. "
+                    a href="/login" { "Log in" } " with the token of a principal with the verb "
+                    code { "admin" } "."
+                }
             }
         }
     };

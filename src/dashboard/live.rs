@@ -75,7 +75,7 @@ struct Published {
 /// One stream.
 struct Viewing {
     content: watch::Receiver<Arc<str>>,
-    end: CancellationToken,
+    end: AccessEnd,
     stop: CancellationToken,
     until: Instant,
     _place: OwnedSemaphorePermit,
@@ -235,7 +235,7 @@ pub(super) async fn stream(
     visitor.long_answer.begin();
     let viewing = Viewing {
         content: live.subscribe(feed),
-        end: visitor.end.map(|AccessEnd(end)| end).unwrap_or_default(),
+        end: visitor.end.unwrap_or_default(),
         stop: dashboard.parts.stop.clone(),
         until: Instant::now() + LongAnswer::LIMIT,
         _place: place,
@@ -260,7 +260,7 @@ fn events(viewing: Viewing) -> impl Stream<Item = Result<sse::Event, Infallible>
         tokio::select! {
             biased;
             () = viewing.stop.cancelled() => None,
-            () = viewing.end.cancelled() => {
+            () = viewing.end.wait() => {
                 // The page is loaded again, which leads to the login.
                 Some((Ok(of_name("end")), (None, None)))
             }

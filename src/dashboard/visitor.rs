@@ -39,11 +39,12 @@ impl FromRequestParts<Arc<Dashboard>> for Visitor {
     ) -> Result<Self, Infallible> {
         let extensions = &parts.extensions;
         let caller = extensions.get::<AuditedCaller>().cloned();
-        // Only credentials show that it is an operator. Without `[auth]`, each sender is one.
+        // Credentials that the port accepts are those of operators. Without `[auth]`, each sender
+        // is one.
         let config = dashboard.config.load();
         let is_restricted = config.auth.as_ref().is_some_and(|auth| auth.mode == AuthMode::Enforce);
         let is_operator = caller.is_some() || !is_restricted;
-        let has_session = caller.is_some() && extensions.get::<Session>().is_some();
+        let has_session = extensions.get::<Session>().is_some_and(Session::has_login);
         let peer = extensions.get::<ConnectInfo<SocketAddr>>().map(|info| info.0);
         let csrf_token = extensions.get::<Session>().map(|session| session.csrf_token().to_owned());
         Ok(Self {

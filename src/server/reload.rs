@@ -87,7 +87,7 @@ impl Reload {
         self.running_config.set(config);
         self.warmer.follow(&origins);
         self.authenticator.configure(config.auth.as_ref());
-        self.admin_access.configure(&config.admin);
+        self.admin_access.configure(config);
         self.dashboard.configure(config);
         self.quotas.configure(&config.namespaces);
         limit_held(&self.held_quotas, &config.namespaces);

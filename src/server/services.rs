@@ -137,7 +137,7 @@ impl Services {
         let authenticator = Arc::new(authenticator);
         let refusals = Arc::new(Refusals::new(&meter, audit.clone()));
         let access = AccessControl::new(authenticator.clone(), refusals, quotas.clone());
-        let admin_access = AdminAccess::new(&config.admin, &meter, audit.clone());
+        let admin_access = AdminAccess::new(config, authenticator.clone(), &meter, audit.clone());
         let parts = DashboardParts {
             cache: cache.clone(),
             directory: directory.clone(),

@@ -193,6 +193,48 @@ test("tabs are led to the login after a restart", async () => {
   }
 });
 
+test("a principal logs in from a page that is read only, and the audit log names it", async () => {
+  const admin = `
+[auth]
+anonymous = ["all"]
+[auth.principals.alice]
+tokens = ["${digest()}"]
+roles = ["operator"]
+[auth.roles.all]
+allow = [{ verbs = ["*"], namespaces = ["*"] }]
+[auth.roles.operator]
+allow = [{ verbs = ["admin"], namespaces = ["*"] }]`;
+  const [server, browser] = await Promise.all([startServer("memory", { admin }), launch()]);
+  try {
+    await server.cache.set("user", "7:profile", { a: 1 });
+    const { page, faults } = await open(browser);
+    await page.goto(server.url);
+    await page.getByText("Read only, and without keys").waitFor();
+    assert.deepEqual(await accessibilityFaults(page), []);
+    await page.getByRole("link", { name: "Log in" }).click();
+    await page.getByLabel("Token of a principal").fill(TOKEN);
+    await page.keyboard.press("Enter");
+    await page.getByText("live", { exact: true }).waitFor();
+    await page.goto(`${server.url}/namespaces/user`);
+    await page.getByRole("link", { name: "Invalidate all" }).click();
+    await page.getByRole("dialog").getByRole("button", { name: "Invalidate" }).click();
+    await page.getByText("done", { exact: true }).waitFor();
+    const done = await eventually("the record is written", () =>
+      server.audit().find(({ event }) => event === "invalidate"),
+    );
+    assert.deepEqual([done.principal, done.identity], ["alice", "session"]);
+    await page.goto(server.url);
+    await page.getByRole("button", { name: "Log out" }).click();
+    await page.getByLabel("Token of a principal").waitFor();
+    await page.goto(server.url);
+    await page.getByText("Read only, and without keys").waitFor();
+    assert.deepEqual(faults, []);
+  } finally {
+    await browser.close();
+    await server.stop();
+  }
+});
+
 test("a person logs in, acts and logs out", async () => {
   const [server, browser] = await Promise.all([startServer("memory", { admin: `token = "${digest()}"` }), launch()]);
   try {

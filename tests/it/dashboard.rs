@@ -10,6 +10,8 @@ mod bans;
 mod actions;
 // Permissions of visitors.
 mod visitors;
+// Logins of principals.
+mod principals;
 // Live figures.
 mod live;
 // The store is away, and bounds are reached.

@@ -18,7 +18,7 @@ use crate::sources::{Source, line_of, paths, without_tests};
 
 /// Each top-level module of the library and each other crate, with the ones that it may use.
 const LAYERS: &[(&str, &str)] = &[
-    ("admin", "audit config exemplars health metric_list model repeated_events transport"),
+    ("admin", "audit auth config exemplars health metric_list model repeated_events transport"),
     ("audit", "config metric_list model repeated_events"),
     ("auth", "audit config count_guard error_chain metric_list model quota repeated_events"),
     (

@@ -4,6 +4,8 @@
 mod audit;
 // Handshakes: versions, ALPN, client certificates, peers without TLS.
 mod handshakes;
+// Client certificates on the admin port.
+mod dashboard;
 // An authority, and the files that a server and its clients use.
 mod pki;
 // The connections to Redis.

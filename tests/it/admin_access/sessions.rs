@@ -11,7 +11,7 @@ use crate::support::{
 };
 
 /// Number of sessions that have ended for this reason.
-async fn ended(http: &Http, reason: &str) -> u64 {
+pub(super) async fn ended(http: &Http, reason: &str) -> u64 {
     let metrics = http.bearer("/metrics", TOKEN).await;
     assert_eq!(metrics.status, 200);
     let name = format!("larder_admin_sessions_ended_total{{reason=\"{reason}\"}} ");
@@ -81,7 +81,8 @@ async fn a_login_ends_the_session_before_it() {
     assert_eq!(http.send("GET", "/", &[("cookie", after)], "").await.status, 200);
 }
 
-async fn reload(larder: &Larder, admin: &str, count: usize) {
+/// Applies `[admin]` and the tables after it, as the reload with this number.
+pub(super) async fn reload(larder: &Larder, admin: &str, count: usize) {
     larder.rewrite_config(&format!("[admin]\n{admin}\n"));
     larder.signal(Signal::SIGHUP);
     eventually("the configuration is applied", SOON, async || {

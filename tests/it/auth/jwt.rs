@@ -20,7 +20,10 @@ use tempfile::TempDir;
 use tonic::Code;
 
 use super::with_token;
-use crate::support::{server::Larder, status::expect_error, wait::eventually};
+use crate::{
+    admin_access::{Browser, send_login},
+    support::{http::Http, server::Larder, status::expect_error, wait::eventually},
+};
 
 const ISSUER: &str = "https://idp.example";
 /// A key for tests, and of no other use.
@@ -262,6 +265,23 @@ async fn a_subject_can_have_roles_of_the_configuration() {
     let nobody = key.token("k1", &without(claims(), "groups"));
     let refused = issuer.get("shop", &nobody).await;
     expect_error(refused, Code::PermissionDenied, "PERMISSION_DENIED");
+}
+
+#[tokio::test]
+async fn a_token_opens_the_dashboard_and_a_login_waits_for_a_new_key() {
+    let (old, new) = (Key::ec(), Key::ed());
+    let issuer = Issuer::start(&[old.jwk("old")]).await;
+    let http = Http::to(&issuer.server);
+    let operator = with(claims(), "groups", json!(["admin"]));
+    let browser = Browser::log_in_with(&http, &old.token("old", &operator)).await;
+    assert_eq!(browser.get("/invalidations").await.status, 200);
+    assert_eq!(http.bearer("/replicas", &old.token("old", &claims())).await.status, 403);
+    let expired = old.token("old", &with(operator.clone(), "exp", json!(now() - 60)));
+    let answer = http.bearer("/replicas", &expired).await;
+    assert!(answer.status == 401 && answer.body.contains("has expired"), "{answer:?}");
+    publish(&issuer.keys, &[new.jwk("new")]);
+    let login = send_login(&http, &new.token("new", &operator)).await;
+    assert_eq!(login.status, 303, "{login:?}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -10,9 +10,12 @@ use tokio::{
 };
 
 use super::Http;
-use crate::support::{
-    server::Larder,
-    wait::{SOON, eventually},
+use crate::{
+    admin_access::{minted, principal},
+    support::{
+        server::Larder,
+        wait::{SOON, eventually},
+    },
 };
 
 const MAX_STREAMS: usize = 32;
@@ -140,4 +143,19 @@ async fn streams_end_with_the_session_and_with_the_server() {
     larder.signal(Signal::SIGTERM);
     assert!(!stream.reads("nothing").await, "it ends");
     assert!(larder.wait_exit(Duration::from_secs(10)).await.success());
+}
+
+#[tokio::test]
+async fn a_stream_ends_when_the_token_of_its_bearer_expires() {
+    let config = format!(
+        "[auth]\n{}[auth.minted]\nkeys = ['${{env:KEY}}']\n\
+         [auth.roles.operator]\nallow = [{{ verbs = ['admin'], namespaces = ['*'] }}]\n",
+        principal("operator", "operator")
+    );
+    let key = "a-key-of-more-than-32-characters-for-tokens";
+    let larder = Larder::memory().env("KEY", key).config(&config).start().await;
+    let bearer = format!("authorization: Bearer {}\r\n", minted(&larder, "operator", 4).await);
+    let mut stream = Stream::open(&larder, "/live?page=replicas", &bearer).await;
+    assert!(stream.reads("event: begin").await);
+    assert!(stream.reads("event: end\ndata: end").await, "{}", stream.text);
 }
