@@ -21,7 +21,9 @@ const MAX_TOKENS: usize = 16;
 pub struct AdminConfig {
     /// TLS of the port.
     pub tls: TlsConfig,
-    /// Tokens, of which each is valid. Without one, every peer may use the port.
+    /// Tokens, of which each is valid. With one, every request but `/livez` and `/readyz` needs it,
+    /// or a session; without one, every peer may use the port. One token needs no list; in a
+    /// variable, they are separated by commas. A change ends all sessions.
     pub token: Vec<TokenConfig>,
     /// Time after which a session ends.
     pub session_ttl: Duration,
