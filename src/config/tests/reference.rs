@@ -304,8 +304,7 @@ impl Comments {
             Some((table, text)) if table.starts_with("`[") => text,
             _ => comment.as_str(),
         };
-        let (first, rest) = text.split_at(1);
-        first.to_uppercase() + rest
+        capitalized(text)
     }
 
     /// The comment of a key.
@@ -314,7 +313,7 @@ impl Comments {
             let target = fs::read_to_string(root().join("src/config/target.rs")).unwrap();
             let variant = if name == Target::URL { "Http(" } else { "Grpc(" };
             let comment = comment(&target, variant);
-            return comment.split_once(": ").unwrap().1.to_owned();
+            return capitalized(comment.split_once(": ").unwrap().1);
         }
         let within = self.source.split(&format!("struct {} ", self.name)).nth(1);
         let within = within.and_then(|rest| rest.split("\n}").next()).unwrap_or_default();
@@ -347,6 +346,11 @@ fn linked(comment: &str) -> String {
         }
     });
     words.collect::<Vec<_>>().join(" ")
+}
+
+fn capitalized(text: &str) -> String {
+    let (first, rest) = text.split_at(1);
+    first.to_uppercase() + rest
 }
 
 /// Text in lines.
