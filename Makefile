@@ -20,8 +20,8 @@ CHECKER := $(BUILD) && target/debug/checker
 
 .DEFAULT_GOAL := help
 .PHONY: help run install demo docs test unit integration soak planted polyglot clients \
-	soak-clients check browser prometheus dashboards lint fmt mutants fuzz instructions bench \
-	bench-clients bench-cluster bench-redis-clients bench-security sbom package deploy \
+	soak-clients check browser prometheus dashboards references lint fmt mutants fuzz instructions \
+	bench bench-clients bench-cluster bench-redis-clients bench-security sbom package deploy \
 	measure-costs measure-fleet size clean \
 	setup lint-files clippy doc build-tests nextest doctest
 
@@ -91,6 +91,12 @@ dashboards: ## Write deploy/grafana/dashboards from the list of metrics
 	@scripts/setup.sh build
 	UPDATE_DASHBOARDS=1 "$$(scripts/tools.sh cargo-nextest)" nextest run $(WORKSPACE) --test it \
 		-E 'test(=monitoring::dashboards::the_files_are_generated)'
+
+references: ## Write docs/reference from the list of metrics and the keys of the configuration
+	@scripts/setup.sh build
+	UPDATE_REFERENCES=1 "$$(scripts/tools.sh cargo-nextest)" nextest run $(WORKSPACE) \
+		-E 'test(=monitoring::metric_page::the_page_is_generated) + \
+			test(=config::tests::reference::the_page_is_generated)'
 
 check: ## Run everything that must pass before a change lands
 	scripts/check.sh

@@ -93,12 +93,9 @@ struct RunArgs {
     port_file: Option<PathBuf>,
 }
 
-/// How to reach a running server.
+/// How to call a running server.
 #[derive(Debug, Args)]
 struct ConnectArgs {
-    /// Address of the server, or several with commas [default: LARDER_LISTEN, or 127.0.0.1:50051]
-    #[arg(long, value_name = "HOST:PORT")]
-    address: Option<String>,
     /// Time limit for connecting and the answer, such as 500ms
     #[arg(
         long,
@@ -113,6 +110,10 @@ struct ConnectArgs {
 
 #[derive(Debug, Args)]
 struct HealthcheckArgs {
+    /// Address of the server, or several with commas [default: LARDER_LISTEN, or 127.0.0.1:50051]
+    // Not LARDER_ADDRESS: in a container, this is the probe of the server there.
+    #[arg(long, value_name = "HOST:PORT")]
+    address: Option<String>,
     #[command(flatten)]
     connect: ConnectArgs,
     /// Service to check: empty for readiness, `liveness`, `store` or `origin/<namespace>`
@@ -122,6 +123,9 @@ struct HealthcheckArgs {
 
 #[derive(Debug, Args)]
 struct StatsArgs {
+    /// Address of the server, or several with commas [default: LARDER_LISTEN, or 127.0.0.1:50051]
+    #[arg(long, value_name = "HOST:PORT", env = "LARDER_ADDRESS", hide_env_values = true)]
+    address: Option<String>,
     #[command(flatten)]
     connect: ConnectArgs,
     /// Print JSON, with durations in seconds

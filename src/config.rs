@@ -98,17 +98,21 @@ pub use watch::WatchConfig;
 pub struct Config {
     /// Address of the gRPC server. Port 0 takes a free port.
     pub listen: SocketAddr,
-    /// Address of `/metrics`, `/livez`, `/readyz` and `/events`. Port 0 takes a free port.
+    /// Address of `/metrics`, `/livez`, `/readyz`, `/events`, the dashboard and, with `admin.token`
+    /// or `[auth]` in force, `/login`: another than `listen`. Port 0 takes a free port.
     pub admin_listen: SocketAddr,
     /// How long running requests may take to finish after a signal to stop.
     pub shutdown_timeout: Duration,
-    /// How long an idle thread polls for events before it sleeps. Zero disables polling.
+    /// How long an idle thread polls for events before it sleeps. Zero: not at all. See
+    /// docs/operations.md#latency.
     pub busy_poll: Duration,
-    /// Whether namespaces without a table in the configuration are refused.
+    /// Whether namespaces without a table of their own are refused.
     pub strict_namespaces: bool,
-    /// Whether an event without rules is refused.
+    /// Whether events without rules in `[[events.<name>]]` are refused.
     pub strict_events: bool,
-    /// Whether ports that others can reach must have TLS, and permissions of callers.
+    /// Whether a start is refused if `listen` or `admin_listen` is another address than loopback
+    /// and lacks `[tls]`, `[auth]` (`mode = "enforce"`), `[admin.tls]` or `admin.token` (or
+    /// `admin.tls.client_cert = "required"`). Otherwise that is a warning at the start.
     pub strict_security: bool,
     /// Whether gRPC reflection is served.
     pub reflection: bool,

@@ -1,7 +1,8 @@
 //! The one list of all metrics: name, kind, unit, labels and help.
 //!
-//! Each instrument is made from its entry. The dashboards are generated from the list, and tests
-//! compare it with the alerts and with the table in `docs/operations.md`.
+//! Each instrument is made from its entry. The dashboards and `docs/reference/metrics.md` are
+//! generated from the list, and tests compare it with the alerts and with the table in
+//! `docs/operations.md`.
 
 mod access;
 mod bans;
@@ -80,24 +81,28 @@ macro_rules! metrics {
 }
 use metrics;
 
+/// Areas in order: the name of each, which is that of its module, and its metrics.
+pub fn areas() -> [(&'static str, &'static [Metric]); 13] {
+    [
+        ("calls", calls::ALL),
+        ("access", access::ALL),
+        ("dashboard", dashboard::ALL),
+        ("cache", cache::ALL),
+        ("origins", origins::ALL),
+        ("near", near::ALL),
+        ("changes", changes::ALL),
+        ("redis", redis::ALL),
+        ("failover", failover::ALL),
+        ("bans", bans::ALL),
+        ("journal", journal::ALL),
+        ("embedded", embedded::ALL),
+        ("process", process::ALL),
+    ]
+}
+
 /// All metrics, by area.
 pub fn all() -> impl Iterator<Item = Metric> {
-    let areas = [
-        calls::ALL,
-        access::ALL,
-        dashboard::ALL,
-        cache::ALL,
-        origins::ALL,
-        near::ALL,
-        changes::ALL,
-        redis::ALL,
-        failover::ALL,
-        bans::ALL,
-        journal::ALL,
-        embedded::ALL,
-        process::ALL,
-    ];
-    areas.into_iter().flatten().copied()
+    areas().into_iter().flat_map(|(_, metrics)| metrics).copied()
 }
 
 // === impl Metric ===

@@ -3,7 +3,7 @@
 
 The pages are those of docs/SUMMARY.md. They are staged under their paths in the repository, so that
 their links lead to the same files, and files of the repository that a page refers to become files
-of the site. Pages below `docs/reference` are generated.
+of the site. The pages of `GENERATED` are made here.
 """
 
 from __future__ import annotations
@@ -43,28 +43,10 @@ def example_file() -> str:
     )
 
 
-def metrics() -> str:
-    """The section of the operations, which the tests compare with the list in the code."""
-    source, page = "docs/operations.md", "docs/reference/metrics.md"
-    found = re.search(r"^## Metrics\n(.*?)^## ", pages.read(source), re.DOTALL | re.MULTILINE)
-    if found is None:
-        sys.exit(f"{source} has no section `Metrics`")
-
-    def target(link: str) -> str:
-        if pages.is_outside(link):
-            return link
-        name, hash_sign, anchor = link.partition("#")
-        path = pages.resolve(source, name) if name else source
-        return pages.relative(page, path) + hash_sign + anchor
-
-    return "# Metrics\n" + pages.change_links(found[1], target)
-
-
 GENERATED = {
     "docs/reference/api.md": lambda: proto_reference.markdown("larder.v1"),
     "docs/reference/origin-api.md": lambda: proto_reference.markdown("larder.origin.v1"),
     "docs/reference/example-file.md": example_file,
-    "docs/reference/metrics.md": metrics,
 }
 
 

@@ -46,6 +46,8 @@ pub struct FleetStats {
     /// threads.
     overviews: Mutex<()>,
     hot_keys: HotKeys,
+    /// When the fleet began to count, as the store had it last.
+    counting_since: Mutex<Option<Timestamp>>,
     /// The state of this process.
     probe: Option<ReplicaProbe>,
     reports: Mutex<OwnReports>,
@@ -100,8 +102,19 @@ impl FleetStats {
         let state = Mutex::new(FlushState::new(replica.clone()));
         let hot_keys = HotKeys::new(registry.clone(), store.clone());
         let reuse = Reuse::new(registry.clone(), store.clone());
-        let (overviews, reports) = Default::default();
-        Self { replica, registry, store, state, overviews, hot_keys, probe: None, reports, reuse }
+        let (overviews, counting_since, reports) = Default::default();
+        Self {
+            replica,
+            registry,
+            store,
+            state,
+            overviews,
+            hot_keys,
+            counting_since,
+            probe: None,
+            reports,
+            reuse,
+        }
     }
 
     /// Reports the state that `probe` reads of this process to the other replicas.
@@ -121,7 +134,18 @@ impl FleetStats {
         limit: usize,
     ) -> store::Result<HotKeyReport> {
         let _one_at_a_time = self.overviews.lock().await;
-        self.hot_keys.report(namespace, window, limit).await
+        let report = self.hot_keys.report(namespace, window, limit).await?;
+        let covered = report.covered.min(self.counting_time().await?);
+        Ok(HotKeyReport { covered, ..report })
+    }
+
+    /// How long the fleet has counted; no bound if it has not begun.
+    async fn counting_time(&self) -> store::Result<Duration> {
+        let mut since = self.counting_since.lock().await;
+        if since.is_none() {
+            *since = self.store.report().await?.since;
+        }
+        Ok(since.map_or(Duration::MAX, |since| self.store.now().since(since)))
     }
 
     /// Counts of followed keys of at least the last day, by namespace.
@@ -187,7 +211,10 @@ impl FleetStats {
             Err(error) => Err(error),
         };
         let (mut report, degraded) = match report {
-            Ok(report) => (report, false),
+            Ok(report) => {
+                *self.counting_since.lock().await = report.since;
+                (report, false)
+            }
             Err(_) => {
                 let state = self.state.lock().await;
                 let local = windows::report(self.store.now(), |part, report| {

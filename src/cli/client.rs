@@ -71,12 +71,13 @@ impl RemoteServer {
 
 /// Connects and runs `command`, both within the time limit of the command line.
 pub(super) fn run<F: Future<Output = Result<(), Error>>>(
+    address: Option<&String>,
     args: &ConnectArgs,
     command: impl FnOnce(RemoteServer) -> F,
 ) -> ExitCode {
     let limit = args.timeout;
     let outcome = block_on(async {
-        let address = args.address.clone().unwrap_or_else(default_address);
+        let address = address.cloned().unwrap_or_else(default_address);
         let work = async { command(connect(address.clone(), &args.security).await?).await };
         within(limit, &address, work).await
     });

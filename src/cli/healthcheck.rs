@@ -11,7 +11,7 @@ use crate::pb::health::v1::{
 };
 
 pub(super) fn run(args: &HealthcheckArgs) -> ExitCode {
-    client::run(&args.connect, async |server: RemoteServer| {
+    client::run(args.address.as_ref(), &args.connect, async |server: RemoteServer| {
         let request = HealthCheckRequest { service: args.service.clone() };
         match HealthClient::new(server.connection.clone()).check(request).await {
             Ok(response) => match response.into_inner().status() {

@@ -19,17 +19,19 @@ use crate::model::{AuditEvent, AuditEvents};
 /// `[audit]`: which caller changed what.
 #[derive(Clone, Debug, PartialEq)]
 pub struct AuditConfig {
-    /// Where records are written; none for no audit log.
+    /// Where records are written. A file is created with mode 0600; its directory must exist.
+    /// Empty: no audit log.
     pub to: Option<AuditTarget>,
-    /// Names of the kinds of events that are recorded.
+    /// Names of the kinds of events that are recorded. See docs/audit.md#kinds.
     pub events: Vec<String>,
     /// How keys, tags and globs are written.
     pub keys: KeyForm,
-    /// Key of their hashes; none for a random one.
+    /// Key of their hashes, of at least 32 characters, which all replicas should share. Empty: a
+    /// random one for each start. See docs/audit.md#keys.
     pub hash_key: Option<SecretTemplate>,
-    /// Records that may wait to be written.
+    /// Records that may wait to be written. Further ones are lost, and counted.
     pub queue: usize,
-    /// Memory for the last records, which TailAudit answers, in bytes.
+    /// Memory for the last records, which `larder audit` prints, in bytes.
     pub tail_bytes: u64,
 }
 

@@ -35,9 +35,9 @@ pub enum AuthMode {
 /// `[auth]`: callers and what they may do.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AuthConfig {
-    /// Whether calls are refused.
+    /// Whether calls without permission are refused, or with `"shadow"` only counted and logged.
     pub mode: AuthMode,
-    /// Roles of callers without credentials.
+    /// Roles of callers without credentials. Empty: such calls are refused.
     pub anonymous: Vec<String>,
     /// Known callers, by name.
     pub principals: BTreeMap<String, PrincipalConfig>,

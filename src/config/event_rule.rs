@@ -26,7 +26,7 @@ const MAX_CONDITIONS: usize = 16;
 /// the namespace.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct EventRuleConfig {
-    /// The namespace of the entries.
+    /// The namespace of the entries. It is required.
     pub namespace: String,
     /// Glob for the keys of the entries.
     pub pattern: Option<EventTemplate>,
@@ -34,9 +34,10 @@ pub struct EventRuleConfig {
     pub key: Option<EventTemplate>,
     /// Tags of the entries, any of them.
     pub tags: Option<Vec<EventTemplate>>,
-    /// Params of the one entry.
+    /// Params of the one entry, by their names. Only with `key`.
     pub params: BTreeMap<String, EventTemplate>,
-    /// Values that attributes must have. Otherwise the rule does not apply.
+    /// Values that attributes must have, by their names, at most 16. Otherwise the rule does not
+    /// apply.
     pub when: BTreeMap<String, String>,
 }
 

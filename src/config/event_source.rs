@@ -18,17 +18,17 @@ const MAX_SOURCES: usize = 16;
 /// `[[event_sources]]`: a Redis stream from which events are read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct EventSourceConfig {
-    /// The server; `None`: that of the store.
+    /// The server, which is not `"memory"`. Without it: that of the store.
     pub url: Option<StoreUrl>,
-    /// The file that the URL was read from; none if it is in the configuration itself.
+    /// A file with the URL, in place of `url`.
     pub url_file: Option<PathBuf>,
-    /// Key of the stream.
+    /// Key of the stream. It is required.
     pub redis_stream: String,
     /// The consumer group that all replicas share.
     pub group: String,
-    /// Name of this replica in the group; empty: a random one.
+    /// Name of this replica in the group, different on each replica. Empty: a random one.
     pub consumer: String,
-    /// Where a new group begins.
+    /// Where a new group begins: at the entries that follow, or at the oldest entry.
     pub start: StreamStart,
     /// Most entries that are read and applied at a time.
     pub batch: usize,
@@ -36,13 +36,14 @@ pub struct EventSourceConfig {
     pub min_idle: Duration,
     /// How often an entry is read without being acknowledged before it is given up.
     pub max_deliveries: u64,
-    /// The event of every entry; empty: that of the field `event_field`.
+    /// The event of all entries, of at most 255 bytes. Empty: the field `event_field` names it.
     pub event: String,
     /// Field with the name of the event.
     pub event_field: String,
-    /// Field with a JSON object whose members are attributes; empty: the fields are.
+    /// Field with a JSON object whose members are the attributes. Empty: all other fields are.
     pub data_field: String,
-    /// Stream to which entries that cannot be applied are copied; empty: none.
+    /// Stream to which entries that cannot be applied are copied, the last 10,000 or so. Empty:
+    /// none.
     pub dead_letter: String,
 }
 

@@ -9,12 +9,14 @@ use super::visitor::{ConfigVisitor, Section};
 /// `[journal]`: invalidations that are kept on disk while Redis is away.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JournalConfig {
-    /// The file; none for no journal.
+    /// The file, which is created if it does not exist; its directory must exist. Empty: no
+    /// journal. A start fails if the file cannot be opened.
     pub path: Option<PathBuf>,
-    /// Maximum size of the invalidations in it, in bytes.
+    /// Maximum size of the invalidations in it, in bytes. Further ones are refused (`UNAVAILABLE`).
+    /// The file itself is larger: see docs/journal.md#size.
     pub max_bytes: u64,
-    /// Longest time after an outage in which reads wait for the journals of other replicas. Zero
-    /// turns that off.
+    /// Longest time after an outage in which reads are misses because other replicas may have
+    /// invalidations to replay. Zero turns that off. It needs `path`.
     pub quarantine: Duration,
 }
 

@@ -10,40 +10,49 @@ use super::visitor::{ConfigVisitor, Section};
 pub struct LimitsConfig {
     /// Largest message, in bytes.
     pub max_request_bytes: usize,
-    /// Requests processed at the same time. Up to four times as many queue for up to 20 ms;
-    /// further requests are rejected as overload.
+    /// Requests processed at the same time. Up to four times as many queue for up to 20 ms; further
+    /// requests are rejected as overload. See docs/operations.md#overload.
     pub max_concurrent_requests: usize,
-    /// Calls that wait for a value that another call computes or fetches, and background
-    /// refreshes. If the namespace has an origin, the call that starts the fetch does not count:
-    /// the origin's `max_queue` limits those.
+    /// Calls that wait for a value that another call computes or fetches, and background refreshes.
+    /// If the namespace has an origin, the call that starts the fetch does not count:
+    /// `origin.max_queue` limits those.
     pub max_waiting: usize,
     /// Keys per batch.
     pub max_batch_keys: usize,
-    /// Open connections. Above that, idle ones are closed for new ones.
+    /// Open connections. Above that, a new one displaces a silent or idle one, or is refused: see
+    /// docs/operations.md#connections.
     pub max_connections: usize,
-    /// Concurrent requests per connection.
+    /// Concurrent requests per connection. At most half of them wait for values; further ones are
+    /// answered as contended at once.
     pub max_streams_per_connection: u32,
-    /// Open FetchStreams.
+    /// Open FetchStreams. At most a quarter of the streams of a connection are FetchStreams.
     pub max_fetch_streams: usize,
-    /// Open streams of the health and the reflection service.
+    /// Open streams of the health service (Watch) and of the reflection service. At most a quarter
+    /// of the streams of a connection are of this kind.
     pub max_watches: usize,
-    /// Open streams of Watch, which deliver the changes of namespaces.
+    /// Open streams of Watch, which deliver the changes of namespaces. At most a quarter of the
+    /// streams of a connection are of this kind.
     pub max_watch_streams: usize,
-    /// Bytes of requests that are incomplete, and of responses that clients have not read.
+    /// Bytes of requests that are incomplete, and of responses that clients have not read. A
+    /// connection may use as much as is free.
     pub max_buffered_bytes: usize,
     /// Time in which a request message must arrive.
     pub request_body_timeout: Duration,
     /// Deadline of GetOrFetch, Stats and streamed batches that have none. Zero: none.
     pub default_deadline: Duration,
-    /// Time after which a response that its client does not read is reset.
+    /// Time in which the client must read 16 KiB of a response, or its rest. Otherwise the response
+    /// is reset, or its connection is closed.
     pub response_stall_timeout: Duration,
-    /// Largest header block, in bytes.
+    /// Largest header list of a request, in bytes, with 32 bytes of overhead per header. A larger
+    /// one is refused with `RESOURCE_EXHAUSTED`, and one of more than four times the size by
+    /// HTTP/2.
     pub max_header_bytes: u32,
-    /// Time without open calls after which a connection is closed gracefully. Zero: never.
+    /// Time without open calls after which a connection is closed gracefully. Pings do not count.
+    /// Zero: never.
     pub max_connection_idle: Duration,
     /// Age at which a connection is closed gracefully, with a jitter of 10 %. Zero: never.
     pub max_connection_age: Duration,
-    /// Time after that in which open calls may end.
+    /// Time after that in which open calls may end; then the connection is closed.
     pub max_connection_age_grace: Duration,
     /// Time without incoming data after which a connection is probed with a ping.
     pub keepalive_interval: Duration,

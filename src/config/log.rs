@@ -9,9 +9,9 @@ use super::visitor::{ConfigVisitor, Section};
 /// `[log]`: the log on stderr.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LogConfig {
-    /// The level, or a filter of `tracing`: `info`, or `info,larder::store=debug`.
+    /// The level, or a filter such as `info,larder::store=debug`.
     pub level: String,
-    /// The format of a line.
+    /// The format of a line: plain text, or one JSON object.
     pub format: LogFormat,
     /// Whether keys are logged in clear text instead of as a hash.
     pub keys: bool,

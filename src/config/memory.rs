@@ -6,8 +6,10 @@ use super::visitor::{ConfigVisitor, Section};
 /// `[memory]`: the embedded store.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MemoryConfig {
-    /// Upper limit for keys and values, in bytes. Above it, the least recently used entries are
-    /// evicted.
+    /// Upper limit for the memory of the embedded store, with its bookkeeping, in bytes. A
+    /// sixteenth is kept free for the allocator. Above the rest, the least recently used entries
+    /// are evicted. Leases and hold-offs may take an eighth of it: see
+    /// docs/operations.md#leases-in-the-embedded-store.
     pub max_bytes: u64,
 }
 

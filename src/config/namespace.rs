@@ -15,14 +15,15 @@ use crate::{model::SchemaVersion, url_template::UrlTemplate};
 /// `[defaults]` or `[namespaces.<name>]`: the rules of one namespace.
 #[derive(Clone, Debug, PartialEq)]
 pub struct NamespaceConfig {
-    /// How long an entry is fresh if the caller sets no TTL.
+    /// How long an entry is fresh if the caller sets no TTL. At most `max_ttl`.
     pub ttl: Duration,
-    /// Upper limit for the TTLs of callers; longer ones are shortened to it.
+    /// Upper limit for the TTLs of callers; longer ones are shortened to it. Sliding expiration
+    /// (`touch` of Get) ends this long after the value was written.
     pub max_ttl: Duration,
     /// The largest fraction by which a TTL is shortened at random, so that entries written
     /// together do not expire together.
     pub ttl_jitter: f64,
-    /// Largest value, in bytes.
+    /// Largest value, in bytes. At most `limits.max_request_bytes` less 64KiB.
     pub max_value_bytes: usize,
     /// How long an expired entry is still served while one caller refreshes it.
     pub stale_while_revalidate: Duration,
@@ -36,15 +37,15 @@ pub struct NamespaceConfig {
     pub abandon_backoff: Duration,
     /// Upper limit for a lease that is held by an open FetchStream.
     pub lease_max: Duration,
-    /// How long an invalidation waits for others of the namespace, to be applied together; `None`:
+    /// How long an invalidation waits for others of the namespace, to be applied together. `0s`:
     /// not at all.
     pub invalidation_window: Option<Duration>,
-    /// Maximum number of banned tags. More of them invalidate the whole namespace.
+    /// Maximum number of banned tags. With more the whole namespace is invalidated instead.
     pub max_banned_tags: usize,
-    /// Maximum number of banned patterns. More of them invalidate the whole namespace.
+    /// Maximum number of banned patterns. With more the whole namespace is invalidated instead.
     pub max_banned_patterns: usize,
-    /// Schema version of what is cached, part of the names of all entries; empty: none. Always
-    /// empty in `[defaults]`.
+    /// Schema version of what is cached, part of the names of all entries. Empty: none, as always
+    /// in `[defaults]`. See docs/configuration.md#namespacesnameversion.
     pub version: String,
     /// The origin from which Larder fetches missing values; `None`: callers compute them. Always
     /// `None` in `[defaults]`.

@@ -11,7 +11,7 @@ pub struct NearCacheConfig {
     /// Memory limit on each replica, in bytes.
     pub max_bytes: usize,
     /// Upper bound on the time for which a read can miss a write or an invalidation that was
-    /// acknowledged through another replica.
+    /// acknowledged through another replica. It should be several times the round trip to Redis.
     pub max_staleness: Duration,
 }
 

@@ -20,19 +20,20 @@ use super::warm::WarmConfig;
 pub struct OriginConfig {
     /// The key `url` or `grpc`, exactly one of them.
     pub target: Target,
-    /// Headers of each request, or metadata of each call.
+    /// Headers of each request, or metadata of each call, in printable ASCII. See
+    /// docs/configuration.md#secrets-of-origins.
     pub headers: BTreeMap<String, SecretTemplate>,
     /// Time limit of one fetch, including the queue, retries and the body.
     pub timeout: Duration,
-    /// Time limit for opening a connection.
+    /// Time limit for opening a connection. At most `timeout`.
     pub connect_timeout: Duration,
-    /// How long callers wait before a stale value is served instead, if there is one; `None`: until
-    /// the fetch ends.
+    /// How long callers wait before a stale value is served instead, if there is one: less than
+    /// `timeout`. `0s`: until the fetch ends.
     pub soft_timeout: Option<Duration>,
     /// How long the absence of a value is cached. Zero: not at all.
     pub negative_ttl: Duration,
-    /// How long after all stale windows an entry with a validator is kept, only so that the origin
-    /// can answer "not modified".
+    /// How long after all stale windows an entry with an `ETag` or `Last-Modified` is kept, only so
+    /// that the origin can answer 304.
     pub keep: Duration,
     /// Concurrent fetches.
     pub max_concurrency: u32,
@@ -50,22 +51,23 @@ pub struct OriginConfig {
     pub breaker_cooldown: Duration,
     /// How eagerly entries are refreshed before they expire: the beta of XFetch. Zero: not at all.
     pub early_refresh: f64,
-    /// Shortest lease of a fetch. A lease follows the measured fetch time, between this and
-    /// the shorter of `timeout` and `lease_ttl`.
+    /// Shortest lease of a fetch, at most `lease_ttl`. It should be several times `store.timeout`,
+    /// or a late answer of Redis costs leases. A lease follows the measured fetch time, up to
+    /// `timeout` and `lease_ttl`.
     pub min_lease: Duration,
-    /// The HTTP version. Only for [`Target::Http`].
+    /// The HTTP version. Only with `url`.
     pub http_version: HttpVersionSetting,
-    /// Redirects that one fetch follows. Only for [`Target::Http`].
+    /// Redirects that one fetch follows. Only with `url`.
     pub max_redirects: u32,
-    /// Error statuses for which a stale value may be served. Only for [`Target::Http`].
+    /// Error statuses for which `stale_if_error` applies. Only with `url`.
     pub stale_if_error_statuses: Vec<u16>,
-    /// Whether `Cache-Control` and related headers are honoured. Only for [`Target::Http`].
+    /// Whether `Cache-Control` and related headers are honoured. Only with `url`.
     pub cache_headers: bool,
     /// A PEM file with certificates that are trusted in addition to the system's.
     pub ca_file: Option<PathBuf>,
-    /// Keys per batch. Only for [`Target::Grpc`].
+    /// Keys per batch. Only with `grpc`.
     pub max_batch: u32,
-    /// Time between two DNS lookups of the host. Only for [`Target::Grpc`].
+    /// Time between two DNS lookups of the host. Only with `grpc`.
     pub resolve_interval: Duration,
     /// Keys that are fetched before callers request them.
     pub warm: WarmConfig,

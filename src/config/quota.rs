@@ -6,15 +6,16 @@ use super::visitor::{ConfigVisitor, Section};
 /// How much of a replica may be used. `None`: as much as the limits of the replica allow.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct UseLimits {
-    /// Calls per second, where each key of a batch counts as one. As many may come at once.
+    /// Calls per second and replica, where each key of a batch counts as one. As many may come at
+    /// once.
     pub requests_per_second: Option<u32>,
-    /// Bytes of requests and answers per second. As many may come at once.
+    /// Bytes of requests and answers per second and replica. As many may come at once.
     pub bytes_per_second: Option<u64>,
-    /// Calls that are processed at the same time, without streams that stay open.
+    /// Calls that are processed at the same time by a replica, without streams that stay open.
     pub in_flight: Option<usize>,
-    /// Open streams: FetchStream and Watch.
+    /// Open streams of a replica: FetchStream and Watch.
     pub streams: Option<usize>,
-    /// Leases that are held at the same time.
+    /// Leases that are held at the same time, per replica.
     pub leases: Option<usize>,
 }
 
@@ -42,9 +43,9 @@ pub struct NamespaceQuotaConfig {
 /// Limits of the entries of a namespace in the store. `None`: no limit but the store's.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct HeldLimits {
-    /// Entries.
+    /// Entries in the store.
     pub max_keys: Option<u64>,
-    /// Bytes of their keys and values, with the store's overhead.
+    /// Bytes of keys and values in the store, with its overhead.
     pub max_bytes: Option<u64>,
 }
 

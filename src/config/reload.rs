@@ -5,21 +5,23 @@ use super::{AdminConfig, Config};
 
 impl Config {
     /// The changed keys whose new value takes effect only after a restart, in order.
-    ///
-    /// A reload applies `namespaces`, `defaults`, `events`, `auth`, `strict_namespaces`,
-    /// `strict_events`, `log.level`, `log.keys`, the tokens and sessions of the admin port, and the
-    /// certificates of ports that have TLS.
     pub fn needs_restart(&self, new: &Self) -> Vec<String> {
-        let reloaded = |key: &str| {
-            key.starts_with("namespaces.")
-                || key.starts_with("defaults.")
-                || key.starts_with("events.")
-                || key.starts_with("auth.")
-                || AdminConfig::is_reloaded(key)
-                || matches!(key, "strict_namespaces" | "strict_events" | "log.level" | "log.keys")
-        };
-        let is_reloaded = |key: &str| reloaded(key) || self.is_reloaded_tls(new, key);
-        self.changed_keys(new).into_iter().filter(|key| !is_reloaded(key)).collect()
+        self.changed_keys(new).into_iter().filter(|key| !self.is_reloaded(new, key)).collect()
+    }
+
+    /// Whether a reload applies a change of `key`.
+    ///
+    /// It applies `namespaces`, `defaults`, `events`, `auth`, `strict_namespaces`, `strict_events`,
+    /// `log.level`, `log.keys`, the tokens and sessions of the admin port, and the certificates of
+    /// ports that have TLS.
+    pub(super) fn is_reloaded(&self, new: &Self, key: &str) -> bool {
+        key.starts_with("namespaces.")
+            || key.starts_with("defaults.")
+            || key.starts_with("events.")
+            || key.starts_with("auth.")
+            || AdminConfig::is_reloaded(key)
+            || matches!(key, "strict_namespaces" | "strict_events" | "log.level" | "log.keys")
+            || self.is_reloaded_tls(new, key)
     }
 
     /// The keys that `new` sets to another value, or no longer sets, in order.

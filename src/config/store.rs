@@ -18,15 +18,16 @@ use crate::tls::{ClientTlsOptions, PemSource};
 /// `[store]`: the store of the entries and the connections to it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct StoreConfig {
-    /// The store.
+    /// The store of the entries. See docs/configuration.md#the-store.
     pub url: StoreUrl,
-    /// The file that the URL was read from; none if it is in the configuration itself.
+    /// A file with the URL, in place of `url`. See docs/configuration.md#the-store.
     pub url_file: Option<PathBuf>,
-    /// The authorities of Redis; none for those of the system.
+    /// The authorities of Redis' certificates. Empty: those of the system, or of `SSL_CERT_FILE`.
+    /// It needs a URL with TLS, as the next two: see docs/security.md#tls-to-redis.
     pub tls_ca: Option<PemSource>,
-    /// The certificate of this client of Redis.
+    /// The certificate that Larder presents to Redis. It needs `tls_key`.
     pub tls_cert: Option<PemSource>,
-    /// Its key.
+    /// The key of that certificate.
     pub tls_key: Option<PemSource>,
     /// Prefix of every key in Redis.
     pub prefix: String,
@@ -36,26 +37,33 @@ pub struct StoreConfig {
     pub connect_timeout: Duration,
     /// Number of connections to Redis, shared by all requests.
     pub connections: usize,
-    /// Replicas of Redis that must have an invalidation before it is acknowledged.
+    /// Replicas of Redis that must have a Delete, an invalidation or a Set with a condition before
+    /// it is acknowledged. `"all"`: those that are connected, and at least one. See
+    /// docs/scale.md#what-a-failover-takes-back.
     pub wait_replicas: WaitReplicas,
     /// Time limit of the wait for replicas.
     pub wait_timeout: Duration,
-    /// Time for which invalidations are remembered, to be applied again after a failover of Redis.
-    /// Zero turns that off.
+    /// Deletes and invalidations that were acknowledged in this time before another primary of
+    /// Redis answers are applied to it again, because it may lack them. Zero turns that off. See
+    /// docs/scale.md#what-a-failover-takes-back.
     pub failover_window: Duration,
-    /// Number of shards of a namespace. All replicas on one Redis and prefix must have the same.
+    /// Number of shards of a namespace. All replicas on one Redis and prefix must have the same:
+    /// another one refuses to start. Change `prefix` with it. See
+    /// docs/operations.md#faults-of-redis.
     pub shards: u32,
     /// Consecutive failures after which the store counts as down.
     pub breaker_threshold: u32,
     /// Time between two probes of a store that is down.
     pub probe_interval: Duration,
-    /// Memory of a replica for the bans of all namespaces in Redis, in bytes.
+    /// Memory of a replica for the bans of all namespaces in Redis, in bytes. Beyond it, the bans
+    /// of namespaces that were read longest ago are read again when they are needed.
     pub max_ban_bytes: u64,
-    /// Pause between two sweeps for banned entries.
+    /// Pause between two sweeps of Redis for banned entries. See docs/invalidation.md#the-sweep.
     pub sweep_interval: Duration,
-    /// Keys of Redis that a sweep visits per second; zero for no sweep.
+    /// Keys of Redis that a sweep visits per second. Zero: no sweep.
     pub sweep_rate: u32,
-    /// Pause between two estimates of what namespaces with a quota hold in Redis.
+    /// Pause between two estimates of what namespaces with a quota hold in Redis. See
+    /// docs/quotas.md.
     pub quota_interval: Duration,
 }
 

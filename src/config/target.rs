@@ -11,9 +11,11 @@ use crate::url_template::UrlTemplate;
 /// The address of an origin, which also decides on its protocol.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
-    /// `url`: the template of the URL of each key, without user or password.
+    /// `url`: the template of the URL of each key, with `{key}`, `{namespace}`, `{params.<name>}`
+    /// and, in the query, `{params}`; without user and password. An origin has this or `grpc`.
     Http(UrlTemplate),
-    /// `grpc`: scheme, host and port of a service that implements Larder's origin protocol.
+    /// `grpc`: scheme, host and port of a service that implements Larder's origin protocol. An
+    /// origin has this or `url`.
     Grpc(Url),
 }
 

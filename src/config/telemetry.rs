@@ -10,15 +10,17 @@ use super::visitor::{ConfigVisitor, Section};
 /// `[telemetry]`: traces and metrics.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TelemetryConfig {
-    /// The OTLP collector to which traces and metrics are pushed over gRPC; empty: none.
+    /// The OTLP collector to which traces and metrics are pushed over gRPC. Empty: none. Unset:
+    /// that of `OTEL_EXPORTER_OTLP_ENDPOINT`.
     pub otlp_endpoint: String,
     /// The fraction of traces that is recorded if the caller has made no sampling decision.
     pub sample_ratio: f64,
-    /// The name of this service in traces and metrics.
+    /// The name of this service in traces and metrics. Unset: that of `OTEL_SERVICE_NAME`.
     pub service_name: String,
     /// Time between two pushes of metrics.
     pub metric_interval: Duration,
-    /// Whether metrics are recorded, for Prometheus and for the collector.
+    /// Whether metrics are recorded, for Prometheus and for the collector. Statistics of the fleet
+    /// are counted in any case.
     pub metrics: bool,
     /// Number of namespaces with their own metrics; the others share one label.
     pub max_namespaces: usize,

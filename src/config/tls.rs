@@ -18,17 +18,20 @@ const ADMIN: &str = "admin.tls";
 /// TLS of a port. Without a certificate the port has none.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TlsConfig {
-    /// The certificate, and those between it and its authority.
+    /// The certificate of the server, and those between it and its authority. With it, the port
+    /// speaks TLS only. It needs `key`.
     pub cert: Option<PemSource>,
-    /// Its key.
+    /// The key of the certificate.
     pub key: Option<PemSource>,
-    /// The authorities of clients.
+    /// The authorities that sign the certificates of clients.
     pub client_ca: Option<PemSource>,
-    /// Whether clients present certificates.
+    /// Whether clients present a certificate. `"optional"`: one that is presented must be valid.
+    /// Both others than `"none"` need `client_ca`.
     pub client_cert: ClientCertificates,
-    /// Revoked certificates of clients.
+    /// Lists of revoked certificates. It needs `client_ca`. An authority without a list revokes
+    /// nothing.
     pub crl: Option<PemSource>,
-    /// The oldest version.
+    /// The oldest version of TLS.
     pub min_version: MinVersion,
     /// Time limit of a handshake.
     pub handshake_timeout: Duration,

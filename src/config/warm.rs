@@ -10,13 +10,13 @@ use crate::model::MAX_KEY_BYTES;
 /// `[namespaces.<name>.origin.warm]`: keys that are fetched before callers request them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct WarmConfig {
-    /// Keys to fetch.
+    /// Keys that are fetched before callers request them.
     pub keys: Vec<String>,
     /// A file with more keys.
     pub file: Option<PathBuf>,
-    /// Time between two rounds; `None`: only one, at the start.
+    /// Time between two rounds. `0s`: only one, at the start.
     pub interval: Option<Duration>,
-    /// Fetches per second.
+    /// Fetches per second during a round.
     pub rate: u32,
 }
 

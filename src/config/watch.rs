@@ -8,11 +8,13 @@ use super::visitor::{ConfigVisitor, Section};
 /// `[watch]`: the streams of Watch, which deliver the changes of namespaces.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WatchConfig {
-    /// Longest time from the acknowledgement of a change to its event, or to a reset.
+    /// Longest time from the acknowledgement of a change to its event on every stream, or to a
+    /// reset. It should be several times the round trip to Redis.
     pub max_delay: Duration,
-    /// Time between two heartbeats.
+    /// Time between two heartbeats of a stream.
     pub heartbeat: Duration,
-    /// Memory for the changes that streams have still to send, in bytes.
+    /// Memory for the changes that streams have still to send, in bytes. The watched namespaces
+    /// share it.
     pub buffer_bytes: usize,
     /// Most namespaces that are watched at a time.
     pub max_namespaces: usize,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use crate::sources::read_text;
+use crate::sources::{Source, read_text, without_tests};
 
 /// Code that makes statuses, and the reasons of credentials.
 const SOURCES: [&str; 6] = [
@@ -23,6 +23,21 @@ fn reasons(path: &str) -> Vec<String> {
         text.len() > 2 && text.bytes().all(|byte| byte.is_ascii_uppercase() || byte == b'_')
     };
     strings.filter(is_reason).map(str::to_owned).collect()
+}
+
+#[test]
+fn no_other_code_makes_reasons() {
+    let makers = ["ErrorDetails::with_error_info(", ".set_error_info("];
+    let is_test = |path: &str| path.ends_with("tests.rs") || path.contains("/tests/");
+    let sources = Source::read_all("src").into_iter().filter(|source| !is_test(&source.path));
+    let makes = |source: &Source| {
+        let (code, _) = without_tests(&source.code);
+        makers.iter().any(|maker| code.contains(maker))
+    };
+    let found: Vec<String> = sources.filter(makes).map(|source| source.path).collect();
+    assert!(found.len() > 3, "{found:?}");
+    let missing: Vec<_> = found.iter().filter(|path| !SOURCES.contains(&path.as_str())).collect();
+    assert!(missing.is_empty(), "reasons of {missing:?} are not compared with docs/errors.md");
 }
 
 #[test]

@@ -5,6 +5,7 @@ mod dashboard;
 mod dashboards;
 mod panel;
 // The list of metrics, in the code and in the documents.
+mod metric_page;
 mod metric_table;
 // Expressions of Prometheus.
 mod prometheus_queries;

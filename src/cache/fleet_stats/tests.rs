@@ -2,7 +2,7 @@ use tokio::time::sleep;
 
 use super::*;
 use crate::{
-    cache::testing::FailingStore,
+    cache::testing::{FailingStore, namespace},
     stats::counters::Counter,
     store::{ErrorKind, StatsStore as _, memory::MemoryStore},
 };
@@ -102,6 +102,25 @@ fn failing() -> (Arc<StatsRegistry>, Arc<FailingStore>, FleetStats) {
     let store = Arc::new(FailingStore::new(Arc::new(MemoryStore::new(1 << 20))));
     let stats = FleetStats::new(registry.clone(), store.clone());
     (registry, store, stats)
+}
+
+#[tokio::test(start_paused = true)]
+async fn hot_keys_cover_no_more_time_than_the_fleet_has_counted() {
+    let (_registry, store, stats) = failing();
+    let covered = async |window: u64| {
+        let window = Duration::from_secs(window);
+        let report = stats.hot_keys(&namespace(), window, 1).await.ok()?;
+        // Times of the store are whole milliseconds.
+        Some(report.covered.as_secs_f64().round() as u64)
+    };
+    stats.flush().await.unwrap();
+    sleep(Duration::from_secs(25)).await;
+    assert_eq!((covered(300).await, covered(3600).await), (Some(25), Some(25)));
+    sleep(Duration::from_secs(1200)).await;
+    assert!((300..=360).contains(&covered(300).await.unwrap()));
+    assert_eq!(covered(3600).await, Some(1225));
+    store.fail(ErrorKind::Timeout);
+    assert_eq!(covered(300).await, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -110,7 +110,10 @@ fn sentence(address: &str, status: &Status) -> String {
 
 #[cfg(test)]
 mod tests {
-    use std::{collections::HashMap, time::Duration};
+    use std::{
+        collections::{BTreeSet, HashMap},
+        time::Duration,
+    };
 
     use tonic_types::ErrorDetails;
 
@@ -164,8 +167,14 @@ mod tests {
             (Err(Error::Output(io(io::ErrorKind::BrokenPipe))), 0),
             (Err(Error::Pages { path: "d".into(), source: io(io::ErrorKind::StorageFull) }), 5),
         ];
-        for (ending, expected) in cases {
-            assert_eq!(code(&ending), expected, "{ending:?}");
+        for (ending, expected) in &cases {
+            assert_eq!(code(ending), *expected, "{ending:?}");
         }
+        let document = include_str!("../../../docs/cli.md");
+        let table = document.split("## Exit codes").nth(1).unwrap_or_default();
+        let table = table.split("\n## ").next().unwrap_or_default();
+        let rows = table.lines().filter_map(|line| line.split(" | ").next()?.strip_prefix("| "));
+        let documented: BTreeSet<u8> = rows.filter_map(|code| code.parse().ok()).collect();
+        assert_eq!(documented, cases.iter().map(|(_, code)| *code).collect());
     }
 }

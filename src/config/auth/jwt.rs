@@ -9,17 +9,18 @@ use super::is_name;
 /// `[auth.jwt.<name>]`: one issuer, and how its tokens are read.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JwtConfig {
-    /// The claim `iss` of its tokens.
+    /// The claim `iss` of its tokens. It is required.
     pub issuer: String,
-    /// Values of which the claim `aud` must have one.
+    /// Values of which the claim `aud` must have one. It is required.
     pub audience: Vec<String>,
-    /// Its public keys, a JSON Web Key Set: the path of a file, or an `https://` URL.
+    /// Its public keys, a JSON Web Key Set of at most 1 MiB. Plain HTTP is accepted for this
+    /// machine only. It is required.
     pub keys: String,
-    /// Time between two reads of the keys.
+    /// Time between two reads of the keys at a URL.
     pub refresh: Duration,
-    /// The claim that names the caller.
+    /// The claim with the name of the caller.
     pub principal: String,
-    /// The claim that has the roles of the caller; empty: none has.
+    /// The claim with roles: a list, or a text with spaces between them. Empty: none has.
     pub roles: String,
     /// Roles of all callers with a token of this issuer.
     pub default_roles: Vec<String>,

@@ -11,9 +11,11 @@ const MAX_TOKENS: usize = 16;
 /// `[auth.principals.<name>]`: one caller, by its credentials.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PrincipalConfig {
-    /// Names in client certificates: a URI such as `spiffe://prod/checkout`, or a DNS name.
+    /// Alternative names of its client certificates: a URI such as `spiffe://prod/checkout`, or a
+    /// DNS name.
     pub certificates: Vec<String>,
-    /// Tokens, of which each is valid.
+    /// Its tokens, of which each is valid. A reference leads to a token of 32 characters or more,
+    /// or to its digest.
     pub tokens: Vec<TokenConfig>,
     /// Subjects of JSON Web Tokens: the name of the issuer, a slash, and the subject.
     pub jwt: Vec<String>,

@@ -25,11 +25,12 @@ pub struct RoleConfig {
 /// Calls, by verb, namespace and key.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct RuleConfig {
-    /// The verbs.
+    /// The verbs, or `["*"]` for all: `read`, `fetch`, `write`, `delete`, `invalidate`, `watch`,
+    /// `stats`, `events`, `admin`, `reflect`. It is required.
     pub verbs: VerbSet,
-    /// The namespaces.
+    /// Names, begins of names such as `shop.*`, or `*`. It is required.
     pub namespaces: Vec<NamespacePattern>,
-    /// The begin of the keys; empty: all keys.
+    /// Begin of the keys. Empty: all of the namespace.
     pub keys: String,
 }
 

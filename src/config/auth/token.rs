@@ -33,7 +33,8 @@ pub struct TokenConfig {
 /// `[auth.minted]`: short-lived tokens that this server issues.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MintedConfig {
-    /// Keys; the first signs, and all of them verify.
+    /// Keys, each a random text of 32 characters or more; the first signs, and all of them verify.
+    /// It is required.
     pub keys: Vec<SecretTemplate>,
     /// Longest lifetime of a token.
     pub max_ttl: Duration,

@@ -393,23 +393,6 @@ fn example_file_lists_every_origin_key_with_its_default() {
     assert_eq!(found, keys);
 }
 
-#[test]
-fn documentation_lists_every_origin_key_with_its_default() {
-    let rows: Vec<_> =
-        DOCUMENTATION.lines().filter(|line| line.starts_with("| `origin.")).collect();
-    let mut expected: Vec<_> = defaults()
-        .into_iter()
-        .map(|(key, value)| format!("| `origin.{key}` | `{value}` |"))
-        .collect();
-    expected.extend(
-        ["url", "grpc", "headers.<header>"].map(|key| format!("| `origin.{key}` | none |")),
-    );
-    for row in &expected {
-        assert!(rows.iter().any(|line| line.starts_with(row)), "no row {row}");
-    }
-    assert_eq!(rows.len(), expected.len());
-}
-
 fn to_url(url: &str) -> Target {
     Target::Http(UrlTemplate::parse(url).unwrap())
 }

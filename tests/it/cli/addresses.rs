@@ -54,7 +54,14 @@ async fn of_several_addresses_one_that_can_be_reached_is_used() {
     let printed = Printed::new(run(&line, &[("LARDER_TOKEN", "token")]));
     assert_eq!(printed.result(), (DONE, "v"));
     let variable = [("LARDER_ADDRESS", &*format!("{closed},{address}"))];
-    assert_eq!(Printed::new(run(&["get", "ns", "k"], &variable)).code, DONE);
+    for command in [&["get", "ns", "k"][..], &["stats"]] {
+        assert_eq!(Printed::new(run(command, &variable)).code, DONE, "{command:?}");
+    }
+    // A probe is of the server on this machine, whatever the other commands call.
+    let variables = [("LARDER_ADDRESS", &*closed), ("LARDER_LISTEN", &*address.to_string())];
+    assert_eq!(Printed::new(run(&["healthcheck"], &variables)).code, DONE);
+    let flag = ["stats", "--address", &*address.to_string()];
+    assert_eq!(Printed::new(run(&flag, &variables[..1])).code, DONE);
 }
 
 #[test]
