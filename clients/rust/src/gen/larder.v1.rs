@@ -5480,7 +5480,8 @@ pub mod admin_service_client {
         }
         /// Analyze reports how well namespaces are cached, and what to change: each finding has the
         /// figures that it follows from, and the lines of the configuration that it suggests. The store
-        /// is asked for counters only, and nothing is changed. Idempotent.
+        /// is asked for counters, and for sizes as by Stats: Redis for DBSIZE, INFO, and RANDOMKEY up
+        /// to 512 times, with MEMORY USAGE and PTTL of each key drawn. Nothing is changed. Idempotent.
         pub async fn analyze(
             &mut self,
             request: impl tonic::IntoRequest<super::AnalyzeRequest>,
@@ -5674,7 +5675,8 @@ pub mod admin_service_server {
         ) -> std::result::Result<tonic::Response<Self::TailAuditStream>, tonic::Status>;
         /// Analyze reports how well namespaces are cached, and what to change: each finding has the
         /// figures that it follows from, and the lines of the configuration that it suggests. The store
-        /// is asked for counters only, and nothing is changed. Idempotent.
+        /// is asked for counters, and for sizes as by Stats: Redis for DBSIZE, INFO, and RANDOMKEY up
+        /// to 512 times, with MEMORY USAGE and PTTL of each key drawn. Nothing is changed. Idempotent.
         async fn analyze(
             &self,
             request: tonic::Request<super::AnalyzeRequest>,
