@@ -84,7 +84,7 @@ pub struct Overview {
     pub facts: Option<StoreInfo>,
     /// Usage of the store by namespace, sorted by name.
     pub sizes: Vec<(Namespace, NamespaceUsage)>,
-    /// Whether the store was unavailable.
+    /// Whether the counts of the fleet could not be read. Then `trouble` has the cause.
     pub degraded: bool,
     /// Why the store does not work, as far as it is known.
     pub trouble: Option<String>,
@@ -210,17 +210,17 @@ impl FleetStats {
             Ok(()) => self.store.report().await,
             Err(error) => Err(error),
         };
-        let (mut report, degraded) = match report {
+        let (mut report, failure) = match report {
             Ok(report) => {
                 *self.counting_since.lock().await = report.since;
-                (report, false)
+                (report, None)
             }
-            Err(_) => {
+            Err(error) => {
                 let state = self.state.lock().await;
                 let local = windows::report(self.store.now(), |part, report| {
                     state.local.add_part(part, report);
                 });
-                (local.await, true)
+                (local.await, Some(ErrorChain(&error).to_string()))
             }
         };
         // The embedded store has no list of replicas, and a store that is down cannot be read.
@@ -229,7 +229,8 @@ impl FleetStats {
         }
         report.replicas.sort_by_key(|replica| (replica.started_at_ms, replica.id));
         let facts = self.store.info().await.ok();
-        let trouble = self.store.trouble().map(|trouble| trouble.cause);
+        let degraded = failure.is_some();
+        let trouble = self.store.trouble().map(|trouble| trouble.cause).or(failure);
         let trouble = trouble.or_else(|| facts.as_ref()?.cluster_trouble());
         let sizes = self.store.usage(page).await.unwrap_or_default();
         let (store_kind, topology) = (self.store.kind(), self.store.topology());

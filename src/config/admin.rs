@@ -21,10 +21,10 @@ const MAX_TOKENS: usize = 16;
 pub struct AdminConfig {
     /// TLS of the port.
     pub tls: TlsConfig,
-    /// Tokens, of which each is valid. With one, every request but `/livez` and `/readyz` needs it,
-    /// a session, or the token of a principal with the verb `admin`; without one, every peer may use
-    /// the port. One token needs no list; in a variable, they are separated by commas. A change ends
-    /// the sessions of these tokens.
+    /// Tokens, of which each is valid. With one, every request but `/livez` and `/readyz` needs
+    /// it, a session, or the token of a principal with the verb `admin`; without one, every peer
+    /// may use the port. One token needs no list; in a variable, they are separated by commas. A
+    /// change ends the sessions of these tokens.
     pub token: Vec<TokenConfig>,
     /// Time after which a session ends.
     pub session_ttl: Duration,

@@ -113,10 +113,13 @@ fn of_store(figures: &Figures) -> Vec<Item> {
         let act = ("/replicas".to_owned(), "Replicas and store");
         items.push(Item { severity, namespace: None, cause: cause.to_owned(), evidence, act });
     };
-    if overview.degraded || overview.trouble.is_some() {
-        let cause = overview.trouble.clone().unwrap_or_else(|| "It does not answer.".to_owned());
+    if let Some(cause) = &overview.trouble {
+        let what = match overview.facts {
+            Some(_) => "The store has trouble",
+            None => "The store is not available",
+        };
         // In the words of the store.
-        add(Severity::Critical, "The store is not available", visible(&cause).into_owned());
+        add(Severity::Critical, what, visible(cause).into_owned());
     }
     let Some(store) = &overview.facts else { return items };
     let share = store.used_bytes as f64 / store.max_bytes.max(1) as f64;

@@ -143,7 +143,7 @@ pub(super) fn degraded_notice(is_degraded: bool) -> Markup {
         div.degraded role="status" {
             @if is_degraded {
                 p.card.worse {
-                    "The store is not available: the figures are those of this replica alone."
+                    "The counts of the fleet cannot be read: the figures are of this replica alone."
                 }
             }
         }

@@ -63,7 +63,7 @@ pub(in crate::dashboard) async fn analysis(
 fn findings(analysis: &Analysis) -> Markup {
     html! {
         @if analysis.degraded {
-            p.worse { "The store is not available: the counts are those of this replica alone." }
+            p.worse { "The counts of the fleet cannot be read: they are of this replica alone." }
         }
         @if analysis.findings.is_empty() { p.none { "Nothing to change." } }
         ul.findings { @for finding in &analysis.findings { (shown(finding)) } }

@@ -77,7 +77,7 @@ async fn foreign_keys_are_not_listed() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn listing_begins_again_after_a_restart_of_redis() {
     let mut redis = RedisServer::start().await;
-    let larder = Larder::redis(&redis.url()).default_timeouts().start().await;
+    let larder = Larder::redis(&redis.url()).start().await;
     let cache = larder.client().await;
     fill(&cache, 0..2000).await;
     let page = cache.rpc().list_keys(list(500)).await.unwrap().into_inner();
