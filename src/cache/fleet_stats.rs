@@ -139,6 +139,11 @@ impl FleetStats {
         Ok(HotKeyReport { covered, ..report })
     }
 
+    /// The time, by the clock of the store.
+    pub fn now(&self) -> Timestamp {
+        self.store.now()
+    }
+
     /// How long the fleet has counted; no bound if it has not begun.
     async fn counting_time(&self) -> store::Result<Duration> {
         let mut since = self.counting_since.lock().await;

@@ -3,9 +3,12 @@
 use std::time::Duration;
 
 use super::numbers;
-use crate::stats::{
-    counters::{Counter, Counters, LatencyKind},
-    history::HistoryStep,
+use crate::{
+    model::Timestamp,
+    stats::{
+        counters::{Counter, Counters, LatencyKind},
+        history::HistoryStep,
+    },
 };
 
 /// Most events in a chart, and the fewest steps between two of them: their texts need the place.
@@ -13,6 +16,25 @@ const MAX_EVENTS: usize = 4;
 const MIN_EVENT_DISTANCE: usize = 12;
 /// The part of a step from which its rate is shown before its end. Other replicas report later.
 const MIN_ELAPSED: Duration = Duration::from_secs(60);
+
+/// The shortest time over which a rate is measured.
+const MIN_COVERED: Duration = Duration::from_secs(5);
+
+/// The time in which the fleet has counted, by the clock of the store.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Period {
+    /// Its begin; none if that is not known.
+    pub(super) since: Option<Timestamp>,
+    pub(super) now: Timestamp,
+}
+
+impl Period {
+    /// The part of a time before now in which the fleet has counted, and at least a second.
+    pub(super) fn covered(self, length: Duration) -> Duration {
+        let counted = self.since.map_or(length, |since| self.now.since(since));
+        counted.clamp(Duration::from_secs(1), length)
+    }
+}
 
 /// Counts over time.
 #[derive(Debug, Default)]
@@ -23,38 +45,43 @@ pub(super) struct Course {
     pub(super) steps: Vec<Counters>,
     /// Length of a step.
     pub(super) step: Duration,
-    /// The time of the last step that has passed.
-    pub(super) elapsed: Duration,
+    /// The time in each step in which the fleet has counted, up to now.
+    pub(super) covered: Vec<Duration>,
 }
 
 impl Course {
     /// The last step has not ended: it is left out until its rate can be shown.
-    pub(super) fn new(step: Duration, mut steps: Vec<HistoryStep>) -> Self {
-        let since = |last: &HistoryStep| numbers::now_millis().saturating_sub(last.start.0);
-        let elapsed = Duration::from_millis(steps.last().map_or(0, since));
-        let elapsed = if elapsed < MIN_ELAPSED.min(step) {
+    pub(super) fn new(step: Duration, mut steps: Vec<HistoryStep>, period: Period) -> Self {
+        let Period { since, now } = period;
+        let last = steps.last().map(|last| now.since(last.start));
+        if last.is_some_and(|elapsed| elapsed < MIN_ELAPSED.min(step)) {
             steps.pop();
-            step
-        } else {
-            elapsed.min(step)
+        }
+        let covered = |start: Timestamp| {
+            let end = start.after(step).min(now);
+            end.since(since.map_or(start, |since| since.max(start)))
         };
-        let starts = steps.iter().map(|step| step.start.0).collect();
-        let steps = steps.into_iter().map(|step| step.counters).collect();
-        Self { starts, steps, step, elapsed }
+        Self {
+            starts: steps.iter().map(|step| step.start.0).collect(),
+            covered: steps.iter().map(|step| covered(step.start)).collect(),
+            steps: steps.into_iter().map(|step| step.counters).collect(),
+            step,
+        }
     }
 
-    /// The count per second of a step, of some counters together.
-    fn rate(&self, index: usize, step: &Counters, counters: &[Counter]) -> f64 {
-        let is_last = index + 1 == self.steps.len();
-        let time = if is_last { self.elapsed } else { self.step };
+    /// The count per second of a step, of some counters together. None if the fleet had not yet
+    /// counted, or for a moment only.
+    fn rate(&self, index: usize, step: &Counters, counters: &[Counter]) -> Option<f64> {
+        let time = *self.covered.get(index)?;
         let count: u64 = counters.iter().map(|counter| step.get(*counter)).sum();
-        count as f64 / time.as_secs_f64().max(1.0)
+        (time >= MIN_COVERED.min(self.step)).then(|| count as f64 / time.as_secs_f64())
     }
 
     /// Reads per second of a namespace in each step.
     pub(super) fn rates_of(&self, steps: &[Counters]) -> Vec<f64> {
         let steps = steps.iter().take(self.steps.len()).enumerate();
-        steps.map(|(index, step)| self.rate(index, step, &Counter::READS)).collect()
+        let rate = |(index, step)| self.rate(index, step, &Counter::READS).unwrap_or_default();
+        steps.map(rate).collect()
     }
 
     /// Names of the steps.
@@ -95,7 +122,7 @@ impl Course {
     /// Counts per second of each step, of some counters together.
     pub(super) fn rates(&self, counters: &[Counter]) -> Vec<Option<f64>> {
         let steps = self.steps.iter().enumerate();
-        let rates = steps.map(|(index, step)| Some(self.rate(index, step, counters)));
+        let rates = steps.map(|(index, step)| self.rate(index, step, counters));
         rates.collect()
     }
 
@@ -123,16 +150,47 @@ fn spaced(events: impl Iterator<Item = (usize, String)>) -> Vec<(usize, String)>
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::model::Timestamp;
 
     /// A course of two steps with 600 hits each, the last of which began `ago`.
     fn course(step: u64, ago: u64) -> Course {
+        young_course(step, ago, None)
+    }
+
+    /// As [`course`], where counting began `since` seconds ago.
+    fn young_course(step: u64, ago: u64, since: Option<u64>) -> Course {
         let mut counters = Counters::default();
         counters.0[Counter::Hits as usize] = 600;
-        let start = |ago: u64| Timestamp(numbers::now_millis() - ago * 1000);
+        let now = Timestamp(1_700_000_000_000);
+        let start = |ago: u64| Timestamp(now.0 - ago * 1000);
         let steps = [ago + step, ago]
             .map(|ago| HistoryStep { start: start(ago), counters: counters.clone() });
-        Course::new(Duration::from_secs(step), steps.into())
+        Course::new(
+            Duration::from_secs(step),
+            steps.into(),
+            Period { since: since.map(start), now },
+        )
+    }
+
+    #[test]
+    fn a_step_in_which_counting_began_has_the_rate_of_the_time_since_then() {
+        let hits = |since| young_course(600, 300, Some(since)).rates(&[Counter::Hits]);
+        assert_eq!(hits(10_000), [Some(1.0), Some(2.0)]);
+        assert_eq!(hits(500), [Some(3.0), Some(2.0)]);
+        assert_eq!(hits(100), [None, Some(6.0)]);
+        assert_eq!(hits(303), [None, Some(2.0)], "a moment only");
+        let young = young_course(600, 300, Some(100));
+        assert_eq!(young.rates_of(&young.steps), [0.0, 6.0]);
+    }
+
+    #[test]
+    fn a_young_fleet_covers_the_time_since_it_counts() {
+        let covered = |since: Option<u64>| {
+            let now = Timestamp(1_700_000_000_000);
+            let since = since.map(|ago| Timestamp(now.0 - ago * 1000));
+            Period { since, now }.covered(Duration::from_secs(3600)).as_secs()
+        };
+        let times = [None, Some(0), Some(30), Some(3600), Some(9000)].map(covered);
+        assert_eq!(times, [3600, 1, 30, 3600, 3600]);
     }
 
     #[test]

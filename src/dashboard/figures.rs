@@ -4,7 +4,12 @@ use std::{collections::HashSet, time::Duration};
 
 use tokio::time::timeout;
 
-use super::{Dashboard, course::Course, error::Error, span::Span};
+use super::{
+    Dashboard,
+    course::{Course, Period},
+    error::Error,
+    span::Span,
+};
 use crate::{
     cache::{self, HotKey, NamespacePage, NamespaceUsage, fleet_stats::Overview},
     config::NamespaceConfig,
@@ -43,11 +48,13 @@ pub(super) enum Selection {
 /// The fleet in a time.
 pub(super) struct Figures {
     pub(super) span: Span,
+    /// The part of the time in which the fleet has counted.
+    pub(super) covered: Duration,
     pub(super) overview: Overview,
     /// All namespaces in the time.
     pub(super) sum: Counters,
-    /// All namespaces in the time that it is compared with.
-    pub(super) before: Counters,
+    /// All namespaces in the time that it is compared with; none if that is the same time.
+    pub(super) before: Option<Counters>,
     pub(super) course: Course,
     /// The busiest namespaces, the busiest first.
     pub(super) namespaces: Vec<NamespaceFigures>,
@@ -75,6 +82,8 @@ pub(super) struct NamespaceFigures {
     pub(super) is_configured: bool,
     /// Its counts in the time.
     pub(super) counters: Counters,
+    /// The part of the time in which the fleet has counted.
+    pub(super) covered: Duration,
     pub(super) usage: Option<NamespaceUsage>,
     /// Its reads in each step.
     pub(super) course: Vec<f64>,
@@ -117,7 +126,9 @@ impl Dashboard {
         let names: Vec<String> = names.collect();
         let history = self.parts.fleet.history(span.history(), &names, None).await;
         let sum = sum_of(history.totals.iter().map(|step| &step.counters));
-        let course = Course::new(history.step, history.totals);
+        let period = self.period(&overview);
+        let covered = period.covered(span.length());
+        let course = Course::new(history.step, history.totals, period);
         let namespaces = history.namespaces.into_iter().filter_map(|history| {
             let name = Namespace::new(&history.namespace).ok()?;
             Some(NamespaceFigures {
@@ -126,17 +137,21 @@ impl Dashboard {
                 usage: overview.size(name.as_str()).cloned(),
                 course: course.rates_of(&history.steps),
                 counters: sum_of(&history.steps),
+                covered,
                 name,
             })
         });
         let mut namespaces: Vec<NamespaceFigures> = namespaces.collect();
         namespaces.sort_by_key(|one| std::cmp::Reverse(reads(&one.counters)));
-        let before = match span {
-            Span::Hour => sum_of(overview.report.last_day.values()),
-            Span::Day | Span::Week => sum_of(overview.report.total.values()),
+        let earlier = match span {
+            Span::Hour => &overview.report.last_day,
+            Span::Day | Span::Week => &overview.report.total,
         };
+        // A fleet that is younger than the time has counted nothing before it.
+        let before = (covered == span.length()).then(|| sum_of(earlier.values()));
         Figures {
             span,
+            covered,
             sum,
             before,
             course,
@@ -179,8 +194,10 @@ impl Dashboard {
         let own = history.namespaces.pop().map(|own| own.steps).unwrap_or_default();
         history.totals.iter_mut().zip(own).for_each(|(step, own)| step.counters = own);
         let counters = sum_of(history.totals.iter().map(|step| &step.counters));
+        let period = self.period(&overview);
         let namespace = NamespaceFigures {
             counters,
+            covered: period.covered(span.length()),
             usage: overview.size(name.as_str()).cloned(),
             is_configured: namespaces.configured().contains(&name),
             config: Some(config),
@@ -188,8 +205,13 @@ impl Dashboard {
             name,
         };
         let is_degraded = overview.degraded || history.degraded;
-        let course = Course::new(history.step, history.totals);
+        let course = Course::new(history.step, history.totals, period);
         Ok(OwnFigures { namespace, course, is_degraded })
+    }
+
+    /// The time in which the fleet has counted.
+    fn period(&self, overview: &Overview) -> Period {
+        Period { since: overview.report.since, now: self.parts.fleet.now() }
     }
 
     /// The keys that are read most in the busiest namespaces.
@@ -212,9 +234,14 @@ impl Dashboard {
 }
 
 impl NamespaceFigures {
-    /// Reads per second in a time.
-    pub(super) fn rate(&self, span: Span) -> f64 {
-        reads(&self.counters) as f64 / span.length().as_secs_f64()
+    /// Reads per second.
+    pub(super) fn rate(&self) -> f64 {
+        self.per_second(reads(&self.counters))
+    }
+
+    /// A count of the time, per second.
+    pub(super) fn per_second(&self, count: u64) -> f64 {
+        count as f64 / self.covered.as_secs_f64()
     }
 }
 

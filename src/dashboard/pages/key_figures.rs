@@ -10,7 +10,7 @@ use crate::{
         numbers,
         span::Span,
     },
-    stats::counters::{Counter, LatencyKind},
+    stats::counters::{Counter, Counters, LatencyKind},
 };
 
 /// Smallest difference of two shares that is shown as one.
@@ -46,11 +46,24 @@ fn compared_with(span: Span) -> &'static str {
     }
 }
 
-/// The difference of two shares. `is_better`: if the share is the larger one.
-fn difference(now: Option<f64>, before: Option<f64>, is_better: bool, span: Span) -> Markup {
-    let with = compared_with(span);
-    match now.zip(before).map(|(now, before)| now - before) {
-        None => html! { "no reads" },
+/// The time in which the fleet has counted.
+fn covered(figures: &Figures) -> String {
+    let Figures { span, covered, .. } = figures;
+    if *covered == span.length() { span.label().to_owned() } else { numbers::span(*covered) }
+}
+
+/// The difference of a share to that of the time before. `is_better`: if it is the larger one.
+fn difference(
+    figures: &Figures,
+    share: impl Fn(&Counters) -> Option<f64>,
+    is_better: bool,
+) -> Markup {
+    let with = compared_with(figures.span);
+    let Some(now) = share(&figures.sum) else { return html! { "no reads" } };
+    let before = figures.before.as_ref().and_then(share);
+    match before.map(|before| now - before) {
+        // Both times are the same.
+        None => html! { "in " (covered(figures)) },
         Some(difference) if difference.abs() < SMALL => html! { "as in " (with) },
         Some(difference) => {
             let class = if (difference > 0.0) == is_better { "better" } else { "worse" };
@@ -60,19 +73,18 @@ fn difference(now: Option<f64>, before: Option<f64>, is_better: bool, span: Span
 }
 
 fn hit_rate(figures: &Figures) -> KeyFigure {
-    let (now, before) = (figures.sum.hit_rate(), figures.before.hit_rate());
     KeyFigure {
         name: "Hit rate",
-        value: now.map_or("-".to_owned(), numbers::percent),
-        comparison: difference(now, before, true, figures.span),
+        value: figures.sum.hit_rate().map_or("-".to_owned(), numbers::percent),
+        comparison: difference(figures, Counters::hit_rate, true),
     }
 }
 
 fn requests(figures: &Figures) -> KeyFigure {
     let rates = figures.course.rates(&Counter::READS);
-    let peak = rates.iter().flatten().copied().fold(0.0, f64::max);
+    let mean = reads(&figures.sum) as f64 / figures.covered.as_secs_f64();
+    let peak = rates.iter().flatten().copied().fold(mean, f64::max);
     let last = rates.last().copied().flatten();
-    let mean = reads(&figures.sum) as f64 / figures.span.length().as_secs_f64();
     KeyFigure {
         name: "Reads",
         value: numbers::per_second(last.unwrap_or(mean)),
@@ -85,12 +97,15 @@ fn requests(figures: &Figures) -> KeyFigure {
 fn latency(figures: &Figures) -> KeyFigure {
     let of = |quantile| figures.sum.latency(LatencyKind::Hit, quantile);
     let shown = |time: Option<Duration>| time.map_or("-".to_owned(), numbers::latency);
-    let before = figures.before.latency(LatencyKind::Hit, 0.99);
+    let before = figures.before.as_ref().map(|before| before.latency(LatencyKind::Hit, 0.99));
     KeyFigure {
         name: "p99 of a hit",
         value: shown(of(0.99)),
         comparison: html! {
-            "p50 " (shown(of(0.5))) "; " (compared_with(figures.span)) ": " (shown(before))
+            "p50 " (shown(of(0.5)))
+            @if let Some(before) = before {
+                "; " (compared_with(figures.span)) ": " (shown(before))
+            }
         },
     }
 }
@@ -102,7 +117,7 @@ fn savings(figures: &Figures) -> KeyFigure {
         name: "Fetches saved",
         value: numbers::count(saved),
         comparison: html! {
-            "in " (figures.span.label())
+            "in " (covered(figures))
             @if let Some(seconds) = time {
                 "; " (numbers::span(Duration::from_secs_f64(seconds))) " of computing"
             }
@@ -111,11 +126,10 @@ fn savings(figures: &Figures) -> KeyFigure {
 }
 
 fn stale(figures: &Figures) -> KeyFigure {
-    let (now, before) = (stale_share(&figures.sum), stale_share(&figures.before));
     KeyFigure {
         name: "Answered stale",
-        value: now.map_or("-".to_owned(), numbers::percent),
-        comparison: difference(now, before, false, figures.span),
+        value: stale_share(&figures.sum).map_or("-".to_owned(), numbers::percent),
+        comparison: difference(figures, stale_share, false),
     }
 }
 

@@ -126,7 +126,7 @@ impl View<'_> {
             card("w6", "Rules in force", &rules(settings, figures, shows_keys))
         });
         Ok(html! {
-            (summary(figures, parts, span, shows_keys))
+            (summary(figures, parts, shows_keys))
             (card("w8", "Reads by outcome", &outcomes(course, &course.events())))
             (card("w4", "Latency of hits", &latencies(course, LatencyKind::Hit, "hits")))
             (still("entries", distributions.as_ref()))
@@ -142,12 +142,7 @@ impl View<'_> {
     }
 }
 
-fn summary(
-    figures: &NamespaceFigures,
-    parts: Option<&StillParts>,
-    span: Span,
-    is_operator: bool,
-) -> Markup {
+fn summary(figures: &NamespaceFigures, parts: Option<&StillParts>, is_operator: bool) -> Markup {
     let name = figures.name.as_str();
     let rate = figures.counters.hit_rate().map_or("-".to_owned(), numbers::percent);
     let confirm = |action: &str| link("/confirm", &[("action", action), ("namespace", name)]);
@@ -157,7 +152,7 @@ fn summary(
             h1 { (name) }
             div.figures {
                 span { b { (rate) } " hit rate" }
-                span { b { (numbers::per_second(figures.rate(span))) } " reads" }
+                span { b { (numbers::per_second(figures.rate())) } " reads" }
                 (still("size", size.as_ref()))
             }
             @if is_operator {

@@ -55,7 +55,7 @@ pub(super) fn namespace_table(namespaces: &[NamespaceFigures], span: Span) -> Ma
 
 fn row(namespace: &NamespaceFigures, span: Span) -> Markup {
     let NamespaceFigures { name, config, counters, usage, course, .. } = namespace;
-    let rate = namespace.rate(span);
+    let rate = namespace.rate();
     let latency = |quantile| counters.latency(LatencyKind::Hit, quantile);
     let cell = |class: &str, sorted: f64, shown: &str| {
         html! { td class=(class) data-value=(sorted) { (shown) } }

@@ -62,7 +62,7 @@ pub(in crate::dashboard) async fn content(
         h1.unseen { "Origins" }
         (card("w12", "Fetches by outcome", &fetches(&figures.course, &events)))
         (card("w12", &format!("Origins, {}", span.label()), &html! {
-            (table(origins, span))
+            (table(origins))
             @if figures.namespace_count > origins.len() {
                 p.more {
                     "The " (origins.len()) " with the most fetches, of " (figures.namespace_count)
@@ -75,7 +75,7 @@ pub(in crate::dashboard) async fn content(
     })
 }
 
-fn table(origins: &[NamespaceFigures], span: Span) -> Markup {
+fn table(origins: &[NamespaceFigures]) -> Markup {
     html! {
         table.dense data-sortable {
             thead { tr {
@@ -88,7 +88,7 @@ fn table(origins: &[NamespaceFigures], span: Span) -> Markup {
                 th.n.mid scope="col" data-sort="descending" { "Stale instead" }
             } }
             tbody {
-                @for namespace in origins { (row(namespace, span)) }
+                @for namespace in origins { (row(namespace)) }
                 @if origins.is_empty() {
                     tr { td.none colspan="7" {
                         "No namespace has an origin: callers compute the values."
@@ -99,10 +99,10 @@ fn table(origins: &[NamespaceFigures], span: Span) -> Markup {
     }
 }
 
-fn row(namespace: &NamespaceFigures, span: Span) -> Markup {
+fn row(namespace: &NamespaceFigures) -> Markup {
     let counters = &namespace.counters;
     let (fetched, failed) = (counters.get(Counter::Fetches), counters.get(Counter::FetchesFailed));
-    let rate = (fetched + failed) as f64 / span.length().as_secs_f64();
+    let rate = namespace.per_second(fetched + failed);
     let share = failed as f64 / (fetched + failed).max(1) as f64;
     let latency = |quantile| counters.latency(LatencyKind::Fetch, quantile);
     let stale = counters.get(Counter::StaleIfError);

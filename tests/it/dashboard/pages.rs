@@ -61,6 +61,14 @@ on_both_stores!(the_overview_shows_what_the_cache_does, |env| {
         assert!(overview.contains(expected), "{expected}: {overview}");
     }
     assert!(overview.contains("href=\"/namespaces/ns?span=1h\""), "{overview}");
+    // The fleet has counted for seconds: the time before would only make the rates smaller, and
+    // there is no other time to compare with.
+    for path in ["/", "/?span=7d"] {
+        let young = page(&env, path).await;
+        let mean = young.split("mean ").nth(1).and_then(|text| text.split("/s").next()).unwrap();
+        assert!(mean.parse::<f64>().unwrap() > 0.4, "{path}: {mean}");
+        assert!(!young.contains("as in 24 h") && !young.contains("as in all time"), "{young}");
+    }
     let namespace = page(&env, "/namespaces/ns").await;
     assert!(namespace.contains("75.0 %") && namespace.contains("stale_while_revalidate"));
     assert!(namespace.contains("all 30 entries"), "{namespace}");
