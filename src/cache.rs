@@ -76,7 +76,7 @@ pub use crate::{
 };
 pub use analysis::{
     Analysis, AnalyzedNamespace, Figure, Finding, FindingKind, ReuseEstimate, Severity, Share,
-    TtlEstimate,
+    TtlEstimate, failed_share_severity, low_hit_rate,
 };
 pub use batch_get::BatchGet;
 pub use batch_get_or_fetch::BatchGetOrFetch;

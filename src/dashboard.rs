@@ -13,11 +13,13 @@ mod course;
 mod entry_name;
 mod error;
 mod figures;
+mod findings;
 mod layout;
 mod live;
 mod numbers;
 mod pages;
 mod query;
+mod replicas;
 mod span;
 mod text;
 mod trail;
@@ -63,6 +65,7 @@ pub struct Dashboard {
     listings_refused: Counter<u64>,
     jobs: Arc<Jobs>,
     live: Live,
+    findings: findings::Findings,
 }
 
 /// The parts that the pages show and change.
@@ -106,6 +109,7 @@ impl Dashboard {
             listings_refused,
             jobs: Jobs::new(meter),
             live: Live::new(meter),
+            findings: findings::Findings::default(),
         })
     }
 

@@ -6,6 +6,7 @@
 mod counter_findings;
 mod estimate;
 mod finding;
+mod judgement;
 mod reuse_findings;
 mod suggestion;
 
@@ -18,6 +19,7 @@ use crate::{
 
 pub use estimate::{ReuseEstimate, Share, TtlEstimate};
 pub use finding::{Figure, Finding, FindingKind, Severity};
+pub use judgement::{failed_share_severity, low_hit_rate};
 
 /// An examined namespace.
 #[derive(Debug)]

@@ -4,36 +4,28 @@ use std::{collections::BTreeMap, time::Duration};
 
 use super::{
     figures::{Figures, reads},
+    findings::{self, Examined},
     numbers,
     query::link,
     text::visible,
 };
-use crate::stats::{
-    counters::{Counter, Counters},
-    replica_report::{OriginReport, ReplicaReport, ReportedBreaker},
+use crate::{
+    cache::{Finding, FindingKind, Severity, failed_share_severity, low_hit_rate},
+    stats::{
+        counters::{Counter, Counters},
+        replica_report::{OriginReport, ReplicaReport, ReportedBreaker},
+    },
 };
 
 /// Most items that are shown.
 const MAX_ITEMS: usize = 8;
 /// Share of the store's memory from which it is nearly full.
 const NEARLY_FULL: f64 = 0.9;
-/// Share of fetches that fail from which an origin needs attention.
-const FAILING: f64 = 0.05;
-/// Share of reads that must be answered from the cache.
-const LOW_HIT_RATE: f64 = 0.5;
-/// Fewest reads or fetches for a judgement.
-const ENOUGH: u64 = 100;
+/// Fewest fetches for a judgement. It is a small number, so that an outage is seen soon.
+const ENOUGH_FETCHES: u64 = 10;
 
 /// States of a breaker that needs attention.
 const OPEN: [ReportedBreaker; 2] = [ReportedBreaker::Open, ReportedBreaker::HalfOpen];
-
-/// How grave an item is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Severity {
-    Notice,
-    Warning,
-    Critical,
-}
 
 /// Something that needs attention.
 #[derive(Debug)]
@@ -47,25 +39,6 @@ pub(super) struct Item {
     pub(super) act: (String, &'static str),
 }
 
-impl Severity {
-    /// The word for it, which stands next to its colour.
-    pub(super) fn name(self) -> &'static str {
-        match self {
-            Self::Notice => "Notice",
-            Self::Warning => "Warning",
-            Self::Critical => "Critical",
-        }
-    }
-
-    pub(super) fn class(self) -> &'static str {
-        match self {
-            Self::Notice => "dot plain",
-            Self::Warning => "dot mid",
-            Self::Critical => "dot bad",
-        }
-    }
-}
-
 /// The items that need attention.
 #[derive(Debug)]
 pub(super) struct Attention {
@@ -75,10 +48,12 @@ pub(super) struct Attention {
     pub(super) left_out: usize,
     /// Whether each namespace could be judged.
     pub(super) is_complete: bool,
+    /// Whether there was a read.
+    pub(super) has_reads: bool,
 }
 
 /// The items of a fleet. `shows_keys`: whether keys may be named.
-pub(super) fn attention(figures: &Figures, shows_keys: bool) -> Attention {
+pub(super) fn attention(figures: &Figures, examined: &Examined, shows_keys: bool) -> Attention {
     let mut items = of_store(figures);
     if !figures.is_ready {
         items.push(Item {
@@ -90,20 +65,56 @@ pub(super) fn attention(figures: &Figures, shows_keys: bool) -> Attention {
         });
     }
     items.extend(of_breakers(&figures.replicas, shows_keys));
-    for namespace in &figures.namespaces {
-        let (name, counters) = (namespace.name.as_str(), &namespace.counters);
+    let shown = figures.namespaces.iter().map(|namespace| {
         let ttl = namespace.config.as_ref().map(|config| config.ttl);
-        items.extend(of_origin(name, counters));
-        items.extend(of_hit_rate(name, counters, ttl));
-    }
-    for (name, counters) in figures.others() {
-        items.extend(of_origin(name, counters));
-        items.extend(of_hit_rate(name, counters, None));
-    }
+        (namespace.name.as_str(), &namespace.counters, ttl)
+    });
+    let others = figures.others().map(|(name, counters)| (name, counters, None));
+    let counted = shown.chain(others);
+    items.extend(of_namespaces(counted, examined));
     items.sort_by_key(|item| std::cmp::Reverse(item.severity));
     let left_out = items.len().saturating_sub(MAX_ITEMS);
     items.truncate(MAX_ITEMS);
-    Attention { items, left_out, is_complete: !figures.has_uncounted() }
+    let has_reads = reads(&figures.sum) > 0;
+    Attention { items, left_out, is_complete: !figures.has_uncounted(), has_reads }
+}
+
+/// The findings of the analysis, and what the counts of the page have beyond them.
+fn of_namespaces<'a>(
+    counted: impl Iterator<Item = (&'a str, &'a Counters, Option<Duration>)>,
+    examined: &Examined,
+) -> Vec<Item> {
+    let (mut origins, mut items) = (BTreeMap::new(), Vec::new());
+    for (name, counters, ttl) in counted {
+        if let Some(item) = of_origin(name, counters) {
+            origins.insert(name, item);
+        }
+        if !examined.has(name) {
+            items.extend(of_hit_rate(name, counters, ttl));
+        }
+    }
+    for finding in examined.findings() {
+        match origins.get_mut(finding.namespace.as_str()) {
+            // The counts of the page are newer than those of the day.
+            Some(item) if finding.kind == FindingKind::OriginFails => {
+                item.severity = item.severity.max(finding.severity);
+            }
+            _ => items.push(of_finding(finding)),
+        }
+    }
+    // Of the equally grave ones, origins are first.
+    origins.into_values().chain(items).collect()
+}
+
+fn of_finding(finding: &Finding) -> Item {
+    let act = if finding.suggestion.is_empty() { "Analysis" } else { "Suggestion" };
+    Item {
+        severity: finding.severity,
+        namespace: Some(finding.namespace.to_string()),
+        cause: findings::name(finding.kind),
+        evidence: findings::evidence(finding),
+        act: (findings::address(finding), act),
+    }
 }
 
 fn of_store(figures: &Figures) -> Vec<Item> {
@@ -120,6 +131,10 @@ fn of_store(figures: &Figures) -> Vec<Item> {
         };
         // In the words of the store.
         add(Severity::Critical, what, visible(cause).into_owned());
+    }
+    if figures.is_degraded && overview.trouble.is_none() {
+        let evidence = "The figures are those of this replica alone.".to_owned();
+        add(Severity::Critical, "The counts of the fleet cannot be read", evidence);
     }
     let Some(store) = &overview.facts else { return items };
     let share = store.used_bytes as f64 / store.max_bytes.max(1) as f64;
@@ -141,13 +156,18 @@ fn of_store(figures: &Figures) -> Vec<Item> {
     items
 }
 
-fn of_origin(name: &str, counters: &Counters) -> Option<Item> {
-    let (fetched, failed) = (counters.get(Counter::Fetches), counters.get(Counter::FetchesFailed));
-    let all = fetched + failed;
+/// How grave it is that fetches fail; none if few of them do, or there are too few to judge.
+pub(super) fn failing(counters: &Counters) -> Option<Severity> {
+    let failed = counters.get(Counter::FetchesFailed);
+    let all = counters.get(Counter::Fetches).saturating_add(failed);
     let share = failed as f64 / all.max(1) as f64;
-    if all < ENOUGH / 10 || share < FAILING {
-        return None;
-    }
+    failed_share_severity(share).filter(|_| all >= ENOUGH_FETCHES)
+}
+
+fn of_origin(name: &str, counters: &Counters) -> Option<Item> {
+    let severity = failing(counters)?;
+    let failed = counters.get(Counter::FetchesFailed);
+    let all = counters.get(Counter::Fetches).saturating_add(failed);
     let stale = counters.get(Counter::StaleIfError);
     let evidence = format!(
         "{} of {} fetches failed; {} reads were answered with a stale value instead.",
@@ -155,7 +175,6 @@ fn of_origin(name: &str, counters: &Counters) -> Option<Item> {
         numbers::count(all),
         numbers::count(stale)
     );
-    let severity = if share >= 0.5 { Severity::Critical } else { Severity::Warning };
     Some(Item {
         severity,
         namespace: Some(name.to_owned()),
@@ -195,7 +214,7 @@ fn of_breakers(replicas: &[ReplicaReport], shows_keys: bool) -> Vec<Item> {
 }
 
 fn of_hit_rate(name: &str, counters: &Counters, ttl: Option<Duration>) -> Option<Item> {
-    let rate = low_hit_rate(counters)?;
+    let (rate, severity) = low_hit_rate(counters)?;
     let ttl = ttl.map(|ttl| format!("; its TTL is {}", numbers::span(ttl)));
     let evidence = format!(
         "{} of {} reads were answered from the cache{}.",
@@ -204,23 +223,19 @@ fn of_hit_rate(name: &str, counters: &Counters, ttl: Option<Duration>) -> Option
         ttl.unwrap_or_default()
     );
     Some(Item {
-        severity: Severity::Notice,
+        severity,
         namespace: Some(name.to_owned()),
-        cause: "low hit rate".to_owned(),
+        cause: findings::name(FindingKind::LowHitRate),
         evidence,
         act: (link("/analysis", &[("namespace", name)]), "Analysis"),
     })
 }
 
-/// The hit rate if there are enough reads, and it is low.
-pub(super) fn low_hit_rate(counters: &Counters) -> Option<f64> {
-    let rate = counters.hit_rate()?;
-    (reads(counters) >= ENOUGH && rate < LOW_HIT_RATE).then_some(rate)
-}
-
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::model::Namespace;
 
     fn counters(counts: &[(Counter, u64)]) -> Counters {
         let mut counters = Counters::default();
@@ -229,11 +244,48 @@ mod tests {
     }
 
     #[test]
-    fn a_few_reads_are_no_low_hit_rate() {
-        assert_eq!(low_hit_rate(&counters(&[(Counter::Misses, 99)])), None);
-        assert_eq!(low_hit_rate(&counters(&[(Counter::Misses, 100)])), Some(0.0));
-        let half = [(Counter::Hits, 50), (Counter::Misses, 50)];
-        assert_eq!(low_hit_rate(&counters(&half)), None);
+    fn the_analysis_decides_on_the_namespaces_that_it_examined() {
+        let found = |namespace: &str, kind, severity| Finding {
+            namespace: Namespace::new(namespace).unwrap(),
+            kind,
+            severity,
+            summary: "62.1 % of misses would have been hits".to_owned(),
+            figures: Vec::new(),
+            suggestion: "[namespaces.a]\n".to_owned(),
+        };
+        let misses = counters(&[(Counter::Misses, 2000)]);
+        let mut failing = misses.clone();
+        failing.0[Counter::FetchesFailed as usize] = 10;
+        failing.0[Counter::Fetches as usize] = 90;
+        let counted = [("a", &misses, None), ("b", &failing, None), ("c", &misses, None)];
+        let shown = |examined: &Examined| -> Vec<(Severity, String)> {
+            let items = of_namespaces(counted.into_iter(), examined).into_iter();
+            let name = |item: &Item| item.namespace.clone().unwrap();
+            items.map(|it| (it.severity, format!("{}: {}", name(&it), it.cause))).collect()
+        };
+        let item = |severity, text: &str| (severity, text.to_owned());
+        let (notice, warning) = (Severity::Notice, Severity::Warning);
+        let alone =
+            ["b: its origin fails", "a: low hit rate", "b: low hit rate", "c: low hit rate"];
+        assert_eq!(shown(&Examined::default()), alone.map(|text| item(warning, text)));
+        let findings = vec![
+            found("b", FindingKind::OriginFails, Severity::Critical),
+            found("a", FindingKind::LowHitRate, notice),
+            found("d", FindingKind::TtlTooShort, warning),
+        ];
+        let names = ["a", "b", "d"].map(|name| Namespace::new(name).unwrap());
+        let expected = [
+            item(Severity::Critical, "b: its origin fails"),
+            item(warning, "c: low hit rate"),
+            item(notice, "a: low hit rate"),
+            item(warning, "d: TTL too short"),
+        ];
+        let examined = Examined::new(names, findings);
+        assert_eq!(shown(&examined), expected);
+        let items = of_namespaces(std::iter::empty(), &examined);
+        let act = &items[2].act;
+        assert_eq!((&*act.0, act.1), ("/analysis?namespace=d#d.ttl_too_short", "Suggestion"));
+        assert!(items[2].evidence.starts_with("62.1 % of misses"), "{}", items[2].evidence);
     }
 
     #[test]
@@ -244,6 +296,7 @@ mod tests {
         };
         assert_eq!(item(1000, 10), None);
         assert_eq!(item(0, 5), None, "too few to judge");
+        assert_eq!(item(1899, 1), None, "one of many");
         assert_eq!(item(90, 10), Some(Severity::Warning));
         assert_eq!(item(5, 10), Some(Severity::Critical));
     }

@@ -12,14 +12,14 @@ pub(super) use time_chart::{Form, Line, TimeChart, time_chart};
 /// Width of a plot in its own units.
 const WIDTH: f64 = 1000.0;
 
-/// The smallest of 1, 2, 2.5 and 5 times a power of ten that is not below `largest`, and one
-/// without a number.
+/// The smallest of 1, 2, 4, 6 and 8 times a power of ten that is not below `largest`, and one
+/// without a number. A quarter of each has two digits.
 fn nice_maximum(largest: f64) -> f64 {
     if largest.is_nan() || largest <= 0.0 {
         return 1.0;
     }
     let power = 10_f64.powf(largest.log10().floor());
-    let steps = [1.0, 2.0, 2.5, 5.0, 10.0].map(|step| step * power);
+    let steps = [1.0, 2.0, 4.0, 6.0, 8.0, 10.0].map(|step| step * power);
     steps.into_iter().find(|step| *step >= largest * 0.999).unwrap_or(10.0 * power)
 }
 
@@ -36,7 +36,14 @@ mod tests {
     #[test]
     fn axes_end_at_round_numbers() {
         let maxima = [0.0, 0.3, 1.0, 1.1, 2.1, 2.6, 7.0, 24_800.0].map(nice_maximum);
-        assert_eq!(maxima, [1.0, 0.5, 1.0, 2.0, 2.5, 5.0, 10.0, 25_000.0]);
+        assert_eq!(maxima[..5], [1.0, 0.4, 1.0, 2.0, 4.0]);
+        assert_eq!(maxima[5..], [4.0, 8.0, 40_000.0]);
+        // The ticks of an axis are its quarters, which numbers show with two digits.
+        for largest in 1..2000 {
+            let quarter = nice_maximum(f64::from(largest) / 10.0) / 4.0;
+            let digits = quarter / 10_f64.powf(quarter.log10().floor() - 1.0);
+            assert!((digits - digits.round()).abs() < 1e-6, "{largest}: {quarter}");
+        }
         assert!((nice_maximum(f64::NAN) - 1.0).abs() < f64::EPSILON);
         assert_eq!([coordinate(1.0), coordinate(2.25)], ["1", "2.2"]);
     }

@@ -7,7 +7,7 @@ use crate::{
     model::Timestamp,
     stats::{
         counters::{Counter, Counters, LatencyKind},
-        history::HistoryStep,
+        history::{HistoryStep, NamespaceHistory},
     },
 };
 
@@ -19,6 +19,9 @@ const MIN_ELAPSED: Duration = Duration::from_secs(60);
 
 /// The shortest time over which a rate is measured.
 const MIN_COVERED: Duration = Duration::from_secs(5);
+
+/// Whether something is the case in a step.
+type Condition = fn(&Counters) -> bool;
 
 /// The time in which the fleet has counted, by the clock of the store.
 #[derive(Debug, Clone, Copy)]
@@ -91,32 +94,42 @@ impl Course {
         self.starts.iter().map(|start| name(*start)).collect()
     }
 
-    /// Steps at which something begins: the store is away, an origin fails, or a namespace is
-    /// invalidated.
-    pub(super) fn events(&self) -> Vec<(usize, String)> {
-        type Condition = fn(&Counters) -> bool;
+    /// Steps at which something begins: the store is away, an origin fails, a namespace is
+    /// invalidated, or what `times` name. `namespaces` are those that are named for it.
+    pub(super) fn events(
+        &self,
+        namespaces: &[NamespaceHistory],
+        times: Vec<(u64, String)>,
+    ) -> Vec<(usize, String)> {
         let conditions: [(&str, Condition); 3] = [
             ("store away", |step| step.get(Counter::Degraded) > 0),
             ("fetches fail", |step| {
                 let failed = step.get(Counter::FetchesFailed);
                 failed >= 10 && failed > step.get(Counter::Fetches)
             }),
-            ("namespace invalidated", |step| step.get(Counter::Invalidations) > 0),
+            ("invalidated", |step| step.get(Counter::Invalidations) > 0),
         ];
         let pairs = self.steps.windows(2).enumerate();
-        spaced(pairs.filter_map(|(index, pair)| {
+        let begun = pairs.filter_map(|(index, pair)| {
             let begun = conditions.iter().find(|(_, is)| is(&pair[1]) && !is(&pair[0]));
-            begun.map(|(name, _)| (index + 1, (*name).to_owned()))
-        }))
+            begun.map(|(what, is)| (index + 1, event(what, &concerned(namespaces, index + 1, *is))))
+        });
+        let mut events: Vec<(usize, String)> = self.at_steps(times).chain(begun).collect();
+        events.sort_by_key(|(index, _)| *index);
+        spaced(events.into_iter())
     }
 
     /// Those of the named times that have a step, in milliseconds since the Unix epoch.
     pub(super) fn marks(&self, mut times: Vec<(u64, String)>) -> Vec<(usize, String)> {
         times.sort_unstable();
-        spaced(times.into_iter().filter_map(|(time, name)| {
+        spaced(self.at_steps(times))
+    }
+
+    fn at_steps(&self, times: Vec<(u64, String)>) -> impl Iterator<Item = (usize, String)> {
+        times.into_iter().filter_map(|(time, name)| {
             let later = self.starts.partition_point(|start| *start <= time);
             later.checked_sub(1).map(|index| (index, name))
-        }))
+        })
     }
 
     /// Counts per second of each step, of some counters together.
@@ -130,6 +143,21 @@ impl Course {
     pub(super) fn latencies(&self, kind: LatencyKind, quantile: f64) -> Vec<Option<f64>> {
         let latency = |step: &Counters| step.latency(kind, quantile);
         self.steps.iter().map(|step| latency(step).map(|time| time.as_secs_f64() * 1e3)).collect()
+    }
+}
+
+/// The namespaces for which a condition is met in a step, in their order.
+fn concerned(namespaces: &[NamespaceHistory], step: usize, is: Condition) -> Vec<&str> {
+    let met = namespaces.iter().filter(|one| one.steps.get(step).is_some_and(is));
+    met.map(|one| one.namespace.as_str()).collect()
+}
+
+/// What begins, with the first namespace and the number of the others.
+fn event(what: &str, namespaces: &[&str]) -> String {
+    match namespaces {
+        [] => what.to_owned(),
+        [one] => format!("{one}: {what}"),
+        [first, others @ ..] => format!("{first} and {} more: {what}", others.len()),
     }
 }
 
@@ -201,6 +229,36 @@ mod tests {
         let own = course(600, 300);
         let steps = own.steps.clone();
         assert!((own.rates_of(&steps)[1] - 2.0).abs() < 0.05);
+    }
+
+    #[test]
+    fn events_name_their_namespaces() {
+        let counters = |counts: &[(Counter, u64)]| {
+            let mut counters = Counters::default();
+            counts.iter().for_each(|(counter, count)| counters.0[*counter as usize] = *count);
+            counters
+        };
+        let nothing = Counters::default();
+        let failing = counters(&[(Counter::FetchesFailed, 10)]);
+        let gone = counters(&[(Counter::Invalidations, 1)]);
+        let namespace = |name: &str, step: usize, counters: &Counters| {
+            let mut steps = vec![nothing.clone(); 60];
+            steps[step] = counters.clone();
+            NamespaceHistory { namespace: name.to_owned(), steps }
+        };
+        let namespaces =
+            [namespace("a", 5, &failing), namespace("b", 20, &gone), namespace("c", 20, &gone)];
+        let mut steps = vec![nothing.clone(); 60];
+        for own in &namespaces {
+            steps.iter_mut().zip(&own.steps).for_each(|(sum, own)| sum.add(own));
+        }
+        let starts = (100..160).collect();
+        let course = Course { starts, steps, ..Course::default() };
+        let events = course.events(&namespaces, vec![(140, "d opens".to_owned())]);
+        let events: Vec<(usize, &str)> = events.iter().map(|(at, text)| (*at, &**text)).collect();
+        let expected = [(5, "a: fetches fail"), (20, "b and 1 more: invalidated"), (40, "d opens")];
+        assert_eq!(events, expected);
+        assert_eq!(course.events(&[], Vec::new())[0], (5, "fetches fail".to_owned()));
     }
 
     #[test]

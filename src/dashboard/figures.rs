@@ -8,10 +8,11 @@ use super::{
     Dashboard,
     course::{Course, Period},
     error::Error,
+    replicas::breaker_changes,
     span::Span,
 };
 use crate::{
-    cache::{self, HotKey, NamespacePage, NamespaceUsage, fleet_stats::Overview},
+    cache::{self, HotKey, HotKeyReport, NamespacePage, NamespaceUsage, fleet_stats::Overview},
     config::NamespaceConfig,
     model::Namespace,
     stats::{
@@ -56,6 +57,8 @@ pub(super) struct Figures {
     /// All namespaces in the time that it is compared with; none if that is the same time.
     pub(super) before: Option<Counters>,
     pub(super) course: Course,
+    /// Steps of the course at which something begins.
+    pub(super) events: Vec<(usize, String)>,
     /// The busiest namespaces, the busiest first.
     pub(super) namespaces: Vec<NamespaceFigures>,
     /// All namespaces of the selection.
@@ -70,6 +73,8 @@ pub(super) struct Figures {
 /// One namespace in a time.
 pub(super) struct OwnFigures {
     pub(super) namespace: NamespaceFigures,
+    /// Whether anything was ever counted for it.
+    pub(super) was_used: bool,
     pub(super) course: Course,
     pub(super) is_degraded: bool,
 }
@@ -129,6 +134,8 @@ impl Dashboard {
         let period = self.period(&overview);
         let covered = period.covered(span.length());
         let course = Course::new(history.step, history.totals, period);
+        let replicas = self.parts.fleet.replicas().await.replicas;
+        let events = course.events(&history.namespaces, breaker_changes(&replicas));
         let namespaces = history.namespaces.into_iter().filter_map(|history| {
             let name = Namespace::new(&history.namespace).ok()?;
             Some(NamespaceFigures {
@@ -155,9 +162,10 @@ impl Dashboard {
             sum,
             before,
             course,
+            events,
             namespaces,
             namespace_count,
-            replicas: self.parts.fleet.replicas().await.replicas,
+            replicas,
             is_ready: self.parts.health.is_ready(),
             is_degraded: overview.degraded || history.degraded,
             overview,
@@ -206,7 +214,8 @@ impl Dashboard {
         };
         let is_degraded = overview.degraded || history.degraded;
         let course = Course::new(history.step, history.totals, period);
-        Ok(OwnFigures { namespace, course, is_degraded })
+        let was_used = overview.report.total.contains_key(&names[0]);
+        Ok(OwnFigures { namespace, was_used, course, is_degraded })
     }
 
     /// The time in which the fleet has counted.
@@ -221,11 +230,7 @@ impl Dashboard {
             let found = self.parts.directory.hot_keys(&namespace.name, HOT_WINDOW, HOT_KEYS).await;
             // The page shows on its own that the store does not answer.
             let Ok(report) = found else { continue };
-            let seconds = report.covered.as_secs_f64().max(1.0);
-            hottest.extend(report.keys.into_iter().map(|key| {
-                let rate = key.reads as f64 / seconds;
-                HotKeyFigures { key, rate }
-            }));
+            hottest.extend(certain(report));
         }
         hottest.sort_by(|one, other| other.rate.total_cmp(&one.rate));
         hottest.truncate(HOT_KEYS);
@@ -279,6 +284,13 @@ impl Figures {
     }
 }
 
+/// The keys whose estimate is larger than its error.
+fn certain(report: HotKeyReport) -> impl Iterator<Item = HotKeyFigures> {
+    let seconds = report.covered.as_secs_f64().max(1.0);
+    let keys = report.keys.into_iter().filter(|key| key.error < key.reads);
+    keys.map(move |key| HotKeyFigures { rate: key.reads as f64 / seconds, key })
+}
+
 /// The result of some work, if it is there in time.
 pub(super) async fn in_time<T>(work: impl Future<Output = T>) -> Result<T, Error> {
     timeout(PAGE_TIME, work).await.map_err(|_| Error::Late(PAGE_TIME))
@@ -320,4 +332,28 @@ pub(super) fn compute_time(counters: &Counters) -> Option<Duration> {
     let kinds = [LatencyKind::Fetch, LatencyKind::Compute];
     let most = kinds.into_iter().max_by_key(|kind| counters.total(*kind))?;
     counters.latency(most, 0.5)
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+    use crate::model::EntryKey;
+
+    #[test]
+    fn keys_of_a_single_sample_are_left_out() {
+        let key = |key: &str, reads, error| {
+            let key = EntryKey::new(Namespace::new("ns").unwrap(), key, std::iter::empty());
+            HotKey { key: key.unwrap(), reads, error }
+        };
+        let report = HotKeyReport {
+            keys: vec![key("often", 1200, 300), key("once", 128, 380)],
+            reads: 1328,
+            samples: 10,
+            covered: Duration::from_secs(10),
+            replicas: 1,
+        };
+        let shown = certain(report).map(|hot| (hot.key.key.key().to_owned(), hot.rate));
+        assert_eq!(shown.collect::<Vec<_>>(), [("often".to_owned(), 120.0)]);
+    }
 }

@@ -5,24 +5,15 @@ use std::time::Duration;
 use super::{
     AnalyzedNamespace,
     finding::{Figure, Finding, FindingKind, Severity},
+    judgement,
     suggestion::duration_setting,
 };
 use crate::{stats::counters::Counter, units};
 
-/// Fewest reads from which a hit rate is judged: of 1,000 reads it is known to 3 points.
-const MIN_READS: u64 = 1000;
-/// Hit rate below which more calls pay for the cache than gain from it.
-const LOW_HIT_RATE: f64 = 0.5;
-/// Hit rate below which the cache saves next to nothing.
-const VERY_LOW_HIT_RATE: f64 = 0.2;
 /// Fewest invalidations from which a namespace is judged: fewer can be one deployment.
 const MIN_INVALIDATIONS: u64 = 100;
 /// Fewest fetches from which an origin is judged: of 100 a share is known to 10 points.
 const MIN_FETCHES: u64 = 100;
-/// Share of failed fetches that callers notice.
-const FAILED_FETCHES: f64 = 0.05;
-/// Share of failed fetches with which an origin is down.
-const DOWN_FETCHES: f64 = 0.5;
 /// Suggested window of stale values for an origin that fails: most outages are shorter.
 const STALE_IF_ERROR: Duration = Duration::from_secs(3600);
 /// Suggested wait of invalidations: short for callers, long enough to join those of one change.
@@ -38,15 +29,12 @@ pub(super) fn of(namespace: &AnalyzedNamespace) -> Vec<Finding> {
 
 fn low_hit_rate(namespace: &AnalyzedNamespace) -> Option<Finding> {
     let reads = namespace.reads();
-    let rate = namespace.counters.hit_rate()?;
-    if reads < MIN_READS || rate >= LOW_HIT_RATE {
-        return None;
-    }
+    let (rate, severity) = judgement::low_hit_rate(&namespace.counters)?;
     let uncacheable = namespace.counters.get(Counter::Uncacheable);
     Some(Finding {
         namespace: namespace.name.clone(),
         kind: FindingKind::LowHitRate,
-        severity: if rate < VERY_LOW_HIT_RATE { Severity::Warning } else { Severity::Notice },
+        severity,
         summary: format!(
             "the cache answers {:.1} % of {} reads",
             rate * 100.0,
@@ -101,16 +89,14 @@ fn origin_fails(namespace: &AnalyzedNamespace) -> Option<Finding> {
     let failed = namespace.counters.get(Counter::FetchesFailed);
     let fetches = namespace.counters.get(Counter::Fetches).saturating_add(failed);
     let share = failed as f64 / fetches.max(1) as f64;
-    if fetches < MIN_FETCHES || share < FAILED_FETCHES {
-        return None;
-    }
+    let severity = judgement::failed_share_severity(share).filter(|_| fetches >= MIN_FETCHES)?;
     let (name, config) = (&namespace.name, &namespace.config);
     let has_stale_values = !config.stale_if_error.is_zero() || config.origin.is_none();
     let stale = namespace.counters.get(Counter::StaleIfError);
     Some(Finding {
         namespace: name.clone(),
         kind: FindingKind::OriginFails,
-        severity: if share < DOWN_FETCHES { Severity::Warning } else { Severity::Critical },
+        severity,
         summary: format!(
             "{:.1} % of {} fetches from the origin failed",
             share * 100.0,

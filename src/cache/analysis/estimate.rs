@@ -12,6 +12,9 @@ const DEVIATIONS: f64 = 2.13;
 /// If none of n cases was seen, the share is below 3 / n with a probability of 95 %.
 const UNSEEN: f64 = 3.0;
 
+/// Largest error of a share that is shown.
+const MAX_ERROR: f64 = 0.1;
+
 /// Fewest misses of followed keys by which the counted misses are scaled.
 const MIN_MISSES: u64 = 200;
 
@@ -62,6 +65,11 @@ impl Share {
     /// The highest share that is likely.
     pub fn highest(self) -> f64 {
         self.value + self.error
+    }
+
+    /// Whether the error is small enough for the share to be of use: ten points.
+    pub fn is_well_known(self) -> bool {
+        self.error <= MAX_ERROR
     }
 
     /// As a share of a whole.

@@ -42,6 +42,22 @@ pub enum FindingKind {
     EvictedTooSoon,
 }
 
+impl FindingKind {
+    /// Its name, such as `low_hit_rate`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::InvalidatedMoreThanHit => "invalidated_more_than_hit",
+            Self::LowHitRate => "low_hit_rate",
+            Self::OriginFails => "origin_fails",
+            Self::TtlTooShort => "ttl_too_short",
+            Self::TtlTooLong => "ttl_too_long",
+            Self::NeverRead => "never_read",
+            Self::LargeRarelyRead => "large_rarely_read",
+            Self::EvictedTooSoon => "evicted_too_soon",
+        }
+    }
+}
+
 /// How grave a finding is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Severity {

@@ -20,6 +20,8 @@ use crate::{
 
 /// Namespaces at each end of the table, if there are more than two times as many.
 const ENDS: usize = 10;
+/// Largest error of a hit rate that is printed: ten points.
+const MAX_ERROR: f64 = 0.1;
 
 #[derive(Debug, clap::Args)]
 pub(in crate::cli) struct Args {
@@ -48,8 +50,10 @@ struct Line<'a> {
 #[derive(Serialize)]
 struct PointJson {
     ttl: Option<f64>,
-    hit_rate: f64,
+    /// None if the error is large.
+    hit_rate: Option<f64>,
     error: f64,
+    /// None if it is not known well.
     freed_memory: Option<f64>,
 }
 
@@ -203,9 +207,9 @@ impl<'a> Line<'a> {
             curve: analyzed.reuse.as_ref().map(|reuse| {
                 let points = reuse.ttls.iter().map(|other| PointJson {
                     ttl: seconds(other.ttl),
-                    hit_rate: other.hit_rate,
+                    hit_rate: (other.error <= MAX_ERROR).then_some(other.hit_rate),
                     error: other.error,
-                    freed_memory: other.freed_memory,
+                    freed_memory: other.freed_memory.filter(|freed| *freed >= 0.0),
                 });
                 points.collect()
             }),
@@ -231,7 +235,7 @@ impl<'a> FindingJson<'a> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::pb::v1::{Counters, finding::Kind, finding::Severity};
+    use crate::pb::v1::{Counters, ReuseEstimate, TtlEstimate, finding::Kind, finding::Severity};
 
     fn analyzed(name: &str, hits: u64, misses: u64) -> NamespaceAnalysis {
         let rate = (hits + misses > 0).then(|| hits as f64 / (hits + misses) as f64);
@@ -254,6 +258,25 @@ mod tests {
         let names: Vec<&str> =
             shown.lines().filter_map(|line| line.split_whitespace().next()).collect();
         assert_eq!((names.len(), names[10], names[11], names[12]), (23, "n9", "(10", "n20"));
+    }
+
+    #[test]
+    fn json_has_what_is_estimated_well() {
+        let other = |hit_rate, error, freed_memory| TtlEstimate {
+            hit_rate,
+            error,
+            freed_memory: Some(freed_memory),
+            ..TtlEstimate::default()
+        };
+        let ttls = vec![other(0.8, 0.05, 0.5), other(0.7, 0.2, -0.01)];
+        let reuse = Some(ReuseEstimate { ttls, ..ReuseEstimate::default() });
+        let analyzed = NamespaceAnalysis { reuse, ..analyzed("ns", 1, 1) };
+        let json = serde_json::to_value(Line::new(&analyzed, &[])).unwrap_or_default();
+        let expected = serde_json::json!([
+            {"ttl": null, "hit_rate": 0.8, "error": 0.05, "freed_memory": 0.5},
+            {"ttl": null, "hit_rate": null, "error": 0.2, "freed_memory": null},
+        ]);
+        assert_eq!(json["curve"], expected);
     }
 
     #[test]

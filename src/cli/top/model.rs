@@ -159,7 +159,7 @@ impl Model {
                 .collect(),
         };
         figures.attention = attention::attention(&figures, &self.needs_restart, &self.findings);
-        attention::mark(&mut figures);
+        attention::mark(&mut figures, &self.findings);
         figures
     }
 
@@ -258,7 +258,9 @@ fn hot_key_rows(
     keys: &v1::HotKeysResponse,
 ) -> impl Iterator<Item = HotKeyFigures> {
     let window = seconds(keys.window).filter(|window| *window > 0.0).unwrap_or(300.0);
-    keys.keys.iter().map(move |hot| HotKeyFigures {
+    // A key of a single sample has an error that is larger than its estimate.
+    let certain = keys.keys.iter().filter(|hot| hot.error < hot.reads);
+    certain.map(move |hot| HotKeyFigures {
         namespace: namespace.to_owned(),
         key: hot.key.clone(),
         params_digest: (!hot.params_digest.is_empty()).then(|| hot.params_digest.clone()),

@@ -5,9 +5,13 @@ use maud::{Markup, html};
 use super::{WIDTH, coordinate};
 use crate::dashboard::numbers;
 
+/// Least width of a share that is not zero: a pixel or two.
+const LEAST: f64 = 25.0;
+
 /// A share of one as a bar, for a number next to it. `class`: `good`, `mid` or `bad`.
 pub(in crate::dashboard) fn share_bar(share: f64, class: &str) -> Markup {
-    let width = coordinate(WIDTH * share.clamp(0.0, 1.0));
+    let least = if share > 0.0 { LEAST } else { 0.0 };
+    let width = coordinate((WIDTH * share.clamp(0.0, 1.0)).max(least));
     html! {
         svg.bar aria-hidden="true" viewBox="0 0 1000 10" preserveAspectRatio="none" {
             rect.track width="1000" height="10" {}

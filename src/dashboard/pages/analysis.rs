@@ -7,12 +7,13 @@ use axum::{extract::State, http::Uri, response::Response};
 use maud::{Markup, html};
 
 use crate::{
-    cache::{Analysis, AnalyzedNamespace, Figure, Finding, Severity},
+    cache::{Analysis, AnalyzedNamespace, Finding, TtlEstimate},
     dashboard::{
         Dashboard,
         charts::share_bar,
         error::Error,
         figures::{in_time, reads},
+        findings,
         layout::{self, Page, card},
         numbers,
         query::{Query, link},
@@ -24,6 +25,8 @@ use crate::{
 
 /// Fewest reads of followed keys for a curve.
 const ENOUGH_SEEN: u64 = 100;
+/// Fewest TTLs of a curve.
+const MIN_POINTS: usize = 2;
 /// Namespaces among the best, and among the worst.
 const MAX_RATED: usize = 5;
 /// Fewest reads for a comparison of hit rates.
@@ -43,7 +46,7 @@ pub(in crate::dashboard) async fn analysis(
     let analysis = in_time(dashboard.parts.directory.analyze(&named, None)).await??;
     let content = html! {
         h1.unseen { "Analysis" }
-        (card("w12", "Findings of the last 24 h", &findings(&analysis)))
+        (card("w12", "Findings of the last 24 h", &finding_list(&analysis)))
         @if named.is_empty() { (best_and_worst(&analysis.namespaces)) }
         @for namespace in &analysis.namespaces {
             @if has_curve(namespace) { (curve(namespace)) }
@@ -60,7 +63,7 @@ pub(in crate::dashboard) async fn analysis(
     Ok(layout::page(&page, &content))
 }
 
-fn findings(analysis: &Analysis) -> Markup {
+fn finding_list(analysis: &Analysis) -> Markup {
     html! {
         @if analysis.degraded {
             p.worse { "The counts of the fleet cannot be read: they are of this replica alone." }
@@ -71,23 +74,16 @@ fn findings(analysis: &Analysis) -> Markup {
 }
 
 fn shown(finding: &Finding) -> Markup {
-    let (class, word) = match finding.severity {
-        Severity::Notice => ("dot plain", "Notice"),
-        Severity::Warning => ("dot mid", "Warning"),
-        Severity::Critical => ("dot bad", "Critical"),
-    };
-    let figure = |one: &Figure| format!("{}: {}", one.name.replace('_', " "), with_unit(one));
-    let figures: Vec<String> = finding.figures.iter().map(figure).collect();
     html! {
-        li {
-            i class=(class) aria-hidden="true" {}
+        li id=(findings::id(finding)) {
+            i class=(findings::dot(finding.severity)) aria-hidden="true" {}
             div {
                 p {
-                    b { (word) } " "
+                    b { (findings::word(finding.severity)) } " "
                     a href={ "/namespaces/" (finding.namespace) } { (finding.namespace) } ": "
                     (visible(&finding.summary))
                 }
-                p.evidence { (figures.join(", ")) }
+                p.evidence { (findings::figures(finding)) }
                 @if !finding.suggestion.is_empty() {
                     pre.suggestion tabindex="0" aria-label="Suggested configuration" {
                         (finding.suggestion)
@@ -95,16 +91,6 @@ fn shown(finding: &Finding) -> Markup {
                 }
             }
         }
-    }
-}
-
-fn with_unit(figure: &Figure) -> String {
-    match figure.unit {
-        "1" => numbers::percent(figure.value),
-        "s" => numbers::span(Duration::from_secs_f64(figure.value.max(0.0))),
-        // Counts and sizes are far below the largest number.
-        "bytes" => numbers::bytes(figure.value as u64),
-        unit => format!("{} {unit}", numbers::count(figure.value as u64)),
     }
 }
 
@@ -152,15 +138,49 @@ fn rates(rated: &[(&AnalyzedNamespace, f64)]) -> Markup {
     }
 }
 
+/// A row of a curve.
+#[derive(Debug, PartialEq)]
+struct Point {
+    ttl: Duration,
+    rate: f64,
+    /// None for the rate that was counted with the TTL in force.
+    error: Option<f64>,
+    is_in_force: bool,
+}
+
 /// Whether enough reads of followed keys were seen for a curve.
 pub(super) fn has_curve(namespace: &AnalyzedNamespace) -> bool {
-    let counts = namespace.reuse.as_ref().map(|reuse| &reuse.counts);
-    counts.is_some_and(|counts| counts.seen_hits + counts.seen_misses >= ENOUGH_SEEN)
+    namespace.reuse.as_ref().is_some_and(|reuse| {
+        let is_enough = reuse.counts.seen_hits + reuse.counts.seen_misses >= ENOUGH_SEEN;
+        is_enough && known(&reuse.ttls).count() >= MIN_POINTS
+    })
+}
+
+/// The estimates without those of a large error.
+fn known(ttls: &[TtlEstimate]) -> impl Iterator<Item = &TtlEstimate> {
+    ttls.iter().filter(|ttl| ttl.hit_rate.is_well_known())
+}
+
+/// The estimates, with the counted rate at the TTL in force, if that is not one of theirs.
+fn points(ttls: &[TtlEstimate], in_force: Duration, counted: Option<f64>) -> Vec<Point> {
+    let point = |ttl: &TtlEstimate| Point {
+        ttl: ttl.ttl,
+        rate: ttl.hit_rate.value,
+        error: Some(ttl.hit_rate.error),
+        is_in_force: ttl.ttl == in_force,
+    };
+    let mut points: Vec<Point> = known(ttls).map(point).collect();
+    if let Some(rate) = counted.filter(|_| points.iter().all(|point| !point.is_in_force)) {
+        let at = points.partition_point(|point| point.ttl < in_force);
+        points.insert(at, Point { ttl: in_force, rate, error: None, is_in_force: true });
+    }
+    points
 }
 
 /// The hit rate of a namespace by its TTL.
 pub(super) fn curve(namespace: &AnalyzedNamespace) -> Markup {
     let ttls = namespace.reuse.as_ref().map(|reuse| &*reuse.ttls).unwrap_or_default();
+    let (in_force, counted) = (namespace.config.ttl, namespace.counters.hit_rate());
     let heading = format!("Hit rate of {} by TTL", namespace.name);
     card(
         "w6",
@@ -168,9 +188,9 @@ pub(super) fn curve(namespace: &AnalyzedNamespace) -> Markup {
         &html! {
             table.histogram {
                 caption {
-                    "Now: " (numbers::span(namespace.config.ttl)) ", "
-                    (namespace.counters.hit_rate().map_or("no reads".to_owned(), numbers::percent))
-                    ". " a href=(link("/analysis", &[("namespace", namespace.name.as_str())])) {
+                    "Estimated from sampled keys. In force: " (numbers::span(in_force)) ", "
+                    (counted.map_or("no reads".to_owned(), numbers::percent)) " counted in 24 h. "
+                    a href=(link("/analysis", &[("namespace", namespace.name.as_str())])) {
                         "This namespace only"
                     }
                 }
@@ -179,18 +199,60 @@ pub(super) fn curve(namespace: &AnalyzedNamespace) -> Markup {
                     th scope="col" { "Share" }
                     th scope="col" { "Hit rate" }
                 } }
-                tbody {
-                    @for ttl in ttls {
-                        tr {
-                            th scope="row" { (numbers::span(ttl.ttl)) }
-                            td.bars { (share_bar(ttl.hit_rate.value, "plain")) }
-                            td.n title={ "± " (numbers::percent(ttl.hit_rate.error)) } {
-                                (numbers::percent(ttl.hit_rate.value.clamp(0.0, 1.0)))
-                            }
-                        }
-                    }
-                }
+                tbody { @for point in points(ttls, in_force, counted) { (point_row(&point)) } }
             }
         },
     )
+}
+
+fn point_row(point: &Point) -> Markup {
+    let ttl = numbers::span(point.ttl);
+    let class = if point.is_in_force { "good" } else { "plain" };
+    html! {
+        tr {
+            th scope="row" {
+                @if point.is_in_force { b { (ttl) } " in force" } @else { (ttl) }
+            }
+            td.bars { (share_bar(point.rate, class)) }
+            td.n {
+                (numbers::percent(point.rate.clamp(0.0, 1.0)))
+                @match point.error {
+                    Some(error) => span.soft { " ± " (numbers::percent(error)) },
+                    None => span.soft { " counted" },
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::cache::Share;
+
+    #[test]
+    fn a_curve_has_the_ttl_in_force_and_no_large_error() {
+        let estimate = |seconds, value, error| TtlEstimate {
+            ttl: Duration::from_secs(seconds),
+            hit_rate: Share { value, error },
+            saved: None,
+            lost: None,
+            freed: None,
+        };
+        let ttls = [estimate(1, 0.841, 0.3), estimate(5, 0.7, 0.06), estimate(30, 0.8, 0.02)];
+        let shown = |in_force| -> Vec<(u64, bool, Option<f64>)> {
+            let points = points(&ttls, Duration::from_secs(in_force), Some(0.793)).into_iter();
+            points.map(|it| (it.ttl.as_secs(), it.is_in_force, it.error)).collect()
+        };
+        let (five, thirty) = (Some(0.06), Some(0.02));
+        assert_eq!(shown(10), [(5, false, five), (10, true, None), (30, false, thirty)]);
+        assert_eq!(shown(30), [(5, false, five), (30, true, thirty)]);
+        let row = |error, is_in_force| {
+            let ttl = Duration::from_secs(5);
+            point_row(&Point { ttl, rate: 0.7, error, is_in_force }).into_string()
+        };
+        let estimated = row(Some(0.06), false);
+        assert!(estimated.contains("± 6.0 %") && !estimated.contains("in force"), "{estimated}");
+        assert!(row(None, true).contains("in force") && !row(None, true).contains('±'));
+    }
 }

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use axum::{
     extract::{Path, State},
-    http::Uri,
+    http::{StatusCode, Uri},
     response::Response,
 };
 use maud::{Markup, html};
@@ -19,6 +19,7 @@ use crate::{
     config::{SettingInForce, SettingSource},
     dashboard::{
         Dashboard,
+        attention::failing,
         charts::histogram,
         error::Error,
         figures::{NamespaceFigures, OwnFigures, in_time, reads},
@@ -73,6 +74,9 @@ pub(in crate::dashboard) async fn namespace(
         let _permit = dashboard.begin_listing().await?;
         dashboard.parts.directory.distributions(name.clone(), SAMPLE).await
     };
+    if is_unknown(&figures, &found) {
+        return Ok(unknown(name, &visitor));
+    }
     let names = [name.clone()];
     let analysis = in_time(dashboard.parts.directory.analyze(&names, None)).await??;
     let settings = dashboard.config.load().settings_in_force(name.as_str());
@@ -88,6 +92,36 @@ pub(in crate::dashboard) async fn namespace(
         visitor: &visitor,
     };
     Ok(layout::page(&page, &content))
+}
+
+/// Whether nothing is known of a namespace. Requests may use it all the same.
+fn is_unknown(figures: &OwnFigures, found: &Result<Distributions, cache::Error>) -> bool {
+    let OwnFigures { namespace, was_used, is_degraded, .. } = figures;
+    let is_empty = found.as_ref().is_ok_and(|found| found.is_complete && found.examined == 0);
+    let has_usage = namespace.usage.as_ref().is_some_and(|usage| usage.keys > 0);
+    is_empty && !has_usage && !namespace.is_configured && !was_used && !is_degraded
+}
+
+/// The page for a namespace of which nothing is known.
+fn unknown(name: &Namespace, visitor: &Visitor) -> Response {
+    let content = html! {
+        section.card.w12.message role="alert" {
+            h1 { (name) }
+            p { "The namespace has no entries, no counts and no configuration." }
+            p { a href="/namespaces" { "Namespaces" } }
+        }
+    };
+    let page = Page {
+        title: name.as_str(),
+        path: "/namespaces",
+        span: None,
+        live: None,
+        refresh: None,
+        visitor,
+    };
+    let mut response = layout::page(&page, &content);
+    *response.status_mut() = StatusCode::NOT_FOUND;
+    response
 }
 
 /// The content of an update.
@@ -109,7 +143,7 @@ impl View<'_> {
         parts: Option<&StillParts>,
     ) -> Result<Markup, Error> {
         let &Self { dashboard, name, span, shows_keys } = self;
-        let OwnFigures { namespace: figures, course, is_degraded } = figures;
+        let OwnFigures { namespace: figures, course, is_degraded, .. } = figures;
         let found = in_time(dashboard.parts.directory.bans(name)).await?;
         let distributions = parts.map(|parts| match &parts.found {
             Ok(found) => shown_distributions(found),
@@ -127,7 +161,7 @@ impl View<'_> {
         });
         Ok(html! {
             (summary(figures, parts, shows_keys))
-            (card("w8", "Reads by outcome", &outcomes(course, &course.events())))
+            (card("w8", "Reads by outcome", &outcomes(course, &course.events(&[], Vec::new()))))
             (card("w4", "Latency of hits", &latencies(course, LatencyKind::Hit, "hits")))
             (still("entries", distributions.as_ref()))
             (still("curve", curves.as_ref()))
@@ -280,7 +314,10 @@ fn shown_origin(address: &str, figures: &NamespaceFigures, span: Span) -> Markup
             div { dt { "Fetches, " (span.label()) } dd { (numbers::count(fetched + failed)) } }
             div {
                 dt { "Failed" }
-                dd { @if failed > 0 { b.worse { (numbers::count(failed)) } } @else { "0" } }
+                dd {
+                    @if failing(counters).is_some() { b.worse { (numbers::count(failed)) } }
+                    @else { (numbers::count(failed)) }
+                }
             }
             div { dt { "p50, p99" } dd { (time(0.5)) ", " (time(0.99)) } }
         }

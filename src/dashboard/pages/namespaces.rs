@@ -85,12 +85,13 @@ pub(in crate::dashboard) async fn content(
 ) -> Result<Markup, Error> {
     let skipped = part.skipped();
     let figures = dashboard.figures(span, Selection::From(skipped)).await?;
+    let examined = dashboard.examined().await;
     let (shown, count) = (figures.namespaces.len(), figures.namespace_count);
     Ok(html! {
         h1.unseen { "Namespaces" }
         (card("w12", &format!("Namespaces, {}", span.label()), &html! {
             @if shown > 0 || skipped == 0 {
-                (namespace_table(&figures.namespaces, span))
+                (namespace_table(&figures.namespaces, &examined, span))
             } @else {
                 p.none { "There are " (count) " namespaces: none on this page." }
             }

@@ -1,6 +1,6 @@
 //! The origins of namespaces: how fast they answer, and how they fail.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use axum::{extract::State, http::Uri, response::Response};
 use maud::{Markup, html};
@@ -9,11 +9,13 @@ use super::outcomes::fetches;
 use crate::{
     dashboard::{
         Dashboard,
+        attention::failing,
         error::Error,
         figures::{NamespaceFigures, Selection},
         layout::{self, Page, card, degraded_notice},
         numbers,
         query::{Query, link},
+        replicas::{ReplicaNames, breaker_changes, was_open},
         span::Span,
         text::visible,
         visitor::Visitor,
@@ -23,9 +25,6 @@ use crate::{
         replica_report::{OriginReport, ReplicaReport, ReportedBreaker},
     },
 };
-
-/// Kind of the failed fetches that a breaker rejects.
-const BREAKER_OPEN: &str = "breaker_open";
 
 /// The page of origins.
 pub(in crate::dashboard) async fn origins(
@@ -57,7 +56,7 @@ pub(in crate::dashboard) async fn content(
 ) -> Result<Markup, Error> {
     let figures = dashboard.figures(span, Selection::WithOrigin).await?;
     let origins = &figures.namespaces;
-    let events = figures.course.marks(changes(&figures.replicas));
+    let events = figures.course.marks(breaker_changes(&figures.replicas));
     Ok(html! {
         h1.unseen { "Origins" }
         (card("w12", "Fetches by outcome", &fetches(&figures.course, &events)))
@@ -115,7 +114,13 @@ fn row(namespace: &NamespaceFigures) -> Markup {
             td.wide.key { @if let Some(origin) = address { (origin.target.shown()) } }
             td.n data-value=(rate) { (numbers::per_second(rate)) }
             td.n data-value=(share) {
-                @if failed > 0 { b.worse { (numbers::percent(share)) } } @else { "0 %" }
+                @if failing(counters).is_some() {
+                    b.worse { (numbers::percent(share)) }
+                } @else if failed > 0 {
+                    (numbers::percent(share))
+                } @else {
+                    "0 %"
+                }
             }
             @for (class, quantile) in [("n mid", 0.5), ("n", 0.99)] {
                 @let time = latency(quantile);
@@ -128,30 +133,9 @@ fn row(namespace: &NamespaceFigures) -> Markup {
     }
 }
 
-/// When breakers opened, or closed again, as far as replicas report it: each has its last change.
-fn changes(replicas: &[ReplicaReport]) -> Vec<(u64, String)> {
-    let mut first: BTreeMap<(&str, &str), u64> = BTreeMap::new();
-    for origin in replicas.iter().flat_map(|report| &report.state.origins) {
-        let change = match origin.breaker {
-            ReportedBreaker::Open | ReportedBreaker::HalfOpen => "opens",
-            ReportedBreaker::Closed if was_open(origin) => "closes",
-            ReportedBreaker::Closed | ReportedBreaker::Unknown => continue,
-        };
-        let at = first.entry((origin.namespace.as_str(), change)).or_insert(origin.since_ms);
-        *at = origin.since_ms.min(*at);
-    }
-    let changes = first.into_iter();
-    changes.map(|((name, change), at)| (at, format!("{} {change}", visible(name)))).collect()
-}
-
-/// Whether the breaker has rejected a fetch. Otherwise, the time of its last change may be that of
-/// its creation.
-fn was_open(origin: &OriginReport) -> bool {
-    origin.failures.get(BREAKER_OPEN).is_some_and(|count| *count > 0)
-}
-
 /// The state of each origin in each replica.
 fn breakers(replicas: &[ReplicaReport], shows_keys: bool) -> Markup {
+    let names = ReplicaNames::of(replicas);
     let origins = replicas
         .iter()
         .flat_map(|report| report.state.origins.iter().map(move |origin| (report, origin)));
@@ -170,7 +154,7 @@ fn breakers(replicas: &[ReplicaReport], shows_keys: bool) -> Markup {
                 th.wide.failures scope="col" { "Last failure" }
             } }
             tbody {
-                @for (report, origin) in &origins { (breaker_row(report, origin, shows_keys)) }
+                @for (report, origin) in &origins { (breaker_row(&names.name(report), origin, shows_keys)) }
                 @if origins.is_empty() {
                     tr { td.none colspan="7" { "No replica has an origin." } }
                 }
@@ -179,7 +163,7 @@ fn breakers(replicas: &[ReplicaReport], shows_keys: bool) -> Markup {
     }
 }
 
-fn breaker_row(report: &ReplicaReport, origin: &OriginReport, shows_keys: bool) -> Markup {
+fn breaker_row(replica: &str, origin: &OriginReport, shows_keys: bool) -> Markup {
     // An error of a fetch can name the address of a key.
     let last = if shows_keys { visible(&origin.last_error) } else { "-".into() };
     let (class, state) = match origin.breaker {
@@ -194,9 +178,9 @@ fn breaker_row(report: &ReplicaReport, origin: &OriginReport, shows_keys: bool) 
     let kinds: Vec<String> =
         kinds.map(|(kind, count)| format!("{kind} {}", numbers::count(*count))).collect();
     html! {
-        tr data-key={ (visible(&origin.namespace)) " " (report.replica.id) } {
+        tr data-key={ (visible(&origin.namespace)) " " (visible(replica)) } {
             th scope="row" { (visible(&origin.namespace)) }
-            td.mid { bdi { (visible(&report.state.host)) } }
+            td.mid { bdi { (visible(replica)) } }
             td { span class=(class) { (state) } " " span.soft { (numbers::span(since)) } }
             td.mid { (numbers::day_and_clock(origin.since_ms)) }
             td.n.mid { (numbers::count(origin.in_flight)) }
@@ -211,26 +195,6 @@ mod tests {
     use super::*;
 
     #[test]
-    fn breakers_have_their_last_change_if_it_is_known() {
-        let origin = |namespace: &str, breaker, since_ms, rejected| OriginReport {
-            namespace: namespace.to_owned(),
-            breaker,
-            since_ms,
-            failures: [(BREAKER_OPEN.to_owned(), rejected)].into(),
-            ..OriginReport::default()
-        };
-        let mut reports = [ReplicaReport::default(), ReplicaReport::default()];
-        reports[0].state.origins = vec![
-            origin("a", ReportedBreaker::Open, 7, 0),
-            origin("b", ReportedBreaker::Closed, 5, 1),
-            origin("c", ReportedBreaker::Closed, 3, 0),
-        ];
-        reports[1].state.origins = vec![origin("a", ReportedBreaker::HalfOpen, 6, 0)];
-        let expected = [(6, "a opens".to_owned()), (5, "b closes".to_owned())];
-        assert_eq!(changes(&reports), expected);
-    }
-
-    #[test]
     fn what_replicas_report_is_shown_as_text() {
         let hostile = "<script>alert(1)</script>\u{202e}";
         let origin = OriginReport {
@@ -239,10 +203,8 @@ mod tests {
             last_error: hostile.to_owned(),
             ..OriginReport::default()
         };
-        let mut report = ReplicaReport::default();
-        hostile.clone_into(&mut report.state.host);
-        for (shows_keys, expected) in [(true, 6), (false, 4)] {
-            let shown = breaker_row(&report, &origin, shows_keys).into_string();
+        for (shows_keys, expected) in [(true, 7), (false, 5)] {
+            let shown = breaker_row(hostile, &origin, shows_keys).into_string();
             let escaped = shown.matches("&lt;script&gt;alert(1)&lt;/script&gt;\\u{202e}");
             assert_eq!(escaped.count(), expected, "{shown}");
             assert!(!shown.contains("<script") && !shown.contains('\u{202e}'), "{shown}");

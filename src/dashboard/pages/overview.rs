@@ -18,6 +18,7 @@ use crate::{
         entry_name::digest,
         error::Error,
         figures::{HOT_WINDOW, HotKeyFigures, Selection},
+        findings,
         layout::{self, Page, card, degraded_notice},
         numbers,
         query::{Query, link},
@@ -61,16 +62,16 @@ pub(in crate::dashboard) async fn content(
 ) -> Result<Markup, Error> {
     let figures = dashboard.figures(span, Selection::All).await?;
     let hottest = if shows_keys { dashboard.hottest(&figures).await } else { Vec::new() };
-    let attention = attention(&figures, shows_keys);
+    let examined = dashboard.examined().await;
+    let attention = attention(&figures, &examined, shows_keys);
     let rows = &figures.namespaces[..figures.namespaces.len().min(MAX_ROWS)];
-    let events = figures.course.events();
     Ok(html! {
         h1.unseen { "Overview" }
         (key_figures(&figures))
-        (card("w8", "Reads by outcome", &outcomes(&figures.course, &events)))
+        (card("w8", "Reads by outcome", &outcomes(&figures.course, &figures.events)))
         (card("w4 attention", "Needs attention", &attention_list(&attention)))
         (card("w12", "Namespaces", &html! {
-            (namespace_table(rows, span))
+            (namespace_table(rows, &examined, span))
             @if figures.namespace_count > rows.len() {
                 p.more { a href=(link("/namespaces", &[(Span::FIELD, span.name())])) {
                     "All " (figures.namespace_count) " namespaces"
@@ -88,9 +89,11 @@ pub(in crate::dashboard) async fn content(
 }
 
 fn attention_list(attention: &Attention) -> Markup {
-    let Attention { items, left_out, is_complete } = attention;
+    let Attention { items, left_out, is_complete, has_reads } = attention;
     html! {
-        @if items.is_empty() && *is_complete {
+        @if items.is_empty() && !has_reads {
+            p.none { "Nothing. There were no reads, so that hit rates are not known." }
+        } @else if items.is_empty() && *is_complete {
             p.none { "Nothing. Hit rates, origins and the store are as they should be." }
         } @else if items.is_empty() {
             p.none { "Nothing among the namespaces that are counted on their own." }
@@ -98,10 +101,10 @@ fn attention_list(attention: &Attention) -> Markup {
         ul.items tabindex="0" aria-label="Needs attention" {
             @for item in items {
                 li data-key={ (item.cause) " " (item.namespace.as_deref().unwrap_or_default()) } {
-                    i class=(item.severity.class()) aria-hidden="true" {}
+                    i class=(findings::dot(item.severity)) aria-hidden="true" {}
                     div {
                         p {
-                            span.unseen { (item.severity.name()) ": " }
+                            span.unseen { (findings::word(item.severity)) ": " }
                             @if let Some(namespace) = &item.namespace {
                                 a href={ "/namespaces/" (namespace) } { (namespace) } ": "
                             }
@@ -149,5 +152,22 @@ fn hot_row(hot: &HotKeyFigures) -> Markup {
             td.key { (super::listing::key_link(key)) }
             td.n { (numbers::per_second(hot.rate)) }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn without_reads_no_hit_rate_is_as_it_should_be() {
+        let shown = |has_reads| {
+            let items = Vec::new();
+            let attention = Attention { items, left_out: 0, is_complete: true, has_reads };
+            attention_list(&attention).into_string()
+        };
+        assert!(shown(true).contains("Hit rates, origins and the store are as they should be"));
+        let idle = shown(false);
+        assert!(idle.contains("There were no reads") && !idle.contains("should be"), "{idle}");
     }
 }

@@ -13,6 +13,7 @@ use crate::{
         layout::{self, Page, card, degraded_notice},
         numbers,
         query::link,
+        replicas::{ReplicaNames, short_id},
         span::Span,
         text::visible,
         visitor::Visitor,
@@ -51,6 +52,7 @@ pub(in crate::dashboard) async fn content(dashboard: &Dashboard) -> Result<Marku
 /// The replicas that have reported lately.
 pub(super) fn replica_table(figures: &Figures, is_long: bool) -> Markup {
     let now = numbers::now_millis();
+    let names = ReplicaNames::of(&figures.replicas);
     html! {
         table.dense.replicas {
             thead { tr {
@@ -67,20 +69,25 @@ pub(super) fn replica_table(figures: &Figures, is_long: bool) -> Markup {
                     th.n.wide scope="col" { "Reported" }
                 }
             } }
-            tbody { @for replica in &figures.replicas { (replica_row(replica, is_long, now)) } }
+            tbody {
+                @for replica in &figures.replicas {
+                    @let name = if is_long { replica.state.host.clone() } else { names.name(replica) };
+                    (replica_row(replica, &name, is_long, now))
+                }
+            }
         }
     }
 }
 
-fn replica_row(report: &ReplicaReport, is_long: bool, now: u64) -> Markup {
+fn replica_row(report: &ReplicaReport, name: &str, is_long: bool, now: u64) -> Markup {
     let ReplicaReport { replica, state, .. } = report;
     let since = |millis: u64| numbers::span(Duration::from_millis(now.saturating_sub(millis)));
     let class = if state.store_available { "dot ok" } else { "dot bad" };
-    let id = format!("{:08x}", replica.id >> 32);
-    let name = if state.host.is_empty() { &id } else { &state.host };
+    let id = short_id(report);
+    let name = if name.is_empty() { &id } else { name };
     html! {
         tr data-key=(id) {
-            th scope="row" title={ (name) " " (id) } {
+            th scope="row" title={ (state.host) " " (id) } {
                 i class=(class) aria-hidden="true" {} bdi { (visible(name)) }
                 @if is_long { " " span.soft { (id) } }
                 @if !state.store_available { b.worse { " no store" } }

@@ -58,7 +58,10 @@ fn ttl(estimate: &TtlEstimate) -> pb::TtlEstimate {
         ttl: Some(from_duration(estimate.ttl)),
         hit_rate: estimate.hit_rate.value,
         error: estimate.hit_rate.error,
-        freed_memory: estimate.freed.map(|freed| freed.value),
+        freed_memory: estimate
+            .freed
+            .filter(|freed| freed.is_well_known() && freed.value >= 0.0)
+            .map(|freed| freed.value),
     }
 }
 
@@ -97,6 +100,7 @@ fn figure(figure: &Figure) -> pb::Figure {
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
+    use crate::cache::Share;
 
     #[test]
     fn named_namespaces_are_validated() {
@@ -107,6 +111,23 @@ mod tests {
         assert_eq!(names(&[]).unwrap(), []);
         assert_eq!(names(&["a", "b"]).unwrap().len(), 2);
         assert_eq!(names(&["a", "B"]).unwrap_err().field(), "namespaces[1]");
+    }
+
+    #[test]
+    fn memory_is_freed_by_what_is_known_well() {
+        let freed = |value, error| {
+            let share = Share { value, error };
+            let estimate = TtlEstimate {
+                ttl: std::time::Duration::from_secs(1),
+                hit_rate: share,
+                saved: None,
+                lost: None,
+                freed: Some(share),
+            };
+            ttl(&estimate).freed_memory
+        };
+        assert_eq!([freed(0.4, 0.05), freed(0.0, 0.1)], [Some(0.4), Some(0.0)]);
+        assert_eq!([freed(-0.02, 0.05), freed(0.4, 0.11)], [None, None]);
     }
 
     #[test]

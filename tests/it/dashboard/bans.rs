@@ -12,6 +12,7 @@ const HOLD_OFF_MS: i64 = 600_000;
 const TAGS: usize = 25;
 
 on_all_stores!(the_newest_bans_are_shown_with_their_age, |env| {
+    env.cache.read("k").await;
     let empty = page(&env, "/namespaces/ns").await;
     assert!(empty.contains("<b>0</b> tags and keys, <b>0</b> patterns."), "{empty}");
     let mut request = set("k", text("v"));

@@ -23,7 +23,8 @@ async fn metric(http: &Http, name: &str) -> u64 {
 async fn without_the_store_the_pages_state_what_is_not_known() {
     let redis = RedisServer::start().await;
     let proxy = Proxy::start(redis.upstream()).await;
-    let larder = Larder::redis(&proxy.redis_url()).default_timeouts().start().await;
+    let builder = Larder::redis(&proxy.redis_url()).default_timeouts();
+    let larder = builder.config("[namespaces.ns]\n").start().await;
     let http = Http::to(&larder);
     let notice = "the figures are those of this replica alone";
     eventually("the store answers", SOON, async || {

@@ -25,7 +25,7 @@ on_both_stores!(every_page_is_there_and_protected, |env| {
     let http = Http::to(&env.larder);
     let entry = address("/entry", &[("namespace", "ns"), ("key", "k1")]);
     let keys = address("/keys", &[("namespace", "ns"), ("glob", "k*")]);
-    let further = ["/namespaces/ns", "/namespaces/ns?span=7d", "/namespaces/other", &entry, &keys];
+    let further = ["/namespaces/ns", "/namespaces/ns?span=7d", &entry, &keys];
     for path in PAGES.into_iter().chain(further) {
         let answer = http.get(path).await;
         assert_eq!(answer.status, 200, "{path}: {answer:?}");
@@ -72,6 +72,39 @@ on_both_stores!(the_overview_shows_what_the_cache_does, |env| {
     let namespace = page(&env, "/namespaces/ns").await;
     assert!(namespace.contains("75.0 %") && namespace.contains("stale_while_revalidate"));
     assert!(namespace.contains("all 30 entries"), "{namespace}");
+});
+
+on_both_stores!(a_namespace_of_which_nothing_is_known_is_not_there, |env| {
+    let shown = async || Http::to(&env.larder).get("/namespaces/ns").await;
+    let unknown = shown().await;
+    assert_eq!(unknown.status, 404, "{unknown:?}");
+    assert!(unknown.body.contains("no entries, no counts and no configuration"), "{unknown:?}");
+    env.cache.read("missing").await;
+    assert_eq!(shown().await.status, 200, "it was used");
+});
+
+on_both_stores!(findings_of_the_analysis_are_on_all_pages, |env| {
+    for index in 0..1000 {
+        env.cache.read(&format!("missing{index}")).await;
+    }
+    let target = "/analysis?namespace=ns#ns.low_hit_rate";
+    for path in ["/", "/namespaces"] {
+        let shown = eventually("the analysis is made", SOON, async || {
+            let body = page(&env, path).await;
+            body.contains(target).then_some(body)
+        })
+        .await;
+        let chip = format!("<a class=\"chip mid\" href=\"{target}\" title=\"Warning\">");
+        assert!(shown.contains(&chip), "{shown}");
+    }
+    let overview = page(&env, "/").await;
+    let item = "<span class=\"unseen\">Warning: </span><a href=\"/namespaces/ns\">ns: </a>\
+                low hit rate";
+    assert!(overview.contains(item), "{overview}");
+    assert!(overview.contains("the cache answers 0.0 % of 1.0 k reads"), "{overview}");
+    let analysis = page(&env, "/analysis?namespace=ns").await;
+    assert!(analysis.contains("<li id=\"ns.low_hit_rate\">"), "{analysis}");
+    assert!(analysis.contains("<b>Warning</b>"), "{analysis}");
 });
 
 on_both_stores!(an_entry_shows_why_a_read_is_answered_as_it_is, |env| {

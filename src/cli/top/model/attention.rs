@@ -18,10 +18,8 @@ use crate::{
 
 /// Share of the memory limit from which a store is nearly full.
 const NEARLY_FULL: f64 = 0.9;
-/// Hit rate below which a namespace gains little from the cache.
-const LOW_HIT_RATE: f64 = 0.5;
-/// Reads per second from which a hit rate counts.
-const READS_THAT_COUNT: f64 = 1.0;
+/// Share of failed fetches with which an origin is down.
+const DOWN: f64 = 0.5;
 
 /// All lines, the gravest first.
 pub(super) fn attention(
@@ -31,22 +29,21 @@ pub(super) fn attention(
 ) -> Vec<Attention> {
     let mut lines = store_lines(figures);
     lines.extend(figures.origins.iter().filter_map(breaker_line));
-    lines.extend(figures.namespaces.iter().filter_map(origin_line));
     lines.extend(figures.replicas.iter().filter_map(store_line));
+    lines.extend(figures.namespaces.iter().filter_map(origin_line));
     lines.extend(replica_line(figures));
     if !needs_restart.is_empty() {
         let keys = needs_restart.join(", ");
         let text = format!("changed keys take effect after a restart: {keys}");
         lines.push(line(Severity::Notice, "configuration", text));
     }
-    lines.extend(figures.namespaces.iter().filter_map(hit_rate_line));
     lines.extend(findings.iter().filter_map(finding_line));
     lines.sort_by_key(|line| line.severity);
     lines
 }
 
 /// Gives the namespaces their marks.
-pub(super) fn mark(figures: &mut TopFigures) {
+pub(super) fn mark(figures: &mut TopFigures, findings: &[v1::Finding]) {
     let (namespaces, origins) = (&mut figures.namespaces, &figures.origins);
     for namespace in namespaces {
         let is_open =
@@ -57,7 +54,10 @@ pub(super) fn mark(figures: &mut TopFigures) {
         if is_failing(namespace) {
             namespace.marks.push("failing");
         }
-        if low_hit_rate(namespace).is_some() {
+        let is_cold = |finding: &v1::Finding| {
+            finding.kind() == Kind::LowHitRate && finding.namespace == namespace.namespace
+        };
+        if findings.iter().any(is_cold) {
             namespace.marks.push("cold");
         }
     }
@@ -115,7 +115,8 @@ fn store_line(replica: &ReplicaFigures) -> Option<Attention> {
 fn origin_line(namespace: &NamespaceFigures) -> Option<Attention> {
     let share = failed_share(namespace).filter(|_| is_failing(namespace))?;
     let subject = format!("origin {}", namespace.namespace);
-    Some(line(Severity::Warning, &subject, format!("{} of the fetches fail", percent(share))))
+    let severity = if share >= DOWN { Severity::Critical } else { Severity::Warning };
+    Some(line(severity, &subject, format!("{} of the fetches fail", percent(share))))
 }
 
 fn replica_line(figures: &TopFigures) -> Option<Attention> {
@@ -126,26 +127,15 @@ fn replica_line(figures: &TopFigures) -> Option<Attention> {
     (versions.len() > 1).then(|| line(Severity::Notice, "replicas", text()))
 }
 
-fn hit_rate_line(namespace: &NamespaceFigures) -> Option<Attention> {
-    let rate = low_hit_rate(namespace)?;
-    Some(line(Severity::Notice, &namespace.namespace, format!("hit rate {}", percent(rate))))
-}
-
-/// A finding of the last day. Hit rates and origins have lines by the rates of now.
+/// A finding of the last day. Origins have lines by the rates of now.
 fn finding_line(finding: &v1::Finding) -> Option<Attention> {
     let severity = match finding.severity() {
         v1::finding::Severity::Critical => Severity::Critical,
         v1::finding::Severity::Warning => Severity::Warning,
         v1::finding::Severity::Notice | v1::finding::Severity::Unspecified => Severity::Notice,
     };
-    let has_line = matches!(finding.kind(), Kind::LowHitRate | Kind::OriginFails);
+    let has_line = finding.kind() == Kind::OriginFails;
     (!has_line).then(|| line(severity, &finding.namespace, finding.summary.clone()))
-}
-
-fn low_hit_rate(namespace: &NamespaceFigures) -> Option<f64> {
-    let traffic = &namespace.traffic;
-    let rate = traffic.hit_rate.filter(|rate| *rate < LOW_HIT_RATE)?;
-    (traffic.reads_per_second >= READS_THAT_COUNT).then_some(rate)
 }
 
 fn line(severity: Severity, subject: &str, text: String) -> Attention {

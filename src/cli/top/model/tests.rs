@@ -133,8 +133,9 @@ fn policies_hot_keys_and_origins_are_those_of_the_newest_answers() {
     assert_eq!(model.figures().left_out, [LeftOut { part: AnswerPart::Policies, reason }]);
     model.apply(31.0, Answer::Policies(vec![summary]));
     let hot = |key: &str, reads| v1::HotKey { key: key.to_owned(), reads, ..Default::default() };
+    let guessed = v1::HotKey { error: 384, ..hot("of one sample", 128) };
     let keys = v1::HotKeysResponse {
-        keys: vec![hot("k", 600), hot("l", 60)],
+        keys: vec![hot("k", 600), hot("l", 60), guessed],
         window: Some(from_duration(Duration::from_secs(60))),
         ..v1::HotKeysResponse::default()
     };
@@ -258,11 +259,13 @@ fn attention_has_the_gravest_first() {
     model.apply(
         32.0,
         Answer::Findings(vec![
-            finding(Kind::LowHitRate, FoundSeverity::Critical, "has a line of its own"),
+            finding(Kind::OriginFails, FoundSeverity::Critical, "has a line of its own"),
+            finding(Kind::LowHitRate, FoundSeverity::Warning, "few hits"),
             finding(Kind::TtlTooShort, FoundSeverity::Warning, "a longer TTL"),
             finding(Kind::NeverRead, FoundSeverity::Notice, "entries without a read"),
         ]),
     );
+    assert_eq!(model.figures().namespaces[0].marks, ["failing", "cold"]);
     let lines: Vec<String> = model
         .figures()
         .attention
@@ -271,8 +274,9 @@ fn attention_has_the_gravest_first() {
         .collect();
     let expected = [
         "Critical store: redis is not reachable: it does not answer",
+        "Critical origin a: 50.0 % of the fetches fail",
         "Warning store: 5.0 keys per second are evicted",
-        "Warning origin a: 50.0 % of the fetches fail",
+        "Warning a: few hits",
         "Warning a: a longer TTL",
         "Notice replicas: they have different versions: 0.1.0, 0.2.0",
         "Notice configuration: changed keys take effect after a restart: store.url",

@@ -51,7 +51,10 @@ fn server(scene: &Scene<'_>, width: u16) -> Line<'static> {
 fn store_state(scene: &Scene<'_>) -> Vec<Span<'static>> {
     let store = &scene.figures.store;
     let version = store.server_version.as_deref().unwrap_or_default();
-    let name = format!("{} {version}", store.kind);
+    // The version of a server of Redis begins with its name.
+    let has_kind = version.to_lowercase().starts_with(&store.kind);
+    let kind = if has_kind { "" } else { &store.kind };
+    let name = format!("{kind} {version}");
     let (state, style) = if !store.reachable {
         ("down", scene.theme.severity(Severity::Critical))
     } else if store.trouble.is_some() {
@@ -59,7 +62,7 @@ fn store_state(scene: &Scene<'_>) -> Vec<Span<'static>> {
     } else {
         ("ok", scene.theme.good())
     };
-    vec![Span::raw(format!("{} ", escape(name.trim_end()))), Span::styled(state, style)]
+    vec![Span::raw(format!("{} ", escape(name.trim()))), Span::styled(state, style)]
 }
 
 fn traffic(scene: &Scene<'_>, width: u16) -> Line<'static> {

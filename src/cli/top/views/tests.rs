@@ -145,7 +145,7 @@ fn figures() -> TopFigures {
         },
         store: StoreFigures {
             kind: "redis".to_owned(),
-            server_version: Some("7.2.4".to_owned()),
+            server_version: Some("Redis 7.2.4".to_owned()),
             reachable: true,
             keys: 468_000,
             used_bytes: 156 * MIB,
