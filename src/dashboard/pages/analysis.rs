@@ -186,7 +186,7 @@ pub(super) fn curve(namespace: &AnalyzedNamespace) -> Markup {
         "w6",
         &heading,
         &html! {
-            table.histogram {
+            table.histogram.curve {
                 caption {
                     "Estimated from sampled keys. In force: " (numbers::span(in_force)) ", "
                     (counted.map_or("no reads".to_owned(), numbers::percent)) " counted in 24 h. "
@@ -211,7 +211,7 @@ fn point_row(point: &Point) -> Markup {
     html! {
         tr {
             th scope="row" {
-                @if point.is_in_force { b { (ttl) } " in force" } @else { (ttl) }
+                @if point.is_in_force { b { (ttl) ", in force" } } @else { (ttl) }
             }
             td.bars { (share_bar(point.rate, class)) }
             td.n {
