@@ -4,11 +4,11 @@ import { spawn } from "node:child_process";
 import { once } from "node:events";
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
-import { join, resolve } from "node:path";
+import { dirname, join, resolve } from "node:path";
 
 import { DESKTOP, PHONE, launch, open } from "./browser.js";
 import { seed } from "./seed.js";
-import { eventually, freePort } from "./server.js";
+import { binary, eventually, freePort } from "./server.js";
 
 const repository = resolve(import.meta.dirname, "../..");
 const images = join(repository, "docs/images");
@@ -39,7 +39,12 @@ async function startDemo() {
   const directory = mkdtempSync(join(tmpdir(), "larder-pictures-"));
   const [redis, admin] = [await freePort(), await freePort()];
   const args = ["--redis-port", redis, "--admin-port", admin].map(String);
-  const env = { ...process.env, LARDER_DEMO_DIR: join(directory, "demo") };
+  const env = {
+    ...process.env,
+    LARDER_BIN: binary,
+    LARDER_DEMO_BIN: join(dirname(binary), "larder-demo"),
+    LARDER_DEMO_DIR: join(directory, "demo"),
+  };
   const stdio = ["ignore", "ignore", "inherit"];
   const child = spawn(join(repository, "scripts/demo.sh"), args, { env, stdio });
   const url = `http://127.0.0.1:${admin}`;

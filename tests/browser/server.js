@@ -12,7 +12,7 @@ import * as grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 
 const repository = resolve(import.meta.dirname, "../..");
-const binary = process.env.LARDER_BIN ?? join(repository, "target/debug/larder");
+export const binary = process.env.LARDER_BIN ?? join(repository, "target/debug/larder");
 const START_LIMIT_MS = 20_000;
 
 export const STORES = ["memory", "redis"];
