@@ -14,6 +14,8 @@ let state = 7;
 /** The same numbers in each run. */
 const random = () => (state = (state * 16807) % 2147483647) / 2147483647;
 
+const dayCourse = (seconds) => 1 + 0.25 * Math.sin(((seconds % DAY) / DAY) * 2 * Math.PI);
+
 /** Writes the steps before the last minute that has ended to the Redis at this port. */
 export function seed(port) {
   const run = (commands) =>
@@ -29,7 +31,7 @@ export function seed(port) {
   for (const { seconds, count } of BUCKETS) {
     const last = Math.floor(minute * MINUTE / seconds);
     for (let bucket = last - count; bucket < last; bucket++) {
-      const day = 1 + 0.25 * Math.sin(((bucket * seconds % DAY) / DAY) * 2 * Math.PI);
+      const day = dayCourse(bucket * seconds) / dayCourse(now);
       const factor = (seconds / MINUTE) * day * (0.97 + 0.06 * random());
       commands.push(`HSET larder:{stats}:${seconds}s:${bucket} ${fields(factor)}`);
     }
