@@ -47,17 +47,19 @@ async function startDemo() {
   };
   const stdio = ["ignore", "ignore", "inherit"];
   const child = spawn(join(repository, "scripts/demo.sh"), args, { env, stdio });
-  const url = `http://127.0.0.1:${admin}`;
-  await eventually("the demo runs", async () => {
-    if (child.exitCode !== null) throw new Error("the demo has ended");
-    return fetch(`http://127.0.0.1:${admin + 2}/readyz`).then(({ ok }) => ok, () => false);
-  }, START_LIMIT_MS);
   const stop = async () => {
     child.kill("SIGTERM");
     if (child.exitCode === null) await once(child, "exit");
     rmSync(directory, { recursive: true });
   };
-  return { url, redis, stop };
+  await eventually("the demo runs", async () => {
+    if (child.exitCode !== null) throw new Error("the demo has ended");
+    return fetch(`http://127.0.0.1:${admin + 2}/readyz`).then(({ ok }) => ok, () => false);
+  }, START_LIMIT_MS).catch(async (error) => {
+    await stop();
+    throw error;
+  });
+  return { url: `http://127.0.0.1:${admin}`, redis, stop };
 }
 
 async function take(browser, url, { name, path, dialog, confirm, colorScheme = "light", viewport = DESKTOP }) {
