@@ -136,6 +136,7 @@ bench: ## Compare with a bare gRPC server, Redis and etcd; writes tables to targ
 	@scripts/setup.sh build test bench
 	scripts/bench.sh
 	scripts/bench-limits.sh
+	scripts/bench-dashboard.sh
 
 bench-clients: ## Compare the client libraries with bare stubs and Redis clients
 	@scripts/setup.sh build test

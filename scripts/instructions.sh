@@ -36,6 +36,18 @@ start_redis 0
 near=LARDER_NAMESPACES__BENCH__NEAR_CACHE__MAX_STALENESS=1h
 for rpc in Get GetOrFetch BatchGet Set; do "$BASELINE" frame "$work/$rpc.frame" "$rpc"; done
 
+# view NUMBER ADDRESS: opens the dashboard in several browsers, until the server ends. Their figures
+# are sent once, and then after a minute.
+view() {
+  local viewer
+  for ((viewer = 0; viewer < $1; viewer++)); do
+    : >"$work/viewer-$viewer"
+    curl --silent --no-buffer "http://$2/live?page=overview&span=7d" >"$work/viewer-$viewer" &
+    pids+=($!)
+    until_true grep -q '^data:' "$work/viewer-$viewer"
+  done
+}
+
 # count STORE RPC REQUESTS: prints the instructions and allocations of a server.
 count() {
   local log="$work/callgrind.log" process listen
@@ -52,6 +64,7 @@ count() {
   listen=$(sed -nE 's/.*"listen":"([^"]+)".*/\1/p' "$log")
   # The store may not be available yet.
   until_true "$BASELINE" load "$listen"
+  view "${VIEWERS:-0}" "$(sed -nE 's/.*"admin_listen":"([^"]+)".*/\1/p' "$log")"
   # 100 more in both runs: the first read of a key is not served from the near cache.
   h2load -c 1 -m 1 -n "$((100 + $3))" -d "$work/$2.frame" \
     -H 'content-type: application/grpc' -H 'te: trailers' "http://$listen$PATH_PREFIX/$2" |
@@ -94,6 +107,7 @@ measured="$work/instructions.txt"
   echo "Set,embedded $(per_request memory Set)"
   echo "BatchGet,embedded $(per_request memory BatchGet)"
   echo "Get,near $(per_request "$redis" Get "$near")"
+  echo "Get,near,10-viewers $(VIEWERS=10 per_request "$redis" Get "$near")"
   echo "Get,Redis $(per_request "$redis" Get)"
   echo "Set,Redis $(per_request "$redis" Set)"
 } >"$measured"

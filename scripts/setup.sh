@@ -112,6 +112,7 @@ setup_browser() {
 setup_count() {
   # Instructions are counted on Linux only.
   [[ $(uname) == Linux ]] || return 0
+  have curl || install_package curl curl
   have taskset || install_package util-linux util-linux
   have h2load || install_package nghttp2-client nghttp2
   have redis-cli || install_package redis-tools redis
@@ -123,6 +124,7 @@ setup_musl() {
 }
 
 setup_bench() {
+  have curl || install_package curl curl
   have h2load || install_package nghttp2-client nghttp2
   have taskset || install_package util-linux util-linux
   have redis-benchmark || install_package redis-tools redis

@@ -53,6 +53,7 @@ for (const store of STORES) {
       assert.ok(await isThere("user", "1:profile"));
       await page.getByRole("link", { name: "Delete" }).click();
       await confirm(page, "Delete");
+      assert.deepEqual(await accessibilityFaults(page), []);
       assert.ok(!(await isThere("user", "1:profile")));
       assert.deepEqual(faults, []);
       await context.close();
@@ -212,6 +213,8 @@ allow = [{ verbs = ["admin"], namespaces = ["*"] }]`;
     await page.getByText("Read only, and without keys").waitFor();
     assert.deepEqual(await accessibilityFaults(page), []);
     await page.getByRole("link", { name: "Log in" }).click();
+    await page.getByLabel("Token of a principal").waitFor();
+    assert.deepEqual(await accessibilityFaults(page), []);
     await page.getByLabel("Token of a principal").fill(TOKEN);
     await page.keyboard.press("Enter");
     await page.getByText("live", { exact: true }).waitFor();

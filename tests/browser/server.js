@@ -12,7 +12,7 @@ import * as grpc from "@grpc/grpc-js";
 import { loadSync } from "@grpc/proto-loader";
 
 const repository = resolve(import.meta.dirname, "../..");
-const binary = process.env.LARDER_BIN ?? join(repository, "target/debug/larder");
+export const binary = process.env.LARDER_BIN ?? join(repository, "target/debug/larder");
 const START_LIMIT_MS = 20_000;
 
 export const STORES = ["memory", "redis"];
@@ -29,7 +29,7 @@ export async function eventually(what, probe, limit = START_LIMIT_MS) {
   }
 }
 
-async function freePort() {
+export async function freePort() {
   const server = createServer().listen(0, "127.0.0.1");
   await once(server, "listening");
   const { port } = server.address();
@@ -91,11 +91,10 @@ namespace = "user"
 tags = ["user:{id}"]
 `;
 
-/** Starts a server. `admin`: further lines of its table. `seed`: fills Redis before. */
-export async function startServer(store, { admin = "", seed } = {}) {
+/** Starts a server. `admin`: further lines of its table. */
+export async function startServer(store, { admin = "" } = {}) {
   const directory = mkdtempSync(join(tmpdir(), "larder-browser-"));
   const redis = store === "redis" ? await startRedis(directory) : undefined;
-  await seed?.(redis.port);
   const origin = await startOrigin();
   const config = join(directory, "larder.toml");
   writeFileSync(config, configuration(directory, origin.url, admin));

@@ -76,7 +76,7 @@ pub(in crate::dashboard) async fn content(
 
 fn table(origins: &[NamespaceFigures]) -> Markup {
     html! {
-        table.dense data-sortable {
+        table.dense.origins data-sortable {
             thead { tr {
                 th scope="col" data-sort="ascending" { "Namespace" }
                 th.wide scope="col" { "Address" }
@@ -143,7 +143,7 @@ fn breakers(replicas: &[ReplicaReport], shows_keys: bool) -> Markup {
     origins
         .sort_by_key(|(_, origin)| (origin.breaker == ReportedBreaker::Closed, &origin.namespace));
     html! {
-        table.dense {
+        table.dense.breakers {
             thead { tr {
                 th scope="col" { "Namespace" }
                 th.mid scope="col" { "Replica" }

@@ -113,7 +113,7 @@ pub(super) fn store_table(figures: &Figures) -> Markup {
     let class = if overview.facts.is_some() { "dot ok" } else { "dot bad" };
     let state = if overview.facts.is_some() { "" } else { " (not available)" };
     html! {
-        table.dense {
+        table.dense.stores {
             thead { tr {
                 th scope="col" { "Store" }
                 th.n scope="col" { "Ops" }
