@@ -21,7 +21,7 @@ const MIN_ELAPSED: Duration = Duration::from_secs(60);
 const MIN_COVERED: Duration = Duration::from_secs(5);
 
 /// Whether something is the case in a step.
-type Condition = fn(&Counters) -> bool;
+type StepCheck = fn(&Counters) -> bool;
 
 /// The time in which the fleet has counted, by the clock of the store.
 #[derive(Debug, Clone, Copy)]
@@ -101,7 +101,7 @@ impl Course {
         namespaces: &[NamespaceHistory],
         times: Vec<(u64, String)>,
     ) -> Vec<(usize, String)> {
-        let conditions: [(&str, Condition); 3] = [
+        let conditions: [(&str, StepCheck); 3] = [
             ("store away", |step| step.get(Counter::Degraded) > 0),
             ("fetches fail", |step| {
                 let failed = step.get(Counter::FetchesFailed);
@@ -147,12 +147,12 @@ impl Course {
 }
 
 /// The namespaces for which a condition is met in a step, in their order.
-fn concerned(namespaces: &[NamespaceHistory], step: usize, is: Condition) -> Vec<&str> {
+fn concerned(namespaces: &[NamespaceHistory], step: usize, is: StepCheck) -> Vec<&str> {
     let met = namespaces.iter().filter(|one| one.steps.get(step).is_some_and(is));
     met.map(|one| one.namespace.as_str()).collect()
 }
 
-/// What begins, with the first namespace and the number of the others.
+/// The text of an event, with the first namespace and the number of the others.
 fn event(what: &str, namespaces: &[&str]) -> String {
     match namespaces {
         [] => what.to_owned(),

@@ -65,7 +65,7 @@ impl Examined {
         self.names.contains(namespace)
     }
 
-    /// What was found, the gravest first.
+    /// Its findings, the gravest first.
     pub(super) fn findings(&self) -> &[Finding] {
         &self.findings
     }

@@ -98,7 +98,7 @@ on_both_stores!(findings_of_the_analysis_are_on_all_pages, |env| {
         assert!(shown.contains(&chip), "{shown}");
     }
     let overview = page(&env, "/").await;
-    let item = "<span class=\"unseen\">Warning: </span><a href=\"/namespaces/ns\">ns: </a>\
+    let item = "<span class=\"unseen\">Warning: </span><a href=\"/namespaces/ns\">ns</a>: \
                 low hit rate";
     assert!(overview.contains(item), "{overview}");
     assert!(overview.contains("the cache answers 0.0 % of 1.0 k reads"), "{overview}");

@@ -328,5 +328,5 @@ fn fields_of_the_json_are_stable() {
     let own = ["keys", "bytes", "sampled", "ttl", "marks"];
     let expected: Vec<&str> = ["namespace"].into_iter().chain(traffic).chain(own).collect();
     assert_eq!(names(&json["namespaces"][0]), expected);
-    assert_eq!(json["attention"][0]["severity"], "warning");
+    assert_eq!(json["attention"][0]["severity"], "critical");
 }
