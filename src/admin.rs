@@ -41,11 +41,13 @@ use transport::{AcceptError, AcceptErrors, ConnectionStats, TlsConnection, TlsPo
 use crate::health::Health;
 use access::{LIVEZ, READYZ, require_credentials};
 use connection::{ConnectionState, OpenConnection, serve_connection};
-use guard::guard_pages;
+use guard::{guard_pages, guard_programs};
 
 pub use access::AdminAccess;
 pub use access_end::AccessEnd;
 pub use connection::LongAnswer;
+pub use form::MAX_FORM_BYTES;
+pub use guard::OperatorNeeded;
 pub use sessions::Session;
 
 /// Maximum number of open connections. Each lasts for one request.
@@ -87,13 +89,18 @@ struct Served {
 /// Serves `/metrics`, `/livez`, `/readyz` and the further routes until `stop` is cancelled.
 pub async fn serve(listener: TcpListener, port: AdminPort, stop: CancellationToken) {
     let AdminPort { registry, health, access, routes, pages, stats, tls } = port;
-    let router = Router::new()
+    let admin = Admin { registry, health };
+    let programs = Router::new()
         .route("/metrics", get(open_metrics::metrics))
+        .with_state(admin.clone())
+        .merge(routes)
+        .route_layer(middleware::from_fn_with_state(access.clone(), guard_programs));
+    let router = Router::new()
         .route(LIVEZ, get(async || "ok\n"))
         .route(READYZ, get(readyz))
-        .with_state(Admin { registry, health })
+        .with_state(admin)
         .merge(login::router(access.clone()))
-        .merge(routes)
+        .merge(programs)
         .merge(pages.route_layer(middleware::from_fn_with_state(access.clone(), guard_pages)))
         .layer(middleware::from_fn_with_state(access, require_credentials));
     stop.run_until_cancelled(accept(&listener, &router, &stats, tls.as_ref())).await;

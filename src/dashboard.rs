@@ -50,18 +50,27 @@ use crate::{
 use actions::Jobs;
 use error::Error;
 use live::Live;
+use visitor::Visitor;
 
 /// Most pages at once for which keys are listed or examined. Others wait.
 const MAX_LISTINGS: usize = 2;
 
+/// Most of them for visitors that are no operators, so that there is a place for operators.
+const MAX_OPEN_LISTINGS: usize = 1;
+
 /// Time for which further ones wait.
 const LISTING_QUEUE_TIME: Duration = Duration::from_secs(2);
+
+/// A place among all listings, and one among those of visitors that are no operators.
+type ListingPlace<'a> = (SemaphorePermit<'a>, Option<SemaphorePermit<'a>>);
 
 /// Makes the pages.
 pub struct Dashboard {
     parts: DashboardParts,
     config: ArcSwap<Config>,
     listings: Arc<Semaphore>,
+    /// Those of visitors that are no operators, among all.
+    open_listings: Semaphore,
     listings_refused: Counter<u64>,
     jobs: Arc<Jobs>,
     live: Live,
@@ -106,6 +115,7 @@ impl Dashboard {
             parts,
             config: ArcSwap::from_pointee(config.clone()),
             listings,
+            open_listings: Semaphore::new(MAX_OPEN_LISTINGS),
             listings_refused,
             jobs: Jobs::new(meter),
             live: Live::new(meter),
@@ -117,12 +127,20 @@ impl Dashboard {
     ///
     /// # Errors
     /// [`Error::Busy`] if none is free in time.
-    async fn begin_listing(&self) -> Result<SemaphorePermit<'_>, Error> {
-        let permit = timeout(LISTING_QUEUE_TIME, self.listings.acquire()).await;
-        let permit = permit.ok().and_then(Result::ok);
-        permit.ok_or_else(|| {
+    async fn begin_listing(&self, visitor: &Visitor) -> Result<ListingPlace<'_>, Error> {
+        let taken = async {
+            let open = if visitor.is_operator {
+                None
+            } else {
+                Some(self.open_listings.acquire().await.ok()?)
+            };
+            Some((self.listings.acquire().await.ok()?, open))
+        };
+        let place = timeout(LISTING_QUEUE_TIME, taken).await.ok().flatten();
+        place.ok_or_else(|| {
             self.listings_refused.add(1, &[]);
-            Error::Busy { what: "listings of keys", limit: MAX_LISTINGS }
+            let limit = if visitor.is_operator { MAX_LISTINGS } else { MAX_OPEN_LISTINGS };
+            Error::Busy { what: "listings of keys", limit }
         })
     }
 

@@ -22,7 +22,7 @@ use super::{
     bearer::{self, Bearer, Judged},
     connection::PeerCertificate,
     cookies::CookieName,
-    form::{CSRF, Form},
+    form::{CSRF, Form, MAX_FORM_BYTES},
     origin::is_same_origin,
     pages,
     refusals::{Refusal, Refusals, Refused},
@@ -45,6 +45,9 @@ pub(super) const HOME: &str = "/";
 /// Paths of probes, which are answered without credentials.
 pub(super) const LIVEZ: &str = "/livez";
 pub(super) const READYZ: &str = "/readyz";
+
+/// Begins of the paths that browsers ask for by themselves while a page is open.
+const WITHOUT_PERSON: [&str; 2] = ["/live", "/assets/"];
 
 const CSRF_HEADER: &str = "x-csrf-token";
 /// Stands for the address of a peer without one. No connection is without one.
@@ -139,10 +142,15 @@ impl AdminAccess {
         Session::clone(&self.open.load())
     }
 
-    /// The session of a request.
-    pub(super) fn session(&self, rules: &Rules, headers: &HeaderMap) -> Option<Session> {
-        let ids = CookieName::Session.values(headers, self.is_tls);
-        ids.iter().find_map(|id| self.sessions.find(id, Instant::now(), rules.limits))
+    /// The session of a request, which is in use then, if a person has made the request.
+    pub(super) fn session(&self, rules: &Rules, request: &Request) -> Option<Session> {
+        let (path, now) = (request.uri().path(), Instant::now());
+        let is_use = !WITHOUT_PERSON.iter().any(|begin| path.starts_with(begin));
+        let ids = CookieName::Session.values(request.headers(), self.is_tls);
+        ids.iter().find_map(|id| match is_use {
+            true => self.sessions.find(id, now, rules.limits),
+            false => self.sessions.find_unused(id, now, rules.limits),
+        })
     }
 
     /// Checks a token, unless too many were wrong.
@@ -230,17 +238,29 @@ impl AdminAccess {
         response
     }
 
-    /// The operator with the client certificate of a request.
-    pub(super) fn caller_with_certificate(&self, request: &Request) -> Option<AuditedCaller> {
-        let PeerCertificate(der) = request.extensions().get()?;
+    /// Counts, logs and records a page that is refused. A first visit by a browser is none: its
+    /// answer leads to the login.
+    pub(super) fn refuse_page(&self, refusal: &Refusal, asked: Asked) {
+        if refusal.refused() != Refused::NoCredentials || !asked.is_of_browser {
+            self.refuse(refusal, asked.action, asked.peer);
+        }
+    }
+
+    /// The operator with the client certificate of a request; none without one.
+    ///
+    /// # Errors
+    /// It is that of a principal without the permission.
+    pub(super) fn caller_with_certificate(
+        &self,
+        request: &Request,
+    ) -> Result<Option<AuditedCaller>, Refusal> {
+        let Some(PeerCertificate(der)) = request.extensions().get() else { return Ok(None) };
         bearer::caller_with_certificate(der, &self.authenticator, peer(request))
     }
 
     /// Whether a request has a bearer token or a session.
-    pub(super) fn has_credentials(&self, rules: &Rules, headers: &HeaderMap) -> bool {
-        let authorization = headers.get(header::AUTHORIZATION);
-        authorization.is_some_and(|value| bearer_token(value.as_bytes()).is_some())
-            || self.session(rules, headers).is_some()
+    pub(super) fn has_credentials(&self, rules: &Rules, request: &Request) -> bool {
+        has_bearer(request.headers()) || self.session(rules, request).is_some()
     }
 
     /// Lets a request through that has a valid token or session, with its caller and its session
@@ -261,11 +281,12 @@ impl AdminAccess {
             request.extensions_mut().insert(end);
             return Ok(request);
         }
-        let session = self.session(rules, request.headers()).ok_or(Refused::NoCredentials)?;
-        if !request.method().is_safe() {
-            request = self.check_forgery(&session, request).await?;
-        }
+        let session = self.session(rules, &request).ok_or(Refused::NoCredentials)?;
         let caller = session.bearer().map(|bearer| bearer.caller("session", peer));
+        if !request.method().is_safe() {
+            let checked = self.check_forgery(&session, request).await;
+            request = checked.map_err(|refused| Refusal::of_caller(refused, caller.as_ref()))?;
+        }
         request.extensions_mut().insert(caller.ok_or(Refused::NoCredentials)?);
         request.extensions_mut().insert(AccessEnd::new(session.ended().clone(), None));
         request.extensions_mut().insert(session);
@@ -288,7 +309,7 @@ impl AdminAccess {
         if !Form::is_in(request.headers()) {
             return Err(Refused::NoCsrfToken);
         }
-        let (form, request) = Form::read(request).await?;
+        let (form, request) = Form::read(request, MAX_FORM_BYTES).await?;
         let token = form.field(CSRF).unwrap_or_default();
         is_valid(token.as_bytes()).then_some(request).ok_or(Refused::NoCsrfToken)
     }
@@ -303,7 +324,7 @@ impl Asked {
 }
 
 /// Answers a request only if it may use the admin port. A layer for all routes, of which the probes
-/// and the login are open, and without a token all but the logout. The pages have a guard then.
+/// and the login are open, and without a token all but the logout. The routes have guards then.
 pub(super) async fn require_credentials(
     State(access): State<Arc<AdminAccess>>,
     request: Request,
@@ -348,6 +369,12 @@ pub(super) fn mark(response: &mut Response, refused: Refused) {
     if let Some(seconds) = refused.retry_after() {
         headers.insert(header::RETRY_AFTER, seconds.into());
     }
+}
+
+/// Whether a request has a bearer token.
+pub(super) fn has_bearer(headers: &HeaderMap) -> bool {
+    let authorization = headers.get(header::AUTHORIZATION);
+    authorization.is_some_and(|value| bearer_token(value.as_bytes()).is_some())
 }
 
 /// The address of the peer of a request.

@@ -120,11 +120,12 @@ impl Bearer {
 
 impl Judged {
     /// The meaning for the limits of wrong tokens. A token of a principal without the permission is
-    /// no guess, and no reason to be exempt.
+    /// no guess, and no reason to be exempt. One whose keys cannot be read is not judged at all.
     pub(super) fn verdict(&self) -> Verdict {
+        const OPEN: [Refused; 2] = [Refused::NoPermission, Refused::KeysUnavailable];
         match self {
             Self::Accepted(_) => Verdict::Right,
-            Self::Refused(refusal) if refusal.refused() != Refused::NoPermission => Verdict::Wrong,
+            Self::Refused(refusal) if !OPEN.contains(&refusal.refused()) => Verdict::Wrong,
             Self::Refused(_) | Self::Pending(_) => Verdict::Open,
         }
     }
@@ -154,15 +155,22 @@ impl Changed {
     }
 }
 
-/// The caller with a verified client certificate in DER, if it is that of an operator.
+/// The caller with a verified client certificate in DER; none if it is of no principal.
+///
+/// # Errors
+/// It is that of a principal without the permission.
 pub(super) fn caller_with_certificate(
     der: &[u8],
     authenticator: &Authenticator,
     peer: Option<SocketAddr>,
-) -> Option<AuditedCaller> {
-    let found = authenticator.principal_of_certificate(der);
-    let principal = Some(found.filter(|found| is_operator(found))?.name().clone());
-    Some(AuditedCaller { principal, identity: Some("certificate"), is_identified: true, peer })
+) -> Result<Option<AuditedCaller>, Refusal> {
+    let Some(found) = authenticator.principal_of_certificate(der) else { return Ok(None) };
+    let name = found.name().clone();
+    if !is_operator(&found) {
+        return Err(Refusal::of_principal(name));
+    }
+    let (principal, identity) = (Some(name), Some("certificate"));
+    Ok(Some(AuditedCaller { principal, identity, is_identified: true, peer }))
 }
 
 fn has_expired(principal: &Principal) -> bool {

@@ -14,7 +14,7 @@ use subtle::ConstantTimeEq as _;
 use super::{
     access::{self, AdminAccess, HOME, LOGIN, LOGOUT},
     cookies::CookieName,
-    form::{CSRF, Form},
+    form::{CSRF, Form, MAX_LOGIN_BYTES},
     origin::is_same_origin,
     pages,
     refusals::{Refusal, Refused},
@@ -35,12 +35,12 @@ pub(super) fn router(access: Arc<AdminAccess>) -> Router {
         .with_state(access)
 }
 
-async fn form(State(access): State<Arc<AdminAccess>>, headers: HeaderMap) -> Response {
+async fn form(State(access): State<Arc<AdminAccess>>, request: Request) -> Response {
     let Some(rules) = access.rules() else { return StatusCode::NOT_FOUND.into_response() };
-    if access.session(&rules, &headers).is_some() {
+    if access.session(&rules, &request).is_some() {
         return Redirect::to(HOME).into_response();
     }
-    login_page(&access, &rules, &headers, None)
+    login_page(&access, &rules, request.headers(), None)
 }
 
 async fn log_in(State(access): State<Arc<AdminAccess>>, request: Request) -> Response {
@@ -79,7 +79,7 @@ async fn checked(
     if !Form::is_in(request.headers()) {
         return Err(Refused::BadForm.into());
     }
-    let (form, request) = Form::read(request).await?;
+    let (form, request) = Form::read(request, MAX_LOGIN_BYTES).await?;
     let (headers, secret) = (request.headers().clone(), form.field(CSRF).unwrap_or_default());
     let secrets = login_secrets(access, &headers);
     if !secrets.iter().any(|known| known.as_bytes().ct_eq(secret.as_bytes()).into()) {

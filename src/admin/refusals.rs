@@ -42,7 +42,7 @@ pub(super) enum Refused {
     NoCsrfToken,
     /// Its form is too long, or cannot be read.
     BadForm,
-    /// Its header `Host` is a name that any web site could have.
+    /// Its header `Host` is a name that any web site could have, and a browser has made it.
     ForeignHost,
 }
 
@@ -120,10 +120,13 @@ impl Refused {
                 "a request of a session that changes something needs the session's token, in the \
                  header X-CSRF-Token or the form field csrf: load the page again"
             }
-            Self::BadForm => "the form cannot be read, or has more than 16 KiB",
+            Self::BadForm => {
+                "the form cannot be read, or is too long: that of the login has at most 16 KiB, \
+                 and others 256 KiB"
+            }
             Self::ForeignHost => {
-                "without a login, the pages are for addresses, localhost and names without a dot: \
-                 open them by one of these, or set admin.token"
+                "without a login, the port answers browsers for addresses, localhost and names \
+                 without a dot only: open it by one of these, or set admin.token"
             }
         }
     }
@@ -139,7 +142,7 @@ impl Refused {
 #[derive(Debug, Clone)]
 pub(super) struct Refusal {
     refused: Refused,
-    /// The principal of its token, if it has not the permission.
+    /// The principal of its credentials, if they are valid.
     principal: Option<Arc<str>>,
 }
 
@@ -147,6 +150,11 @@ impl Refusal {
     /// That of a principal without the permission.
     pub(super) fn of_principal(name: Arc<str>) -> Self {
         Self { refused: Refused::NoPermission, principal: Some(name) }
+    }
+
+    /// That of a request whose credentials are valid.
+    pub(super) fn of_caller(refused: Refused, caller: Option<&AuditedCaller>) -> Self {
+        Self { refused, principal: caller.and_then(|caller| caller.principal.clone()) }
     }
 
     /// Its reason.
@@ -193,7 +201,7 @@ impl Refusals {
             let mut record = Record::new(AuditEvent::Refused, action);
             let principal = principal.clone();
             record.caller(AuditedCaller { principal, identity: None, is_identified, peer });
-            if is_identified {
+            if *refused == Refused::NoPermission {
                 record.text("verb", Verb::Admin.name());
             }
             record.text("reason", reason).code(match refused.status() {

@@ -25,7 +25,7 @@ pub(super) const MAX_SESSIONS: usize = 256;
 pub(super) struct SessionLimits {
     /// Time after which it ends.
     pub(super) ttl: Duration,
-    /// Time without a request after which it ends.
+    /// Time after which it ends without a request of its person.
     pub(super) idle: Duration,
 }
 
@@ -142,6 +142,18 @@ impl Sessions {
         let session = open.get_mut(&digest(id))?;
         session.used_at = now;
         Some(session.session.clone())
+    }
+
+    /// The session with this ID, for a request that its browser makes without a person.
+    pub(super) fn find_unused(
+        &self,
+        id: &str,
+        now: Instant,
+        limits: SessionLimits,
+    ) -> Option<Session> {
+        let mut open = self.open.lock();
+        self.remove_ended(&mut open, now, limits);
+        open.get(&digest(id)).map(|session| session.session.clone())
     }
 
     /// Ends those that are over by now.
@@ -274,6 +286,15 @@ mod tests {
         assert!(sessions.find(&one, begin + seconds(9), LIMITS).is_some());
         assert!(sessions.find(&other, begin + seconds(10), LIMITS).is_none());
         assert!(sessions.find(&one, begin + seconds(10), LIMITS).is_some());
+    }
+
+    #[test]
+    fn requests_without_a_person_do_not_keep_a_session() {
+        let (sessions, begin) = (sessions(), Instant::now());
+        let id = begun(&sessions, begin);
+        assert!(sessions.find_unused(&id, begin + seconds(9), LIMITS).is_some());
+        assert!(sessions.find_unused(&id, begin + seconds(10), LIMITS).is_none());
+        assert!(sessions.find(&id, begin + seconds(9), LIMITS).is_none(), "it is over");
     }
 
     #[test]

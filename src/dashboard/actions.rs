@@ -24,6 +24,7 @@ use super::{
     visitor::Visitor,
 };
 use crate::{
+    admin::MAX_FORM_BYTES,
     audit::Record,
     model::{AuditEvent, Violation},
 };
@@ -34,8 +35,6 @@ pub(super) use jobs::Jobs;
 
 /// Time for which the answer to an action waits for its end.
 const SHORT: Duration = Duration::from_secs(1);
-/// Largest form, in bytes. The port has the same limit.
-const MAX_FORM_BYTES: usize = 16 * 1024;
 /// Name of the actions in the audit log.
 const ACTION: &str = "POST /actions";
 const TITLE: &str = "Invalidations";
@@ -79,10 +78,12 @@ pub(super) async fn begin(
     visitor: Visitor,
     body: Body,
 ) -> Result<Response, Error> {
-    let mut record = Record::new(AuditEvent::Refused, ACTION);
-    let confirmed = confirmed(&dashboard, &visitor, body, &mut record).await;
+    // The port records the refusal.
+    Error::unless_operator(&visitor)?;
+    let mut record = Record::new(AuditEvent::Admin, ACTION);
+    let confirmed = confirmed(&dashboard, body, &mut record).await;
     let (action, job) = confirmed.inspect_err(|error| {
-        record.caller(visitor.caller.clone()).refused(error.code()).code(error.code());
+        record.caller(visitor.caller.clone()).code(error.code());
         dashboard.parts.audit.record(record);
     })?;
     let task = run::run(dashboard.clone(), action, visitor.caller, job.clone());
@@ -92,16 +93,16 @@ pub(super) async fn begin(
     Ok(Redirect::to(&format!("/jobs/{}", job.id())).into_response())
 }
 
-/// The action of a form, and its job. `record` gets what a refused action would have touched.
+/// The action of a form, and its job. `record` gets what an action that does not begin would have
+/// touched.
 async fn confirmed(
     dashboard: &Dashboard,
-    visitor: &Visitor,
     body: Body,
     record: &mut Record,
 ) -> Result<(Action, Arc<Job>), Error> {
-    Error::unless_operator(visitor)?;
     let form = to_bytes(body, MAX_FORM_BYTES).await;
-    let form = form.map_err(|_| Violation::new("form", "has more than 16 KiB"))?;
+    let too_long = || format!("has more than {} KiB", MAX_FORM_BYTES / 1024);
+    let form = form.map_err(|_| Violation::new("form", too_long()))?;
     let action = Action::parse(&Query::parse(&form))?;
     *record = run::record_of(&action);
     let job = dashboard.jobs.begin(action.title())?;

@@ -9,7 +9,7 @@ use axum::{
 use maud::html;
 
 use super::{layout, visitor::Visitor};
-use crate::{cache, model::Violation};
+use crate::{admin::OperatorNeeded, cache, model::Violation};
 
 /// Seconds after which to try again.
 const RETRY_SECONDS: u64 = 5;
@@ -118,6 +118,9 @@ impl IntoResponse for Error {
         };
         let mut response = layout::plain_page("Error", &body);
         *response.status_mut() = status;
+        if matches!(self, Self::NeedsLogin) {
+            response.extensions_mut().insert(OperatorNeeded);
+        }
         if status == StatusCode::SERVICE_UNAVAILABLE {
             let seconds = HeaderValue::from(RETRY_SECONDS);
             response.headers_mut().insert(header::RETRY_AFTER, seconds);

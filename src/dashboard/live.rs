@@ -3,6 +3,8 @@
 //! One task makes the content, whatever the number of viewers, and only while there is one. Each
 //! viewer gets the latest content only, so that a slow one holds nothing.
 
+mod viewers;
+
 use std::{
     collections::HashMap,
     convert::Infallible,
@@ -33,6 +35,8 @@ use super::{
     span::Span,
     visitor::Visitor,
 };
+use viewers::Viewers;
+
 use crate::{
     admin::{AccessEnd, LongAnswer},
     cache, metric_list,
@@ -41,6 +45,8 @@ use crate::{
 
 /// Most streams.
 const MAX_STREAMS: usize = 32;
+/// Most of them for visitors that are no operators, so that there are places for operators.
+const MAX_OPEN_STREAMS: usize = MAX_STREAMS / 2;
 /// Time between two checks of what is due.
 const TICK: Duration = Duration::from_secs(1);
 /// Time in which a browser connects again.
@@ -62,6 +68,9 @@ pub(super) struct Live {
     feeds: Mutex<HashMap<Feed, Published>>,
     has_viewer: Arc<Notify>,
     places: Arc<Semaphore>,
+    /// Those of visitors that are no operators, among all.
+    open_places: Arc<Semaphore>,
+    viewers: Viewers<Feed>,
     refused: Counter<u64>,
     updates: Counter<u64>,
 }
@@ -78,8 +87,11 @@ struct Viewing {
     end: AccessEnd,
     stop: CancellationToken,
     until: Instant,
-    _place: OwnedSemaphorePermit,
+    _place: Place,
 }
+
+/// A place among all streams, and one among those of visitors that are no operators.
+type Place = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 
 impl Feed {
     /// The page that a request asks for.
@@ -113,6 +125,23 @@ impl Feed {
             | Self::Namespace { span, .. }
             | Self::Origins { span, .. } => span.update_interval(),
             Self::HotKeys { .. } | Self::Replicas => Span::Hour.update_interval(),
+        }
+    }
+
+    /// The namespace with keys that it shows, or that keys of several are shown; none if it shows
+    /// no keys.
+    fn shown_keys(&self) -> Option<Option<&Namespace>> {
+        match self {
+            Self::Namespace { name, shows_keys: true, .. } => Some(Some(name)),
+            Self::HotKeys { namespace, .. } => Some(Some(namespace)),
+            Self::Overview { shows_keys: true, .. } | Self::Origins { shows_keys: true, .. } => {
+                Some(None)
+            }
+            Self::Namespace { .. }
+            | Self::Overview { .. }
+            | Self::Origins { .. }
+            | Self::Namespaces { .. }
+            | Self::Replicas => None,
         }
     }
 
@@ -154,7 +183,31 @@ impl Live {
         refused.add(0, &[]);
         let updates = metric_list::DASHBOARD_UPDATES.counter(meter);
         updates.add(0, &[]);
-        Self { feeds: Mutex::default(), has_viewer: Arc::default(), places, refused, updates }
+        Self {
+            feeds: Mutex::default(),
+            has_viewer: Arc::default(),
+            places,
+            open_places: Arc::new(Semaphore::new(MAX_OPEN_STREAMS)),
+            viewers: Viewers::new(),
+            refused,
+            updates,
+        }
+    }
+
+    /// A place for a stream.
+    ///
+    /// # Errors
+    /// [`Error::Busy`].
+    fn take_place(&self, visitor: &Visitor) -> Result<Place, Error> {
+        let take = |places: &Arc<Semaphore>, limit| {
+            places.clone().try_acquire_owned().map_err(|_| {
+                self.refused.add(1, &[]);
+                Error::Busy { what: "pages with live figures", limit }
+            })
+        };
+        let is_open = !visitor.is_operator;
+        let open = is_open.then(|| take(&self.open_places, MAX_OPEN_STREAMS)).transpose()?;
+        Ok((take(&self.places, MAX_STREAMS)?, open))
     }
 
     /// Starts the task that makes the content, until the server stops.
@@ -228,10 +281,14 @@ pub(super) async fn stream(
 ) -> Result<Response, Error> {
     let feed = Feed::of(&Query::of(&uri), &dashboard, &visitor)?;
     let live = &dashboard.live;
-    let Ok(place) = live.places.clone().try_acquire_owned() else {
-        live.refused.add(1, &[]);
-        return Err(Error::Busy { what: "pages with live figures", limit: MAX_STREAMS });
-    };
+    let place = live.take_place(&visitor)?;
+    if let Some(namespace) = feed.shown_keys()
+        && live.viewers.is_new(&visitor.caller, feed.clone())
+    {
+        dashboard.record_view(&visitor, "GET /live", |record| {
+            namespace.iter().for_each(|namespace| record.touched().namespace(namespace));
+        });
+    }
     visitor.long_answer.begin();
     let viewing = Viewing {
         content: live.subscribe(feed),

@@ -70,6 +70,9 @@ fn is_hidden(letter: char) -> bool {
     letter.is_control()
         || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
         || matches!(letter, '\u{2060}'..='\u{206f}' | '\u{feff}')
+        || matches!(letter, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{fff9}'..='\u{fffb}')
+        // Tags, which copy the letters of ASCII.
+        || matches!(letter, '\u{e0000}'..='\u{e007f}')
 }
 
 #[cfg(test)]
@@ -80,6 +83,10 @@ mod tests {
     fn what_cannot_be_seen_is_shown_by_its_code() {
         assert_eq!(visible("user:4711 é"), "user:4711 é");
         assert_eq!(visible("a\0b\n\u{202e}c"), "a\\u{0}b\\u{a}\\u{202e}c");
+        for hidden in "\u{ad}\u{61c}\u{180e}\u{2066}\u{feff}\u{fff9}\u{e0001}\u{e0041}".chars() {
+            let expected = format!("a\\u{{{:x}}}b", u32::from(hidden));
+            assert_eq!(visible(&format!("a{hidden}b")), expected);
+        }
     }
 
     #[test]

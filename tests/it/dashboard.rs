@@ -12,6 +12,8 @@ mod actions;
 mod visitors;
 // Logins of principals.
 mod principals;
+// What visits and actions leave in the audit log.
+mod trail;
 // Live figures.
 mod live;
 // The store is away, and bounds are reached.

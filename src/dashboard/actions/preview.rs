@@ -45,7 +45,7 @@ impl Dashboard {
                 self.record_view(visitor, "GET /confirm", |record| {
                     record.touched().target(TargetKind::Glob, namespace, Some(glob.as_str()));
                 });
-                matching(&self.matching(namespace, glob).await?)
+                matching(&self.matching(visitor, namespace, glob).await?)
             }
             Action::Invalidate(InvalidateTarget::Namespace(namespace)) => {
                 let figures = self.figures_of(namespace.clone(), Span::Hour).await?;
@@ -77,9 +77,7 @@ impl Dashboard {
                 let plan = self.parts.cache.plan_event(event, EventRoute::Http)?;
                 self.record_view(visitor, "GET /confirm", |record| {
                     record.text("event_name", event.name());
-                    record
-                        .touched()
-                        .extend(plan.targets().iter().flat_map(InvalidateTarget::parts));
+                    record.touched().extend(plan.parts());
                 });
                 targets(plan.targets())
             }
@@ -102,8 +100,13 @@ impl Dashboard {
         })
     }
 
-    async fn matching(&self, namespace: &Namespace, glob: &Glob) -> Result<Matching, Error> {
-        let _permit = self.begin_listing().await?;
+    async fn matching(
+        &self,
+        visitor: &Visitor,
+        namespace: &Namespace,
+        glob: &Glob,
+    ) -> Result<Matching, Error> {
+        let _permit = self.begin_listing(visitor).await?;
         let (started, mut first, mut count) = (Instant::now(), Vec::new(), 0);
         let mut query = KeyQuery {
             namespace: namespace.clone(),

@@ -43,7 +43,7 @@ pub(super) async fn run(
         sleep(END_TIME).await;
     };
     let outcome = tokio::select! {
-        outcome = done(&dashboard, action, &job) => outcome,
+        outcome = done(&dashboard, action, &job, &mut end.record) => outcome,
         () = stop => Err(Error::Stopping),
     };
     end.record.code(outcome.as_ref().map_or_else(Error::code, |_| "OK"));
@@ -74,7 +74,7 @@ impl Drop for JobEnd {
     }
 }
 
-/// The record of an action.
+/// The record of an action. The targets of an event are not in it.
 pub(super) fn record_of(action: &Action) -> Record {
     let event = match action {
         Action::Delete(_) => AuditEvent::Delete,
@@ -104,7 +104,13 @@ pub(super) fn record_of(action: &Action) -> Record {
     record
 }
 
-async fn done(dashboard: &Dashboard, action: Action, job: &Job) -> Result<Outcome, Error> {
+/// Does an action. `record` gets what is found out before that.
+async fn done(
+    dashboard: &Dashboard,
+    action: Action,
+    job: &Job,
+    record: &mut Record,
+) -> Result<Outcome, Error> {
     let cache = &dashboard.parts.cache;
     match action {
         Action::Delete(key) => delete(dashboard, &key).await,
@@ -112,7 +118,7 @@ async fn done(dashboard: &Dashboard, action: Action, job: &Job) -> Result<Outcom
             let outcomes = cache.invalidate(&[target], Duration::ZERO).await?;
             Ok(invalidated(&outcomes))
         }
-        Action::Publish(event) => publish(dashboard, &event).await,
+        Action::Publish(event) => publish(dashboard, &event, record).await,
         Action::FlushNear(namespace) => {
             let flushed = cache.flush_near(namespace.as_ref())?;
             let rows = vec![
@@ -158,8 +164,15 @@ fn invalidated(outcomes: &[TargetOutcome]) -> Outcome {
     Outcome { rows, counts: TargetOutcome::counts(outcomes.iter().copied()).into() }
 }
 
-async fn publish(dashboard: &Dashboard, event: &Event) -> Result<Outcome, Error> {
-    let results = dashboard.parts.cache.publish(event, EventRoute::Http).await?;
+async fn publish(
+    dashboard: &Dashboard,
+    event: &Event,
+    record: &mut Record,
+) -> Result<Outcome, Error> {
+    let cache = &dashboard.parts.cache;
+    let plan = cache.plan_event(event, EventRoute::Http)?;
+    record.touched().extend(plan.parts());
+    let results = cache.publish_plan(plan, EventRoute::Http).await?;
     let outcomes: Vec<TargetOutcome> = results.iter().map(|(_, outcome)| *outcome).collect();
     let rows = vec![("Targets invalidated", outcomes.len().to_string())];
     Ok(Outcome { rows, counts: TargetOutcome::counts(outcomes.into_iter()).into() })

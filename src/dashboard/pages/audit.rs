@@ -186,6 +186,11 @@ fn targets(record: &Value) -> Markup {
     let all = record["target_count"].as_u64().unwrap_or(targets.len() as u64);
     let namespaces = record["namespaces"].as_array().unwrap_or(&none);
     html! {
+        @for field in ["what", "event_name", "job"] {
+            @if !text(record, field).is_empty() {
+                span.target { bdi { (visible(text(record, field))) } }
+            }
+        }
         @for target in targets.iter().take(MAX_TARGETS) {
             @let name = [text(target, "name"), text(target, "hash")].join("");
             span.target {
@@ -197,14 +202,37 @@ fn targets(record: &Value) -> Markup {
             @for namespace in namespaces.iter().take(MAX_TARGETS) {
                 span.target { (namespace.as_str().unwrap_or_default()) }
             }
-            @for field in ["event_name", "reason", "error"] {
+            @for field in ["reason", "error"] {
                 @if !text(record, field).is_empty() {
                     span.target { bdi { (visible(text(record, field))) } }
                 }
             }
         }
-        @if all > MAX_TARGETS as u64 { span.soft { " and " (all - MAX_TARGETS as u64) " more" } }
+        (more(all))
+        (texts(record, "changed", "changed"))
+        (texts(record, "needs_restart", "needs a restart"))
     }
+}
+
+/// Begin of a list of texts.
+fn texts(record: &Value, field: &str, title: &str) -> Markup {
+    let texts = record[field].as_array().map(Vec::as_slice).unwrap_or_default();
+    html! {
+        @if !texts.is_empty() {
+            span.target {
+                (title)
+                @for text in texts.iter().take(MAX_TARGETS) {
+                    " " bdi { (visible(text.as_str().unwrap_or_default())) }
+                }
+            }
+            (more(texts.len() as u64))
+        }
+    }
+}
+
+fn more(all: u64) -> Markup {
+    let further = all.saturating_sub(MAX_TARGETS as u64);
+    html! { @if further > 0 { span.soft { " and " (further) " more" } } }
 }
 
 fn caller(record: &Value) -> String {
@@ -250,5 +278,22 @@ mod tests {
         let none = table(Some(&[])).into_string();
         assert!(none.contains("None among 2000 records"), "{none}");
         assert!(table(None).into_string().contains("audit.to"));
+    }
+
+    #[test]
+    fn records_without_targets_have_their_fields() {
+        for (record, expected) in [
+            (json!({ "what": "flush" }), "<bdi>flush</bdi>"),
+            (json!({ "what": "flush", "namespaces": ["shop"] }), "<bdi>flush</bdi></span><span"),
+            (json!({ "job": "00ff" }), "<bdi>00ff</bdi>"),
+            (json!({ "event_name": "sale", "targets": [{ "kind": "tag" }] }), "<bdi>sale</bdi>"),
+            (json!({ "reason": "no_permission" }), "<bdi>no_permission</bdi>"),
+            (json!({ "changed": ["a.b", "<c>"] }), "changed <bdi>a.b</bdi> <bdi>&lt;c&gt;</bdi>"),
+            (json!({ "changed": ["a", "b", "c", "d", "e"] }), "and 2 more"),
+            (json!({ "needs_restart": ["listen"] }), "needs a restart <bdi>listen</bdi>"),
+        ] {
+            let shown = table(Some(std::slice::from_ref(&record))).into_string();
+            assert!(shown.contains(expected), "{record}: {shown}");
+        }
     }
 }

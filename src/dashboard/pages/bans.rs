@@ -23,8 +23,8 @@ pub(super) fn bans(found: &Result<BanReport, cache::Error>, shows_patterns: bool
             b { (numbers::count(*globs)) } " patterns."
         }
         p.soft {
-            "A ban is forgotten when no entry is older, and "
-            (numbers::span(*kept_for)) " after it at the latest."
+            "A ban is forgotten when a sweep finds no older entry to check, which can be seconds \
+             after it, and at the latest after " (at_most(*kept_for)) "."
         }
         @if !shows_patterns {
             p.none { "Tags and patterns are shown after a login only." }
@@ -67,7 +67,18 @@ fn shown_age(age: Duration) -> String {
 }
 
 fn forgotten(left: Duration) -> String {
-    if left.is_zero() { "soon".to_owned() } else { format!("≤ {}", numbers::span(left)) }
+    if left.is_zero() { "soon".to_owned() } else { format!("≤ {}", at_most(left)) }
+}
+
+/// A length of time, rounded up to what is shown of it.
+fn at_most(time: Duration) -> String {
+    const UNITS: [u64; 4] = [86_400, 3600, 60, 1];
+    let seconds = time.as_secs() + u64::from(time.subsec_nanos() > 0);
+    let unit = UNITS.iter().position(|unit| seconds >= *unit).unwrap_or(UNITS.len() - 1);
+    // The next smaller unit is shown of small numbers only.
+    let is_large = seconds >= 10 * UNITS[unit];
+    let step = UNITS[if is_large { unit } else { (unit + 1).min(UNITS.len() - 1) }];
+    numbers::span(Duration::from_secs(seconds.div_ceil(step).saturating_mul(step)))
 }
 
 fn effect(ban: &ListedBan, age: Option<Duration>, report: &BanReport) -> Markup {
@@ -115,13 +126,32 @@ mod tests {
             (None, ["long ago", "-", "older entries are invalid"]),
         ] {
             let shown = bans(&report(vec![tag(ago)]), true).into_string().replace("&lt;", "<");
-            for part in expected.into_iter().chain(["1.5 k", "The newest 1<", "3 h after it"]) {
+            for part in expected.into_iter().chain(["1.5 k", "The newest 1<", "after 3 h."]) {
                 assert!(shown.contains(part), "{ago:?} {part}: {shown}");
             }
         }
         let held = ListedBan { held_until: Some(Timestamp(10 * HOUR + 5000)), ..tag(Some(0)) };
         let shown = bans(&report(vec![held]), true).into_string();
         assert!(shown.contains("no fill for 5 s"), "{shown}");
+    }
+
+    #[test]
+    fn bounds_are_rounded_up() {
+        const DAY: u64 = 86_400;
+        for (millis, expected) in [
+            (20 * DAY * 1000 + 1, "21 d"),
+            (21 * DAY * 1000, "21 d"),
+            (9 * DAY * 1000 + HOUR / 2, "9 d 1 h"),
+            (10 * DAY * 1000 - 1, "10 d"),
+            (3 * HOUR, "3 h"),
+            (3 * HOUR + 1, "3 h 1 min"),
+            (11 * HOUR + 1, "12 h"),
+            (61_000, "1 min 1 s"),
+            (59_001, "1 min"),
+            (1, "1 s"),
+        ] {
+            assert_eq!(at_most(Duration::from_millis(millis)), expected, "{millis}");
+        }
     }
 
     #[test]

@@ -39,7 +39,7 @@ pub(in crate::dashboard) async fn keys(
             let glob = (!glob.is_empty()).then_some(glob);
             record.touched().target(TargetKind::Glob, &wanted.namespace, glob);
         });
-        let _permit = dashboard.begin_listing().await?;
+        let _permit = dashboard.begin_listing(&visitor).await?;
         let (keys, next) = dashboard.parts.directory.list_keys(wanted, PAGE_SIZE).await?;
         listed(&query, &keys, next)
     };

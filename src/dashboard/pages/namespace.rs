@@ -71,7 +71,7 @@ pub(in crate::dashboard) async fn namespace(
         });
     }
     let found = {
-        let _permit = dashboard.begin_listing().await?;
+        let _permit = dashboard.begin_listing(&visitor).await?;
         dashboard.parts.directory.distributions(name.clone(), SAMPLE).await
     };
     if is_unknown(&figures, &found) {

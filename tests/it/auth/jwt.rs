@@ -21,7 +21,7 @@ use tonic::Code;
 
 use super::with_token;
 use crate::{
-    admin_access::{Browser, send_login},
+    admin_access::{Browser, principal, send_login, token_of},
     support::{http::Http, server::Larder, status::expect_error, wait::eventually},
 };
 
@@ -282,6 +282,27 @@ async fn a_token_opens_the_dashboard_and_a_login_waits_for_a_new_key() {
     publish(&issuer.keys, &[new.jwk("new")]);
     let login = send_login(&http, &new.token("new", &operator)).await;
     assert_eq!(login.status, 303, "{login:?}");
+}
+
+#[tokio::test]
+async fn tokens_whose_keys_cannot_be_read_lock_nobody_out() {
+    let operator = principal("operator", "operator");
+    let config = format!(
+        "[auth]\n{operator}[auth.jwt.corp]\nissuer = \"{ISSUER}\"\naudience = \"larder\"\n\
+         keys = \"http://127.0.0.1:1/jwks\"\n\
+         [auth.roles.operator]\nallow = [{{ verbs = ['admin'], namespaces = ['*'] }}]\n"
+    );
+    let larder = Larder::memory().config(&config).start().await;
+    let (http, key) = (Http::to(&larder), Key::ed());
+    // More often than wrong tokens are looked at.
+    for number in 0..15 {
+        let token = key.token("new", &with(claims(), "jti", json!(number)));
+        let answer = http.bearer("/replicas", &token).await;
+        assert_eq!(answer.status, 503, "{number}: {answer:?}");
+        let login = send_login(&http, &token).await;
+        assert_eq!(login.status, 503, "{number}: {login:?}");
+    }
+    assert_eq!(http.bearer("/replicas", &token_of("operator")).await.status, 200);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -126,6 +126,7 @@ async fn actions_are_in_the_audit_log() {
         assert!(record["peer"].as_str().unwrap().starts_with("127.0.0.1:"), "{record}");
     }
     let shown = http.get("/invalidations").await.body;
+    assert!(shown.contains("<bdi>flush</bdi>"), "{shown}");
     assert!(shown.contains("tag ns <bdi>red</bdi>"), "{shown}");
 }
 

@@ -30,7 +30,7 @@ on_all_stores!(the_newest_bans_are_shown_with_their_age, |env| {
         "<bdi>tag-05</bdi>",
         "&lt; 1 min",
         "no fill for 9 min",
-        "A ban is forgotten when no entry is older",
+        "A ban is forgotten when a sweep finds no older entry",
     ] {
         assert!(shown.contains(expected), "{expected}: {shown}");
     }

@@ -11,7 +11,7 @@ use tokio::{
 
 use super::Http;
 use crate::{
-    admin_access::{minted, principal},
+    admin_access::{Browser, minted, principal, token_of},
     support::{
         server::Larder,
         wait::{SOON, eventually},
@@ -118,6 +118,49 @@ async fn streams_have_a_bound_and_share_their_content() {
     drop(streams);
     eventually("all have ended", SOON, async || {
         (metric(&http, "larder_dashboard_streams").await == 0).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn operators_have_places_that_others_cannot_take() {
+    let config = format!(
+        "[auth]\n{}[auth.roles.operator]\nallow = [{{ verbs = ['admin'], namespaces = ['*'] }}]\n",
+        principal("operator", "operator")
+    );
+    let larder = Larder::memory().config(&config).start().await;
+    let http = Http::to(&larder);
+    let path = "/live?page=replicas";
+    let mut streams = Vec::new();
+    for _ in 0..MAX_STREAMS / 2 {
+        let mut stream = Stream::open(&larder, path, "").await;
+        assert!(stream.reads("event: begin").await, "{}", stream.text);
+        streams.push(stream);
+    }
+    let refused = http.get(path).await;
+    assert!(refused.status == 503 && refused.body.contains("16 at most"), "{refused:?}");
+    let bearer = format!("authorization: Bearer {}\r\n", token_of("operator"));
+    for _ in 0..MAX_STREAMS / 2 {
+        let mut stream = Stream::open(&larder, path, &bearer).await;
+        assert!(stream.reads("event: begin").await, "{}", stream.text);
+        streams.push(stream);
+    }
+    let refused = http.bearer(path, &token_of("operator")).await;
+    assert!(refused.status == 503 && refused.body.contains("32 at most"), "{refused:?}");
+}
+
+#[tokio::test]
+async fn a_page_that_connects_again_does_not_keep_a_session() {
+    let config = "[admin]\ntoken = '${env:TOKEN}'\nsession_idle = '2s'\n";
+    let larder = Larder::memory().env("TOKEN", TOKEN).config(config).start().await;
+    let http = Http::to(&larder);
+    let browser = Browser::log_in_with(&http, TOKEN).await;
+    let headers = browser.headers();
+    eventually("it ends while it is asked for figures", SOON, async || {
+        let asset = http.send("GET", "/assets/dashboard.js", &headers, "").await;
+        let live = http.send("GET", "/live?page=nothing", &headers, "").await;
+        assert!([404, 401].contains(&live.status), "{live:?}");
+        (asset.status == 401 && live.status == 401).then_some(())
     })
     .await;
 }

@@ -65,11 +65,11 @@ async fn keys_are_shown_and_changed_after_the_login_of_an_operator() {
 }
 
 #[tokio::test]
-async fn bearers_are_judged_by_pages_and_not_by_routes_for_programs() {
+async fn bearers_are_judged_by_pages_and_by_routes_for_programs() {
     let larder = builder("").start().await;
     let http = Http::to(&larder);
     let operator = token_of("operator");
-    for (authorization, replicas, keys) in [
+    for (authorization, open, keys) in [
         (format!("Bearer {operator}"), 200, 200),
         (format!("Bearer {}", token_of("viewer")), 403, 403),
         (format!("Bearer {operator}x"), 401, 401),
@@ -77,7 +77,9 @@ async fn bearers_are_judged_by_pages_and_not_by_routes_for_programs() {
         ("Basic dXNlcjpwYXNz".to_owned(), 200, 403),
     ] {
         let header = [("authorization", authorization)];
-        for (path, expected) in [("/replicas", replicas), ("/keys", keys), ("/metrics", 200)] {
+        for (path, expected) in
+            [("/replicas", open), ("/keys", keys), ("/metrics", open), ("/livez", 200)]
+        {
             let answer = http.send("GET", path, &header, "").await;
             assert_eq!(answer.status, expected, "{header:?} {path}: {answer:?}");
         }

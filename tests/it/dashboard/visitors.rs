@@ -64,12 +64,12 @@ async fn keys_of_the_warm_list_are_not_shown_without_a_login() {
 }
 
 #[tokio::test]
-async fn views_of_keys_and_refused_actions_are_in_the_audit_log() {
+async fn views_of_keys_and_unknown_actions_are_in_the_audit_log() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("audit.jsonl");
     let event = "[[events.user_changed]]\nnamespace = 'ns'\nkey = 'user:{id}'\n";
     let audit = format!(
-        "[audit]\nto = '{}'\nkeys = 'plain'\nevents = ['inspect', 'refused']\n",
+        "[audit]\nto = '{}'\nkeys = 'plain'\nevents = ['inspect', 'admin']\n",
         path.display()
     );
     let written = async |action: &str, event: &str| {
@@ -97,7 +97,7 @@ async fn views_of_keys_and_refused_actions_are_in_the_audit_log() {
     let csrf = http.get(&address("/confirm", &event)).await.field("csrf");
     let unknown = [("action", "nothing"), ("csrf", csrf.as_str())];
     assert_eq!(http.form("/actions", &own_headers(&http), &unknown).await.status, 404);
-    assert_eq!(written("POST /actions", "refused").await["code"], "NOT_FOUND");
+    assert_eq!(written("POST /actions", "admin").await["code"], "NOT_FOUND");
 }
 
 #[tokio::test]
@@ -133,8 +133,22 @@ async fn without_a_token_the_pages_are_for_names_that_no_site_has() {
             let expected = if expected == 200 { found } else { 403 };
             assert_eq!(answer.status, expected, "{host} {path}: {answer:?}");
         }
-        assert_eq!(http.with_host(host).get("/metrics").await.status, 200, "for programs");
+        let named = http.with_host(host);
+        assert_eq!(named.get("/metrics").await.status, 200, "for programs");
+        let kind = ("content-type", "application/cloudevents+json".to_owned());
+        let event = r#"{"specversion":"1.0","type":"sale","id":"1","source":"/s"}"#;
+        for (name, value) in [
+            ("origin", format!("http://{host}")),
+            ("sec-fetch-site", "same-origin".to_owned()),
+            ("accept-language", "en".to_owned()),
+        ] {
+            let headers = [kind.clone(), (name, value)];
+            let read = named.send("GET", "/metrics", &headers, "").await;
+            let sent = named.send("POST", "/events", &headers, event).await;
+            assert_eq!([read.status, sent.status], [expected; 2], "{host} {headers:?}: {sent:?}");
+            assert_eq!(named.send("GET", "/livez", &headers, "").await.status, 200);
+        }
     }
     let metrics = http.get("/metrics").await.body;
-    assert!(metrics.contains("reason=\"foreign_host\"} 8\n"), "{metrics}");
+    assert!(metrics.contains("reason=\"foreign_host\"} 20\n"), "{metrics}");
 }

@@ -45,7 +45,15 @@ async fn a_certificate_of_an_operator_opens_pages_without_a_token_of_the_port() 
         let named = http.with_host("larder.example").get("/replicas").await;
         assert_eq!(named.status, 403, "{name:?}: {named:?}");
     }
+    let metrics = with(None).get("/metrics").await.body;
+    for refused in ["no_permission\"} 1", "no_credentials\"} 2"] {
+        assert!(metrics.contains(&format!("reason=\"{refused}\n")), "{refused}: {metrics}");
+    }
+    assert!(larder.logs().contains("\"principal\":\"viewer\""), "{}", larder.logs());
     let http = with(Some("operator.internal"));
+    let named = http.with_host("larder.example");
+    let language = [("accept-language", "en".to_owned())];
+    assert_eq!(named.send("GET", "/metrics", &language, "").await.status, 200);
     let keys = http.with_host("larder.example").get(KEYS).await;
     assert!(keys.status == 200 && keys.body.contains("secret-key"), "{keys:?}");
     assert!(!keys.body.contains("/logout"), "{keys:?}");
