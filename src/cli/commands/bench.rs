@@ -170,7 +170,7 @@ impl Args {
     }
 
     /// Without entries to begin with, reads would be of nothing.
-    async fn fill(&self, session: &Session, load: &Load) -> Result<(), Error> {
+    async fn fill(&self, session: &Session, load: &Load<'_>) -> Result<(), Error> {
         let batch = (BATCH_BYTES / u64::from(self.value_bytes.max(1))).clamp(1, BATCH);
         for first in (0..self.keys).step_by(batch as usize) {
             let numbers = first..self.keys.min(first + batch);

@@ -31,6 +31,8 @@ pub struct ReuseEvents {
     runs: Runs,
     /// The highest hash of a followed key.
     highest: AtomicU64,
+    /// Reads that are no events, for all keys.
+    skipped: AtomicU64,
     dropped: AtomicU64,
 }
 
@@ -41,8 +43,6 @@ struct Waiting {
     run_keys: Vec<u64>,
     invalidations: Vec<ReuseInvalidation>,
     events: usize,
-    /// Reads that are no events, for all keys.
-    skipped: u64,
     /// One of 2 to the power of this keys is followed.
     halvings: u32,
     /// How often events are taken until the share of the fleet counts again.
@@ -51,8 +51,8 @@ struct Waiting {
 
 impl Default for ReuseEvents {
     fn default() -> Self {
-        let (waiting, runs, dropped) = Default::default();
-        Self { waiting, runs, highest: AtomicU64::new(u64::MAX), dropped }
+        let (waiting, runs, skipped, dropped) = Default::default();
+        Self { waiting, runs, highest: AtomicU64::new(u64::MAX), skipped, dropped }
     }
 }
 
@@ -66,15 +66,19 @@ impl ReuseEvents {
     /// Adds an event of the key with this hash. If many wait, fewer keys are followed; drops it if
     /// too many wait. A hit is dropped too if another thread adds an event at this moment: one hit
     /// less of a key that is read so often changes nothing.
-    #[cold]
+    #[inline]
     pub fn add(&self, hash: u64, event: ReuseEvent) {
         let run = match event {
             ReuseEvent::Hit { at, is_stale, .. } => Some(Run::of(hash, at, is_stale)),
             _ => None,
         };
-        if run.is_some_and(|run| self.runs.count(hash, run)) {
-            return;
+        if !run.is_some_and(|run| self.runs.count(hash, run)) {
+            self.add_event(hash, event, run);
         }
+    }
+
+    #[cold]
+    fn add_event(&self, hash: u64, event: ReuseEvent, run: Option<Run>) {
         let waiting =
             if run.is_some() { self.waiting.try_lock() } else { Some(self.waiting.lock()) };
         let is_added = waiting.is_some_and(|mut waiting| {
@@ -108,10 +112,9 @@ impl ReuseEvents {
     }
 
     /// Counts a read that is no event: the cache was not asked, or the store did not answer.
-    #[cold]
     pub fn skip(&self) {
-        let mut waiting = self.waiting.lock();
-        waiting.skipped = waiting.skipped.saturating_add(1 << waiting.halvings);
+        let halvings = self.highest.load(Ordering::Relaxed).leading_zeros();
+        self.skipped.fetch_add(1 << halvings, Ordering::Relaxed);
     }
 
     /// Takes all events; none if there are none.
@@ -124,11 +127,11 @@ impl ReuseEvents {
         }
         waiting.held_takes = waiting.held_takes.saturating_sub(1);
         let raised = if waiting.held_takes > 0 { waiting.halvings } else { 0 };
-        let (events, all_skipped) = (waiting.events, waiting.skipped);
-        (waiting.events, waiting.skipped) = (0, 0);
+        let events = std::mem::take(&mut waiting.events);
         let keys: Vec<_> = std::mem::take(&mut waiting.keys).into_iter().collect();
         let invalidations = std::mem::take(&mut waiting.invalidations);
         drop(waiting);
+        let all_skipped = self.skipped.swap(0, Ordering::Relaxed);
         (events > 0 || all_skipped > 0).then_some(NamespaceEvents {
             keys,
             invalidations,

@@ -92,6 +92,14 @@ fn trace(keys: usize, exponent: f64, ttl: u64) -> Trace {
         }
         let found = real.read(key, now);
         let hash = xxhash_rust::xxh3::xxh3_64(&key.to_be_bytes());
+        if number % 1000 == 0 {
+            table.apply(vec![std::mem::take(&mut events)], &mut figures);
+            table.sweep(now, &mut figures);
+        }
+        // As in a replica.
+        if hash > u64::MAX >> table.share() {
+            continue;
+        }
         let written_at = found.unwrap_or(now);
         let entry = FollowedEntry { written_at, ttl: real.ttl, window: 0, bytes: 100, kept: 0 };
         let events_of_read = match found {
@@ -102,10 +110,6 @@ fn trace(keys: usize, exponent: f64, ttl: u64) -> Trace {
             ],
         };
         events.keys.push((hash, events_of_read));
-        if number % 1000 == 0 {
-            table.apply(vec![std::mem::take(&mut events)], &mut figures);
-            table.sweep(now, &mut figures);
-        }
     }
     table.apply(vec![events], &mut figures);
     let (ttl, misses, weight) = (real.ttl, real.misses, table.weight());
