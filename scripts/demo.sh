@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A fleet to look at: three replicas on a Redis of their own, an API that fails at times, and callers
-# of seven namespaces with stampedes, invalidations and events.
+# of eight namespaces with stampedes, invalidations and events.
 #
 #   scripts/demo.sh                      runs until Ctrl-C, or `scripts/demo.sh stop`
 #   scripts/demo.sh --seconds 60         ends by itself
@@ -133,10 +133,14 @@ start_redis() {
     await redis "$state/redis.sock"
 }
 
-# configure ORIGIN
+# configure ORIGIN NUMBER: the file of a replica, which has an audit log of its own.
 configure() {
-    cat >"$state/larder.toml" <<TOML
+    cat >"$state/larder-$2.toml" <<TOML
 shutdown_timeout = "2s"
+
+[audit]
+to = "$state/audit-$2.jsonl"
+keys = "plain"
 
 [namespaces.users]
 ttl = "10s"
@@ -144,6 +148,8 @@ stale_while_revalidate = "20s"
 stale_if_error = "1h"
 [namespaces.users.origin]
 url = "http://$1/users/{key}"
+[namespaces.users.origin.warm]
+keys = [$(seq --separator=', ' --format='"%g"' 0 49)]
 [namespaces.users.near_cache]
 max_bytes = "16MiB"
 
@@ -154,6 +160,12 @@ stale_if_error = "10m"
 [namespaces.prices.origin]
 url = "http://$1/prices/{key}"
 breaker_cooldown = "2s"
+
+# Far too short: the analysis finds it.
+[namespaces.products]
+ttl = "1s"
+[namespaces.products.origin]
+url = "http://$1/products/{key}"
 
 [namespaces.search]
 ttl = "1m"
@@ -184,7 +196,7 @@ start_replica() {
     local listen=127.0.0.1:0 admin=127.0.0.1:0
     [[ -z $port ]] || listen=127.0.0.1:$((port + $1))
     [[ -z $admin_port ]] || admin=127.0.0.1:$((admin_port + $1))
-    start "replica-$1" "$larder" serve --config "$state/larder.toml" \
+    start "replica-$1" "$larder" serve --config "$state/larder-$1.toml" \
         --store "unix://$state/redis.sock" --listen "$listen" --admin-listen "$admin" \
         --port-file "$state/replica-$1"
 }
@@ -223,7 +235,7 @@ show() {
     local number first command
     first=$(address 0 LARDER_LISTEN)
     command=${larder/#"$repository/"/}
-    echo "Larder demo: $REPLICAS replicas, Redis, an API, and callers of seven namespaces"
+    echo "Larder demo: $REPLICAS replicas, Redis, an API, and callers of eight namespaces"
     echo
     for ((number = 0; number < REPLICAS; number++)); do
         printf '  replica %d   gRPC %s   admin http://%s\n' "$number" \
@@ -242,9 +254,12 @@ show() {
 
   export LARDER_ADDRESS=$first
   $command top
-  $command stats --address $first
+  $command stats
   $command namespaces
   $command hot-keys users
+  $command analyze products           # after two minutes
+  $command audit
+  $command warm users
   $command inspect prices 0
   $command invalidate users --tag team-7
   $command watch users prices
@@ -273,8 +288,8 @@ run() {
     start_redis
     start origin "$callers" origin --port-file "$state/origin"
     await origin "$state/origin"
-    configure "$(<"$state/origin")"
     for ((number = 0; number < REPLICAS; number++)); do
+        configure "$(<"$state/origin")" "$number"
         start_replica "$number"
         await "replica-$number" "$state/replica-$number"
         addresses+=,$(address "$number" LARDER_LISTEN)

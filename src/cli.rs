@@ -112,7 +112,7 @@ struct ConnectArgs {
 struct HealthcheckArgs {
     /// Address of the server, or several with commas [default: LARDER_LISTEN, or 127.0.0.1:50051]
     // Not LARDER_ADDRESS: in a container, this is the probe of the server there.
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, visible_alias = "endpoint", value_name = "HOST:PORT")]
     address: Option<String>,
     #[command(flatten)]
     connect: ConnectArgs,
@@ -123,8 +123,15 @@ struct HealthcheckArgs {
 
 #[derive(Debug, Args)]
 struct StatsArgs {
-    /// Address of the server, or several with commas [default: LARDER_LISTEN, or 127.0.0.1:50051]
-    #[arg(long, value_name = "HOST:PORT", env = "LARDER_ADDRESS", hide_env_values = true)]
+    /// Address of the server, or several with commas [default: LARDER_ENDPOINT, LARDER_LISTEN, or
+    /// 127.0.0.1:50051]
+    #[arg(
+        long,
+        visible_alias = "endpoint",
+        value_name = "HOST:PORT",
+        env = "LARDER_ADDRESS",
+        hide_env_values = true
+    )]
     address: Option<String>,
     #[command(flatten)]
     connect: ConnectArgs,

@@ -8,7 +8,6 @@ use tokio::time::Instant;
 use super::{
     Cache, Consistency, Error, GetResult, NamespaceContext,
     chunk_sizer::{ChunkLimits, ChunkSizer},
-    follow::FollowedKey,
     near_read::NearRead,
 };
 use crate::model::EntryKey;
@@ -84,7 +83,7 @@ impl BatchGet {
                 let entry = entry.unwrap_or_default();
                 let read = GetResult::of(entry, context, self.max_stale, degraded, now);
                 self.cache.sample(read.count(context), &self.keys[index]);
-                let followed = FollowedKey::read_at(&self.keys[index], || now);
+                let followed = context.followed_at(&self.keys[index], || now);
                 context.follow_read(followed, read.followed());
                 reads[index - chunk.start] = Some(read);
             }
@@ -117,7 +116,7 @@ impl BatchGet {
         let found = self.cache.read_near(context, &self.keys[index], read)?;
         self.cache.sample(context.count_outcome(Some(found.outcome)), &self.keys[index]);
         let result = GetResult { found: Some(found), degraded: false };
-        let followed = FollowedKey::read_at(&self.keys[index], || read.now);
+        let followed = context.followed_at(&self.keys[index], || read.now);
         context.follow_read(followed, result.followed());
         Some(result)
     }

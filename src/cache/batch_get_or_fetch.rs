@@ -13,7 +13,7 @@ use super::{
     Cache, Error, FetchMode, GetOrFetchOutcome, GetOrFetchRequest, GetOrFetchResult,
     NamespaceContext,
     chunk_sizer::{ChunkLimits, ChunkSizer},
-    follow::{FollowedKey, FollowedRead},
+    follow::FollowedRead,
     get_or_fetch::{Decision, FetchContext, LeaseAttempt, OriginFetch},
     request::MAX_WAIT,
     singleflight::run_together,
@@ -127,7 +127,7 @@ impl BatchGetOrFetch {
         for (result, (context, request)) in answers.iter().zip(keys) {
             if let Ok(result) = result {
                 self.cache.sample(result.count(context), &request.key);
-                let followed = FollowedKey::read_at(&request.key, || read_at);
+                let followed = context.followed_at(&request.key, || read_at);
                 context.follow_read(followed, FollowedRead::of_fetch(result, request.mode));
             }
         }

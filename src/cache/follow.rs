@@ -5,10 +5,7 @@
 use super::{FetchMode, Found, GetOrFetchOutcome, GetOrFetchResult, NamespaceContext, Outcome};
 use crate::{
     model::{Entry, EntryKey, Lifetime, SaturatingFrom as _, Timestamp, millis_ceil},
-    stats::reuse::{
-        event::{FollowedEntry, ReuseEvent},
-        is_followed,
-    },
+    stats::reuse::event::{FollowedEntry, ReuseEvent},
     store::Backend,
 };
 
@@ -28,17 +25,6 @@ pub(super) enum FollowedRead<'a> {
     Miss,
     /// Whether there is an entry is not known, or the caller did not want it.
     Unknown,
-}
-
-impl FollowedKey {
-    /// The key as it is read at this time; none if it is not followed. For a read that has a value
-    /// computed, the time is that before: the miss comes before the write. `key` is the name of the
-    /// entry in the store, as below.
-    #[inline]
-    pub(super) fn read_at(key: &EntryKey, at: impl FnOnce() -> Timestamp) -> Option<Self> {
-        let hash = key.stable_hash();
-        is_followed(hash).then(|| Self { hash, at: at().0 })
-    }
 }
 
 impl<'a> FollowedRead<'a> {
@@ -69,6 +55,25 @@ impl<'a> FollowedRead<'a> {
 }
 
 impl NamespaceContext {
+    /// The hash of a key; none if it is not followed.
+    #[inline]
+    fn followed_hash(&self, key: &EntryKey) -> Option<u64> {
+        let hash = key.stable_hash();
+        self.counters.reuse().follows(hash).then_some(hash)
+    }
+
+    /// The key as it is read at this time; none if it is not followed. For a read that has a value
+    /// computed, the time is that before: the miss comes before the write. `key` is the name of the
+    /// entry in the store, as below.
+    #[inline]
+    pub(super) fn followed_at(
+        &self,
+        key: &EntryKey,
+        at: impl FnOnce() -> Timestamp,
+    ) -> Option<FollowedKey> {
+        self.followed_hash(key).map(|hash| FollowedKey { hash, at: at().0 })
+    }
+
     /// Follows a read.
     #[inline]
     pub(super) fn follow_read(&self, key: Option<FollowedKey>, read: FollowedRead<'_>) {
@@ -96,8 +101,7 @@ impl NamespaceContext {
         lifetime: &Lifetime,
         bytes: usize,
     ) {
-        let hash = key.stable_hash();
-        if is_followed(hash) {
+        if let Some(hash) = self.followed_hash(key) {
             let entry = FollowedEntry {
                 written_at: store.now().0,
                 ttl: millis_ceil(lifetime.ttl),
@@ -112,8 +116,7 @@ impl NamespaceContext {
     /// Follows a fetched value that the store has taken.
     #[inline]
     pub(super) fn follow_fill(&self, key: &EntryKey, entry: &Entry) {
-        let hash = key.stable_hash();
-        if is_followed(hash) {
+        if let Some(hash) = self.followed_hash(key) {
             self.follow_entry(hash, followed(entry));
         }
     }
@@ -121,8 +124,7 @@ impl NamespaceContext {
     /// Follows a new TTL.
     #[inline]
     pub(super) fn follow_touch(&self, key: &EntryKey, now: Timestamp, lifetime: &Lifetime) {
-        let hash = key.stable_hash();
-        if is_followed(hash) {
+        if let Some(hash) = self.followed_hash(key) {
             let touch = ReuseEvent::Touch { at: now.0, ttl: millis_ceil(lifetime.ttl) };
             self.counters.reuse().add(hash, touch);
         }
@@ -131,8 +133,7 @@ impl NamespaceContext {
     /// Follows the deletion of an entry.
     #[inline]
     pub(super) fn follow_removal(&self, store: &dyn Backend, key: &EntryKey) {
-        let hash = key.stable_hash();
-        if is_followed(hash) {
+        if let Some(hash) = self.followed_hash(key) {
             self.counters.reuse().add(hash, ReuseEvent::Removal { at: store.now().0 });
         }
     }

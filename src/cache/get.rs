@@ -5,10 +5,8 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 use super::{
-    Cache, Consistency, Error, Found, NamespaceContext, Outcome,
-    follow::{FollowedKey, FollowedRead},
-    near_read::NearRead,
-    policy::Verdict,
+    Cache, Consistency, Error, Found, NamespaceContext, Outcome, follow::FollowedRead,
+    near_read::NearRead, policy::Verdict,
 };
 use crate::{
     model::{Entry, EntryKey, Timestamp},
@@ -41,7 +39,7 @@ impl Cache {
         let near_read = NearRead { consistency, now: self.store.now(), started };
         if let Some(found) = self.read_near(&context, key, near_read) {
             self.sample(context.count_outcome(Some(found.outcome)), key);
-            let followed = FollowedKey::read_at(key, || near_read.now);
+            let followed = context.followed_at(key, || near_read.now);
             context.follow_read(followed, FollowedRead::Hit(&found));
             context.counters.time(LatencyKind::Hit, started.elapsed());
             return Ok(GetResult { found: Some(found), degraded: false });
@@ -53,7 +51,7 @@ impl Cache {
         let now = self.store.now();
         let read = GetResult::of(entry, &context, max_stale, degraded, now);
         self.sample(read.count(&context), key);
-        context.follow_read(FollowedKey::read_at(key, || now), read.followed());
+        context.follow_read(context.followed_at(key, || now), read.followed());
         context.counters.time(read.latency_kind(), started.elapsed());
         Ok(read)
     }

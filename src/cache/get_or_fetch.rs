@@ -16,9 +16,7 @@ use tokio::time::Instant;
 
 use super::{
     Cache, Error, FetchMode, FillOutcome, Found, GetOrFetchRequest, LeaseGuard, NamespaceContext,
-    Outcome, Tier,
-    follow::{FollowedKey, FollowedRead},
-    near_read::NearRead,
+    Outcome, Tier, follow::FollowedRead, near_read::NearRead,
 };
 use crate::stats::counters::{Counter, LatencyKind};
 pub(super) use context::FetchContext;
@@ -142,7 +140,7 @@ impl Cache {
     ) -> Result<GetOrFetchResult, Error> {
         let context = self.context(request.key.namespace())?;
         let request = &*request.stored_in(&context);
-        let followed = || FollowedKey::read_at(&request.key, || self.store.now());
+        let followed = || context.followed_at(&request.key, || self.store.now());
         let (result, followed) = match self.get_or_fetch_near(&context, request) {
             Some(near) => (Ok(near), followed()),
             None => {

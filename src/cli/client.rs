@@ -141,9 +141,16 @@ pub(super) async fn connect(
     }
 }
 
+/// The address that client libraries use in this environment, or else that on which a server
+/// listens.
+pub(super) fn default_address() -> String {
+    let endpoint = environment().remove("LARDER_ENDPOINT").filter(|endpoint| !endpoint.is_empty());
+    endpoint.unwrap_or_else(server_address)
+}
+
 /// The address on which a server with this environment listens, with the loopback address if it
 /// listens on all of them.
-pub(super) fn default_address() -> String {
+pub(super) fn server_address() -> String {
     let configured =
         environment().remove("LARDER_LISTEN").and_then(|listen| listen.parse::<SocketAddr>().ok());
     match configured {

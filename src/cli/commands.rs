@@ -6,6 +6,7 @@
 mod analyze;
 mod arguments;
 mod audit;
+mod bench;
 mod completions;
 mod config;
 mod delete;
@@ -80,6 +81,8 @@ pub(super) enum CacheCommand {
     Top(top::Args),
     /// Print how the entries of a namespace are spread over sizes and ages.
     Distributions(distributions::Args),
+    /// Load a server with reads and writes of a namespace of its own, and print how it answers.
+    Bench(bench::Args),
     /// Remove the copies of entries in the near cache of a replica.
     FlushNearCache(flush_near_cache::Args),
     /// Print the configuration of a running server, without secrets.
@@ -122,6 +125,7 @@ impl CacheCommand {
             Self::Analyze(args) => args.run(),
             Self::Top(args) => args.run(),
             Self::Distributions(args) => args.run(),
+            Self::Bench(args) => args.run(),
             Self::FlushNearCache(args) => args.run(),
             Self::Config(args) => args.run(),
             Self::Events(args) => args.run(),

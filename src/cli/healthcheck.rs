@@ -11,7 +11,8 @@ use crate::pb::health::v1::{
 };
 
 pub(super) fn run(args: &HealthcheckArgs) -> ExitCode {
-    client::run(args.address.as_ref(), &args.connect, async |server: RemoteServer| {
+    let address = args.address.clone().unwrap_or_else(client::server_address);
+    client::run(Some(&address), &args.connect, async |server: RemoteServer| {
         let request = HealthCheckRequest { service: args.service.clone() };
         match HealthClient::new(server.connection.clone()).check(request).await {
             Ok(response) => match response.into_inner().status() {

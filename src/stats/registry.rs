@@ -1,6 +1,9 @@
 //! The counters of this replica by namespace.
 
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use tokio::task::yield_now;
@@ -99,6 +102,25 @@ impl StatsRegistry {
             Some((namespace.to_string(), counts.reuse().take()?))
         });
         taken.collect()
+    }
+
+    /// Follows the shares of the fleet: of the keys in a namespace one of 2 to the power of its
+    /// number. `others` is that of namespaces without one; none: it stays.
+    pub fn follow_shares(&self, shares: &BTreeMap<String, u32>, others: Option<u32>) {
+        for (namespace, counts) in self.by_namespace.load().iter() {
+            if let Some(halvings) = shares.get(namespace.as_str()).copied().or(others) {
+                counts.reuse().follow_share(halvings);
+            }
+        }
+    }
+
+    /// Follows half of the keys in a namespace: there is no room for their events.
+    pub fn reduce_followed(&self, namespace: &str) {
+        let known = self.by_namespace.load();
+        let counts = known.iter().find(|(name, _)| name.as_str() == namespace);
+        if let Some((_, counts)) = counts {
+            counts.reuse().reduce();
+        }
     }
 
     /// Events of followed keys that were dropped so far.

@@ -10,13 +10,16 @@ pub mod counts;
 pub mod event;
 pub mod events;
 pub mod record;
+mod runs;
 pub mod table;
 
 use super::windows::Window;
 
-/// One of so many keys is followed.
-pub const SAMPLING: u64 = 1 << SAMPLING_BITS;
-const SAMPLING_BITS: u32 = 7;
+/// All keys of a namespace are followed at first. Then the share is halved as often as it takes,
+/// but no more than this.
+pub const MAX_HALVINGS: u32 = 40;
+/// Earlier releases follow one key in 128 at most, always.
+const EARLIER_HALVINGS: u32 = 7;
 
 /// The TTLs that are simulated, in milliseconds. A day is the longest: so long are keys followed.
 pub const TTLS_MS: [u64; 16] = [
@@ -33,16 +36,10 @@ pub const GROUPS: usize = 16;
 /// Values of at least so many bytes are large.
 pub const LARGE_BYTES: u64 = 64 * 1024;
 
-/// Whether a key with this hash is followed. The upper bits decide; the lower ones are used to
-/// choose a shard.
-#[inline]
-pub fn is_followed(hash: u64) -> bool {
-    hash >> (u64::BITS - SAMPLING_BITS) == 0
-}
-
-/// Whether a key is followed in a namespace whose threshold was halved `halvings` times.
+/// Whether a key with this hash is followed in a namespace whose share was halved `halvings` times.
+/// The upper bits decide; the lower ones are used to choose a shard.
 fn is_below(hash: u64, halvings: u32) -> bool {
-    hash.checked_shr(u64::BITS - SAMPLING_BITS - halvings).unwrap_or(0) == 0
+    hash.leading_zeros() >= halvings
 }
 
 #[cfg(test)]
@@ -54,12 +51,12 @@ mod tests {
         let hashes =
             (0..1_000_000_u64).map(|number| xxhash_rust::xxh3::xxh3_64(&number.to_be_bytes()));
         let hashes: Vec<u64> = hashes.collect();
-        for halvings in 0..4 {
+        for halvings in 0..11 {
             let below = hashes.iter().filter(|hash| is_below(**hash, halvings)).count() as f64;
-            let expected = 1_000_000.0 / (SAMPLING << halvings) as f64;
+            let expected = 1_000_000.0 / (1_u64 << halvings) as f64;
             assert!((below - expected).abs() < 5.0 * expected.sqrt(), "{below} of {expected}");
         }
-        assert!(hashes.iter().all(|hash| is_below(*hash, 0) == is_followed(*hash)));
+        assert!(hashes.iter().all(|hash| is_below(*hash, 0)));
         assert!(hashes.iter().all(|hash| !is_below(*hash, 2) || is_below(*hash, 1)));
     }
 }

@@ -2,6 +2,8 @@
 
 // Several addresses, and those of gRPC.
 mod addresses;
+// Load on a server.
+mod bench;
 // Keys, single entries and namespaces.
 mod directory;
 // Reads, writes and counters.

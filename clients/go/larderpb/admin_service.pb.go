@@ -3668,7 +3668,7 @@ func (x *NamespaceAnalysis) GetReuse() *ReuseEstimate {
 	return nil
 }
 
-// ReuseEstimate is estimates of at least the last 24 hours, from one key in 128 or fewer.
+// ReuseEstimate is estimates of at least the last 24 hours, from sampled keys.
 type ReuseEstimate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Hits of sampled keys.

@@ -24,6 +24,8 @@ const STAMPEDE: usize = 40;
 pub(crate) fn start(fleet: &Arc<Fleet>) {
     read(fleet, "users", Duration::from_millis(12), Zipf::new(2_000, 1.1));
     read(fleet, "prices", Duration::from_millis(16), Zipf::new(100, 0.8));
+    // Each product is read every ten seconds, and cached for one.
+    read(fleet, "products", Duration::from_millis(33), Zipf::new(300, 0.0));
     // Most searches are asked for once.
     read(fleet, "search", Duration::from_millis(100), Zipf::new(100_000, 0.2));
     sessions(fleet);

@@ -41,6 +41,7 @@ pub(crate) async fn serve(port_file: PathBuf) -> Result<(), Error> {
     let routes = Router::new()
         .route("/users/{id}", get(user))
         .route("/prices/{id}", get(price))
+        .route("/products/{id}", get(product))
         .route("/search/{id}", get(search))
         .with_state(Instant::now());
     axum::serve(listener, routes).await.map_err(Error::Serve)
@@ -65,6 +66,11 @@ async fn price(State(start): State<Instant>, Path(id): Path<u32>) -> Response {
     }
     sleep(Duration::from_millis(rand::random_range(2..10))).await;
     json(&values::price(id, second)).into_response()
+}
+
+async fn product(Path(id): Path<u32>) -> Response {
+    sleep(Duration::from_millis(rand::random_range(2..10))).await;
+    json(&values::user(id)).into_response()
 }
 
 async fn search(Path(id): Path<u32>) -> Response {

@@ -5,7 +5,7 @@ use std::{
     fs,
     io::Read as _,
     path::{Path, PathBuf},
-    process::{Child, Command, Stdio},
+    process::{Child, Command, Output, Stdio},
     time::Duration,
 };
 
@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep};
 const LIMIT: Duration = Duration::from_secs(60);
 /// Redis, the API, three replicas and the callers.
 const PROCESSES: usize = 6;
-const NAMESPACES: [&str; 7] =
-    ["counters", "pages", "prices", "reports", "search", "sessions", "users"];
+const NAMESPACES: [&str; 8] =
+    ["counters", "pages", "prices", "products", "reports", "search", "sessions", "users"];
 
 fn larder() -> PathBuf {
     let demo = Path::new(env!("CARGO_BIN_EXE_larder-demo"));
@@ -80,6 +80,16 @@ fn calls(address: &str) -> Vec<u64> {
     NAMESPACES.iter().map(of_namespace).collect()
 }
 
+fn command(address: &str, arguments: &[&str]) -> Output {
+    Command::new(larder()).args(arguments).args(["--address", address]).output().unwrap()
+}
+
+#[track_caller]
+fn larder_prints(address: &str, arguments: &[&str], expected: &str) {
+    let output = command(address, arguments);
+    assert!(String::from_utf8_lossy(&output.stdout).contains(expected), "{output:?}");
+}
+
 fn is_alive(process: &str) -> bool {
     Command::new("kill").args(["-0", process]).output().unwrap().status.success()
 }
@@ -94,6 +104,19 @@ async fn all_namespaces_have_traffic_and_stop_leaves_nothing() {
     let addresses = fs::read_to_string(&address).unwrap();
     let address = addresses.lines().find_map(|line| line.strip_prefix("LARDER_LISTEN=")).unwrap();
     until("all namespaces have calls", || calls(address).iter().all(|calls| *calls > 0)).await;
+
+    // The warm list is there, and what it is fetched by is in the audit log.
+    larder_prints(address, &["warm", "users"], "50 of 50");
+    until("an invalidation is in the audit log", || {
+        let output = command(address, &["audit"]);
+        String::from_utf8_lossy(&output.stdout).contains("CacheService/Invalidate")
+    })
+    .await;
+    until("the analysis suggests a TTL", || {
+        let output = command(address, &["analyze", "products"]);
+        String::from_utf8_lossy(&output.stdout).contains("> [namespaces.products]\n    > ttl = ")
+    })
+    .await;
 
     let second = script(&folder, &[]).output().unwrap();
     assert!(!second.status.success() && String::from_utf8_lossy(&second.stderr).contains("runs"));

@@ -20,7 +20,7 @@ use crate::{
         reuse::{
             REUSE_WINDOW,
             counts::ReuseFigures,
-            event::{ReuseBatch, SentEvents},
+            event::{ReuseAnswer, ReuseBatch, SentEvents},
             table::{ReuseState, ReuseTable},
         },
     },
@@ -42,6 +42,9 @@ const MAX_UNSENT: usize = 16_384;
 const MAX_HELD_BACK: usize = 262_144;
 /// Most namespaces with followed keys: those that come first, and of these the busiest.
 const MAX_NAMESPACES: usize = 64;
+/// How often the share of followed keys is halved in further namespaces: their events are dropped
+/// until there is room.
+const OTHERS_HALVINGS: u32 = 7;
 /// Shortest time between two times at which the keys of a namespace are stored.
 const SAVE_INTERVAL: Duration = Duration::from_secs(60);
 /// Most namespaces whose keys are stored at a time.
@@ -127,7 +130,21 @@ impl Exchange {
 
     fn collect(&self, state: &mut State) {
         let dropped = state.unsent.add(self.registry.take_reuse_events(), MAX_UNSENT);
-        self.registry.count_dropped_reuse_events(dropped);
+        self.drop_some(&dropped);
+    }
+
+    /// Counts events that are dropped, and follows fewer keys of their namespaces.
+    fn drop_some(&self, dropped: &[(String, u64)]) {
+        for (namespace, events) in dropped {
+            self.registry.count_dropped_reuse_events(*events);
+            self.registry.reduce_followed(namespace);
+        }
+    }
+
+    fn follow_shares(&self, shares: &BTreeMap<String, u32>) {
+        // Events of further namespaces would be dropped.
+        let others = (shares.len() >= MAX_NAMESPACES).then_some(OTHERS_HALVINGS);
+        self.registry.follow_shares(shares, others);
     }
 
     /// Sends what an earlier exchange could not, and then what has come since.
@@ -154,21 +171,23 @@ impl Exchange {
             id: rand::random(),
             namespaces: std::mem::take(unsent).namespaces,
         });
-        let taken = self.store.exchange_reuse(self.replica, sending).await?;
+        let ReuseAnswer { taken, shares } =
+            self.store.exchange_reuse(self.replica, sending).await?;
         state.sending = None;
+        self.follow_shares(&shares);
         let Some(batches) = taken else {
             (state.turn_at, state.joined) = (None, None);
             // They are for the replica whose turn it is.
             let held_back = std::mem::take(&mut state.held_back).namespaces;
             let dropped = state.unsent.add(held_back, MAX_UNSENT);
-            self.registry.count_dropped_reuse_events(dropped);
+            self.drop_some(&dropped);
             return Ok(());
         };
         state.turn_at = Some(now);
         for SentEvents { id, namespaces } in batches {
             if state.taken.insert(id) {
                 let dropped = state.held_back.add(namespaces, MAX_HELD_BACK);
-                self.registry.count_dropped_reuse_events(dropped);
+                self.drop_some(&dropped);
             }
         }
         self.join(state, hold_back).await
@@ -241,12 +260,13 @@ impl Joined {
     }
 
     /// Counts the entries that have ended. Returns what is to be stored: the counts that have
-    /// changed, and some tables.
+    /// changed, the shares of all, and some tables.
     async fn sweep(&mut self, until: u64) -> ReuseState {
         let mut put = ReuseState { bucket: self.bucket, ..ReuseState::default() };
         for (namespace, followed) in &mut self.tables {
             let figures = self.figures.entry(namespace.clone()).or_default();
             followed.table.sweep(until, figures);
+            put.shares.insert(namespace.clone(), followed.table.share());
             let is_due = followed.is_changed && followed.saved_at.elapsed() >= SAVE_INTERVAL;
             if is_due && put.tables.len() < SAVED_AT_ONCE {
                 put.tables.insert(namespace.clone(), followed.table.clone());

@@ -75,7 +75,7 @@ async fn another_replica_goes_on_if_the_one_that_joins_stops() {
     let report = two.report().await.unwrap_or_default();
     let sum = report[namespace().as_str()].sum();
     // The second one has the counts of the first, and the entry that the first has followed.
-    assert_eq!((sum.seen_misses, sum.seen_ended, sum.writes), (2, 1, 128));
+    assert_eq!((sum.seen_misses, sum.seen_ended, sum.writes), (2, 1, 1));
 }
 
 #[tokio::test(start_paused = true)]
@@ -187,6 +187,30 @@ async fn replica_whose_turn_has_passed_goes_on_from_what_is_stored() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn all_replicas_follow_the_share_of_the_one_that_joins() {
+    let store = store();
+    let (one, two) = (replica(&store), replica(&store));
+    let follows = |replica: &Reuse, share: u32| {
+        replica.0.registry.of(&namespace()).reuse().follows(u64::MAX >> share)
+    };
+    assert!(follows(&one, 0) && follows(&two, 0));
+    // More keys than a table has, and less events than make a replica halve its share.
+    for number in 0..1500_u64 {
+        let hash = xxhash_rust::xxh3::xxh3_64(&number.to_be_bytes());
+        let missed = ReuseEvent::Miss { at: store.now().0 };
+        one.0.registry.of(&namespace()).reuse().add(hash, missed);
+    }
+    one.flush(true).await.unwrap_or_default();
+    advance(2 * HOLD_BACK).await;
+    one.flush(true).await.unwrap_or_default();
+    miss(&two);
+    for replica in [&one, &two] {
+        replica.flush(true).await.unwrap_or_default();
+        assert!(!follows(replica, 0) && follows(replica, 1));
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn busiest_namespaces_of_a_batch_are_followed() {
     let store = store();
     let one = replica(&store);
@@ -202,7 +226,7 @@ async fn busiest_namespaces_of_a_batch_are_followed() {
         }
         many.namespaces.append(&mut events);
     }
-    assert!(store.exchange_reuse(9, &many).await.is_ok_and(|taken| taken.is_none()));
+    assert!(store.exchange_reuse(9, &many).await.is_ok_and(|answer| answer.taken.is_none()));
     one.flush(true).await.unwrap_or_default();
     advance(2 * HOLD_BACK).await;
     let report = one.report().await.unwrap_or_default();

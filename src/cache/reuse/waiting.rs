@@ -10,13 +10,16 @@ pub(super) struct Waiting {
 }
 
 impl Waiting {
-    /// Adds events while there are fewer than `max`. Returns the number of those that are dropped.
-    pub(super) fn add(&mut self, batch: ReuseBatch, max: usize) -> u64 {
-        let mut dropped = 0;
-        for (namespace, events) in batch {
-            let count = count(&events);
+    /// Adds events while there are fewer than `max`, those of the namespaces with the fewest first.
+    /// Returns the namespaces whose events are dropped, with their number.
+    pub(super) fn add(&mut self, batch: ReuseBatch, max: usize) -> Vec<(String, u64)> {
+        let mut dropped = Vec::new();
+        let mut batch: Vec<_> =
+            batch.into_iter().map(|(name, events)| (count(&events), name, events)).collect();
+        batch.sort_by_key(|(count, ..)| *count);
+        for (count, namespace, events) in batch {
             if self.events + count > max {
-                dropped += count as u64;
+                dropped.push((namespace, count as u64));
                 continue;
             }
             self.events += count;
@@ -24,6 +27,8 @@ impl Waiting {
             waiting.keys.extend(events.keys);
             waiting.invalidations.extend(events.invalidations);
             waiting.skipped = waiting.skipped.saturating_add(events.skipped);
+            waiting.all_skipped = waiting.all_skipped.saturating_add(events.all_skipped);
+            waiting.raised = waiting.raised.max(events.raised);
         }
         dropped
     }
@@ -32,9 +37,10 @@ impl Waiting {
     pub(super) fn take(&mut self, is_ready: impl Fn(u64) -> bool) -> ReuseBatch {
         let (mut taken, mut rest) = (ReuseBatch::new(), ReuseBatch::new());
         for (namespace, events) in std::mem::take(&mut self.namespaces) {
-            let NamespaceEvents { keys, invalidations, skipped } = events;
-            let mut now = NamespaceEvents { skipped, ..NamespaceEvents::default() };
-            let mut later = NamespaceEvents::default();
+            let NamespaceEvents { keys, invalidations, skipped, all_skipped, raised } = events;
+            let mut now =
+                NamespaceEvents { skipped, all_skipped, raised, ..NamespaceEvents::default() };
+            let mut later = NamespaceEvents { raised, ..NamespaceEvents::default() };
             for (hash, events) in keys {
                 let (early, late): (Vec<_>, Vec<_>) =
                     events.into_iter().partition(|event| is_ready(event.at()));
@@ -45,7 +51,7 @@ impl Waiting {
                 invalidations.into_iter().partition(|invalidation| is_ready(invalidation.at));
             self.events -= count(&now);
             for (events, into) in [(now, &mut taken), (later, &mut rest)] {
-                if count(&events) > 0 || events.skipped > 0 {
+                if count(&events) > 0 || events.skipped + events.all_skipped > 0 {
                     into.insert(namespace.clone(), events);
                 }
             }
@@ -81,16 +87,18 @@ mod tests {
     #[test]
     fn waiting_events_are_bounded() {
         let mut waiting = Waiting::default();
-        assert_eq!([1, 2, 3].map(|at| waiting.add(batch("ns", at, 3), 7)), [0, 0, 3]);
+        let mut add = |at| waiting.add(batch("ns", at, 3), 7);
+        assert_eq!((add(1), add(2)), (vec![], vec![]));
+        assert_eq!(add(3), [("ns".to_owned(), 3)]);
         let taken = waiting.take(|at| at <= 1);
         assert_eq!((taken.values().map(count).sum::<usize>(), waiting.events), (3, 3));
-        assert_eq!(waiting.add(batch("ns", 9, 3), 7), 0);
+        assert_eq!(waiting.add(batch("ns", 9, 3), 7), []);
         assert_eq!(waiting.take(|_| true).values().map(count).sum::<usize>(), 6);
         assert_eq!((waiting.events, waiting.namespaces.len()), (0, 0));
 
         let skipped = NamespaceEvents { skipped: 2, ..NamespaceEvents::default() };
         let skipped = ReuseBatch::from([("ns".to_owned(), skipped)]);
-        assert_eq!([7, 7].map(|max| waiting.add(skipped.clone(), max)), [0, 0]);
+        assert_eq!([7, 7].map(|max| waiting.add(skipped.clone(), max)), [[], []]);
         waiting.add(batch("ns", 9, 1), 7);
         assert_eq!(waiting.take(|at| at < 9)["ns"].skipped, 4);
         assert_eq!(waiting.take(|_| true)["ns"].skipped, 0, "each counts once");

@@ -23,7 +23,7 @@ use crate::{
         replica_report::ReplicaReport,
         reuse::{
             counts::ReuseFigures,
-            event::SentEvents,
+            event::{ReuseAnswer, SentEvents},
             table::{ReuseState, ReuseTable},
         },
         windows::HistoryBucket,
@@ -324,11 +324,7 @@ impl StatsStore for FailingStore {
         self.stats.hot_keys(namespace, range).await
     }
 
-    async fn exchange_reuse(
-        &self,
-        replica: u64,
-        events: &SentEvents,
-    ) -> Result<Option<Vec<SentEvents>>> {
+    async fn exchange_reuse(&self, replica: u64, events: &SentEvents) -> Result<ReuseAnswer> {
         self.ask().await?;
         let taken = self.stats.exchange_reuse(replica, events).await;
         let is_lost = self.loses_exchange.swap(false, Ordering::Relaxed);

@@ -18,6 +18,8 @@ use crate::{
     units,
 };
 
+/// Fewest misses and ended entries of followed keys from which the server judges a TTL.
+const ENOUGH: u64 = 200;
 /// Namespaces at each end of the table, if there are more than two times as many.
 const ENDS: usize = 10;
 /// Largest error of a hit rate that is printed: ten points.
@@ -43,6 +45,8 @@ struct Line<'a> {
     bytes: Option<u64>,
     ttl: Option<f64>,
     findings: Vec<FindingJson<'a>>,
+    /// Whether there are enough followed keys and events of them to judge the TTL.
+    judged: bool,
     curve: Option<Vec<PointJson>>,
 }
 
@@ -120,6 +124,12 @@ fn text(response: &AnalyzeResponse) -> String {
     if response.findings.is_empty() {
         text.push_str("\n\nno findings");
     }
+    let shown = worst.iter().chain(best);
+    let few: Vec<String> = shown.filter(|one| !is_judged(one)).map(|one| too_few(one)).collect();
+    if !few.is_empty() {
+        text.push_str("\n\n");
+        text.push_str(&few.join("\n"));
+    }
     text
 }
 
@@ -142,6 +152,24 @@ fn row(analyzed: &NamespaceAnalysis, findings: &[Finding]) -> Vec<String> {
         show(analyzed.ttl),
         if found > 0 { found.to_string() } else { dash() },
     ]
+}
+
+/// Whether a TTL that is too short or too long would be found.
+fn is_judged(analyzed: &NamespaceAnalysis) -> bool {
+    let reuse = analyzed.reuse.as_ref();
+    reuse.is_some_and(|reuse| reuse.sampled_misses >= ENOUGH || reuse.sampled_entries >= ENOUGH)
+}
+
+/// The reason for which nothing is found about the TTL of a namespace.
+fn too_few(analyzed: &NamespaceAnalysis) -> String {
+    let reuse = analyzed.reuse.as_ref();
+    let (misses, ended) =
+        reuse.map_or((0, 0), |reuse| (reuse.sampled_misses, reuse.sampled_entries));
+    format!(
+        "{}: too few keys to judge its TTL: {misses} misses and {ended} ended entries of followed \
+         keys, {ENOUGH} of either are enough",
+        analyzed.namespace
+    )
 }
 
 /// A finding in some lines: what and why, the figures, and the lines of the configuration.
@@ -204,6 +232,7 @@ impl<'a> Line<'a> {
             bytes: size.map(|size| size.bytes),
             ttl: seconds(analyzed.ttl),
             findings: own.map(FindingJson::new).collect(),
+            judged: is_judged(analyzed),
             curve: analyzed.reuse.as_ref().map(|reuse| {
                 let points = reuse.ttls.iter().map(|other| PointJson {
                     ttl: seconds(other.ttl),
@@ -252,12 +281,31 @@ mod tests {
         let shown = text(&response);
         let names: Vec<&str> =
             shown.lines().filter_map(|line| line.split_whitespace().next()).collect();
-        assert_eq!(names, ["namespace", "bad", "good", "idle", "no"]);
+        assert_eq!(names[..5], ["namespace", "bad", "good", "idle", "no"]);
         response.namespaces = (0..30).map(|hits| analyzed(&format!("n{hits}"), hits, 1)).collect();
         let shown = text(&response);
         let names: Vec<&str> =
             shown.lines().filter_map(|line| line.split_whitespace().next()).collect();
-        assert_eq!((names.len(), names[10], names[11], names[12]), (23, "n9", "(10", "n20"));
+        assert_eq!((names[10], names[11], names[12], names[22]), ("n9", "(10", "n20", "no"));
+    }
+
+    #[test]
+    fn namespace_with_too_few_events_is_named() {
+        let reuse = |sampled_misses, sampled_entries| {
+            Some(ReuseEstimate { sampled_misses, sampled_entries, ..ReuseEstimate::default() })
+        };
+        let with = |name, reuse| NamespaceAnalysis { reuse, ..analyzed(name, 9, 1) };
+        let namespaces = vec![
+            with("new", None),
+            with("few", reuse(199, 12)),
+            with("missed", reuse(200, 0)),
+            with("ended", reuse(0, 200)),
+        ];
+        let shown = text(&AnalyzeResponse { namespaces, ..AnalyzeResponse::default() });
+        let few: Vec<&str> = shown.lines().filter(|line| line.contains("too few keys")).collect();
+        let named: Vec<_> = few.iter().filter_map(|line| line.split(':').next()).collect();
+        assert_eq!(named, ["few", "new"], "{shown}");
+        assert!(few[0].contains("199 misses and 12 ended entries"), "{shown}");
     }
 
     #[test]

@@ -31,13 +31,21 @@ pub(super) fn run<F: Future<Output = Result<Ending, Error>>>(
     args: &CallArgs,
     command: impl FnOnce(Session) -> F,
 ) -> Result<Ending, Error> {
+    client::block_on(async { command(Session::open(args).await?).await })
+}
+
+/// Connects several times and runs a command.
+pub(super) fn run_with<F: Future<Output = Result<Ending, Error>>>(
+    args: &CallArgs,
+    connections: u16,
+    command: impl FnOnce(Vec<Session>) -> F,
+) -> Result<Ending, Error> {
     client::block_on(async {
-        let address = args.address.clone().unwrap_or_else(client::default_address);
-        let limit = args.timeout;
-        let connecting = client::connect(address.clone(), &args.security);
-        let server = client::within(limit, &address, connecting).await?;
-        let schema_version = args.schema_version.clone();
-        command(Session { server, limit, schema_version }).await
+        let mut sessions = Vec::new();
+        for _ in 0..connections {
+            sessions.push(Session::open(args).await?);
+        }
+        command(sessions).await
     })
 }
 
@@ -50,6 +58,14 @@ pub(super) fn pause(time: Duration) -> Result<(), Error> {
 }
 
 impl Session {
+    async fn open(args: &CallArgs) -> Result<Self, Error> {
+        let address = args.address.clone().unwrap_or_else(client::default_address);
+        let limit = args.timeout;
+        let connecting = client::connect(address.clone(), &args.security);
+        let server = client::within(limit, &address, connecting).await?;
+        Ok(Self { server, limit, schema_version: args.schema_version.clone() })
+    }
+
     /// The same session with more time for each answer.
     #[must_use]
     pub(super) fn extended_by(mut self, wait: Duration) -> Self {

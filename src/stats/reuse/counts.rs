@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{GROUPS, SAMPLING, TTLS_MS};
+use super::{GROUPS, TTLS_MS};
 
 /// Counts of some followed keys. Each event counts as many times as there are keys for one that is
 /// followed, so that the sums stand for all keys. Fields that are missing are zero.
@@ -93,10 +93,10 @@ impl ReuseFigures {
         self.groups.iter_mut().zip(&other.groups).for_each(|(sum, counts)| sum.add(counts));
     }
 
-    /// Adds reads of followed keys that the cache was not asked for.
+    /// Adds reads that the cache was not asked for.
     pub fn skip(&mut self, reads: u64) {
         let skipped = &mut self.groups[0].skipped;
-        *skipped = skipped.saturating_add(reads.saturating_mul(SAMPLING));
+        *skipped = skipped.saturating_add(reads);
     }
 
     /// The counts of all groups.
@@ -108,7 +108,7 @@ impl ReuseFigures {
 
     /// The counts of a key with this hash.
     pub fn of_key(&mut self, hash: u64) -> &mut ReuseCounts {
-        // The upper bits of followed keys are all zero.
+        // The upper bits of followed keys can all be zero.
         &mut self.groups[hash as usize % GROUPS]
     }
 }

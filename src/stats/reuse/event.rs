@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
+use super::EARLIER_HALVINGS;
+
 /// Hits of a key within this time, in milliseconds, are one event: the simulated TTLs are longer.
 const RUN_MS: u64 = 250;
 
@@ -89,9 +91,21 @@ pub struct NamespaceEvents {
     /// Invalidations of many entries.
     pub invalidations: Vec<ReuseInvalidation>,
     /// Reads of followed keys that the cache was not asked for, or could not answer because of the
-    /// store. Earlier releases leave it out.
+    /// store, of a release that follows one key in 128.
     #[serde(default)]
     pub skipped: u64,
+    /// The same, each counted for the keys that a followed one stands for. Later releases send this
+    /// one only.
+    #[serde(default)]
+    pub all_skipped: u64,
+    /// How often the replica has halved its share of followed keys, because there were too many
+    /// events; 0 if it follows the share of the fleet. Earlier releases follow one key in 128.
+    #[serde(default = "earlier_halvings")]
+    pub raised: u32,
+}
+
+fn earlier_halvings() -> u32 {
+    EARLIER_HALVINGS
 }
 
 /// Events of one replica by namespace.
@@ -104,6 +118,15 @@ pub struct SentEvents {
     pub id: u64,
     /// The events.
     pub namespaces: ReuseBatch,
+}
+
+/// Answer of the store to a replica that leaves its events.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ReuseAnswer {
+    /// The events of all replicas; none if another one joins them.
+    pub taken: Option<Vec<SentEvents>>,
+    /// How often the share of followed keys is halved, by namespace.
+    pub shares: BTreeMap<String, u32>,
 }
 
 impl FollowedEntry {
@@ -125,13 +148,21 @@ impl ReuseEvent {
         }
     }
 
+    /// The number of reads of a hit.
+    pub(super) fn hits(&mut self) -> Option<&mut u64> {
+        match self {
+            Self::Hit { count, .. } => Some(count),
+            _ => None,
+        }
+    }
+
     /// Adds a later event to this one, if both are hits of one run. Returns whether it did.
     pub fn absorb(&mut self, later: &Self) -> bool {
         match (self, later) {
             (
-                Self::Hit { at, count, is_stale: false, .. },
-                Self::Hit { at: next, count: more, is_stale: false, .. },
-            ) if next.saturating_sub(*at) < RUN_MS => {
+                Self::Hit { at, count, is_stale, .. },
+                Self::Hit { at: next, count: more, is_stale: is_next_stale, .. },
+            ) if is_stale == is_next_stale && next.saturating_sub(*at) < RUN_MS => {
                 *count = count.saturating_add(*more);
                 true
             }
@@ -172,10 +203,10 @@ mod tests {
         ];
         let invalidations = vec![ReuseInvalidation { at: 11, is_whole: false }];
         let keys = vec![(u64::MAX, events)];
-        let namespace = NamespaceEvents { keys, invalidations, skipped: 12 };
+        let namespace = NamespaceEvents { keys, invalidations, skipped: 12, ..Default::default() };
         let batch = ReuseBatch::from([("ns".to_owned(), namespace)]);
         let text = serde_json::to_string(&batch).unwrap();
         assert_eq!(serde_json::from_str::<ReuseBatch>(&text).unwrap(), batch);
-        assert!(text.len() < 350, "{text}");
+        assert!(text.len() < 400, "{text}");
     }
 }

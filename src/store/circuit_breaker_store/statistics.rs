@@ -14,7 +14,7 @@ use crate::{
         replica_report::ReplicaReport,
         reuse::{
             counts::ReuseFigures,
-            event::SentEvents,
+            event::{ReuseAnswer, SentEvents},
             table::{ReuseState, ReuseTable},
         },
         windows::HistoryBucket,
@@ -60,11 +60,7 @@ impl<S: StatsStore + Inspect> StatsStore for CircuitBreakerStore<S> {
         self.run(Operation::HotKeys, self.inner.hot_keys(namespace, range)).await
     }
 
-    async fn exchange_reuse(
-        &self,
-        replica: u64,
-        events: &SentEvents,
-    ) -> Result<Option<Vec<SentEvents>>> {
+    async fn exchange_reuse(&self, replica: u64, events: &SentEvents) -> Result<ReuseAnswer> {
         self.run(Operation::ExchangeReuse, self.inner.exchange_reuse(replica, events)).await
     }
 

@@ -7,7 +7,7 @@ use crate::{
     stats::reuse::{
         REUSE_WINDOW,
         counts::ReuseFigures,
-        event::SentEvents,
+        event::{ReuseAnswer, SentEvents},
         table::{ReuseState, ReuseTable},
     },
 };
@@ -28,16 +28,18 @@ pub(super) struct ReuseHistory {
     figures: BTreeMap<u64, BTreeMap<String, ReuseFigures>>,
     /// With the time at which each was put.
     tables: BTreeMap<String, (ReuseTable, Timestamp)>,
+    shares: BTreeMap<String, u32>,
 }
 
 impl ReuseHistory {
-    /// Adds events. Returns all that wait if the replica joins them.
+    /// Adds events. Returns the shares, and all that wait if the replica joins them.
     pub(super) fn exchange(
         &mut self,
         replica: u64,
         events: &SentEvents,
         now: Timestamp,
-    ) -> Option<Vec<SentEvents>> {
+    ) -> ReuseAnswer {
+        let shares = self.shares.clone();
         if !events.namespaces.is_empty() && self.waiting.len() < MAX_BATCHES {
             self.waiting.push(events.clone());
         }
@@ -45,10 +47,10 @@ impl ReuseHistory {
             holder != replica && now.0 < asked_at.0.saturating_add(TURN_MS)
         });
         if is_held_by_other {
-            return None;
+            return ReuseAnswer { taken: None, shares };
         }
         self.turn = Some((replica, now));
-        Some(std::mem::take(&mut self.waiting))
+        ReuseAnswer { taken: Some(std::mem::take(&mut self.waiting)), shares }
     }
 
     /// The followed keys of a namespace.
@@ -64,7 +66,10 @@ impl ReuseHistory {
     /// Replaces counts and tables, and drops the buckets that have left the window, empty tables,
     /// and those that were put long ago.
     pub(super) fn put(&mut self, state: &ReuseState, now: Timestamp) {
-        let ReuseState { bucket, figures, tables } = state;
+        let ReuseState { bucket, figures, tables, shares } = state;
+        if !shares.is_empty() {
+            self.shares.clone_from(shares);
+        }
         self.figures.entry(*bucket).or_default().extend(figures.clone());
         let tables = tables.iter().map(|(name, table)| (name.clone(), (table.clone(), now)));
         self.tables.extend(tables);
@@ -87,7 +92,7 @@ mod tests {
         let namespaces = ReuseBatch::from([("ns".to_owned(), NamespaceEvents::default())]);
         let events = SentEvents { id: 1, namespaces };
         let mut exchange = |replica, events: &SentEvents, at| {
-            history.exchange(replica, events, Timestamp(at)).map(|taken| taken.len())
+            history.exchange(replica, events, Timestamp(at)).taken.map(|taken| taken.len())
         };
         assert_eq!(exchange(1, &SentEvents::default(), 0), Some(0));
         assert_eq!(exchange(2, &events, 5_000), None);
@@ -103,7 +108,8 @@ mod tests {
         let mut put = |bucket, namespace: &str| {
             let figures = BTreeMap::from([(namespace.to_owned(), ReuseFigures::default())]);
             let tables = BTreeMap::from([(namespace.to_owned(), ReuseTable::default())]);
-            history.put(&ReuseState { bucket, figures, tables }, Timestamp(0));
+            let shares = BTreeMap::new();
+            history.put(&ReuseState { bucket, figures, tables, shares }, Timestamp(0));
             (1..=bucket).map(|bucket| history.figures(bucket).len()).collect::<Vec<_>>()
         };
         assert_eq!(put(1, "a"), [1]);

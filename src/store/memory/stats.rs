@@ -14,7 +14,7 @@ use crate::{
         replica_report::ReplicaReport,
         reuse::{
             counts::ReuseFigures,
-            event::SentEvents,
+            event::{ReuseAnswer, SentEvents},
             table::{ReuseState, ReuseTable},
         },
         windows::{self, HistoryBucket},
@@ -71,11 +71,7 @@ impl StatsStore for MemoryStore {
         Ok(self.0.hot_keys.lock().of(namespace, range))
     }
 
-    async fn exchange_reuse(
-        &self,
-        replica: u64,
-        events: &SentEvents,
-    ) -> Result<Option<Vec<SentEvents>>> {
+    async fn exchange_reuse(&self, replica: u64, events: &SentEvents) -> Result<ReuseAnswer> {
         Ok(self.0.reuse.lock().exchange(replica, events, self.0.now()))
     }
 

@@ -192,6 +192,11 @@ impl KeySchema {
         format!("{}:{{stats}}:reuse:counts:{bucket}", self.prefix)
     }
 
+    /// The shares of the keys that all replicas follow.
+    pub(super) fn reuse_shares(&self) -> String {
+        format!("{}:{{stats}}:reuse:shares", self.prefix)
+    }
+
     /// The followed keys of a namespace.
     pub(super) fn reuse_table(&self, namespace: &str) -> String {
         format!("{}:{{stats}}:reuse:keys:{namespace}", self.prefix)

@@ -11,7 +11,7 @@ use crate::{
     stats::reuse::{
         REUSE_WINDOW,
         counts::ReuseFigures,
-        event::SentEvents,
+        event::{ReuseAnswer, SentEvents},
         table::{ReuseState, ReuseTable},
     },
     store::Result,
@@ -33,13 +33,14 @@ impl RedisStore {
         &self,
         replica: u64,
         SentEvents { id, namespaces }: &SentEvents,
-    ) -> Result<Option<Vec<SentEvents>>> {
+    ) -> Result<ReuseAnswer> {
         let (turn, waiting) = (self.schema.reuse_turn(), self.schema.reuse_events());
         let own = format!("{replica:016x}");
         let mut left = redis::pipe();
         left.cmd("SET").arg(&turn).arg(&own).arg("NX").arg("PX").arg(TURN_MS);
         left.cmd("GET").arg(&turn);
         left.cmd("HLEN").arg(&waiting);
+        left.cmd("GET").arg(self.schema.reuse_shares());
         // Numbers and texts can always be written as JSON.
         let text = serde_json::to_string(namespaces).ok();
         if let Some(text) = text.filter(|_| !namespaces.is_empty()) {
@@ -49,15 +50,19 @@ impl RedisStore {
             left.cmd("PEXPIRE").arg(&waiting).arg(EVENTS_MS);
         }
         let answers = self.router.query_all(&left).await?;
+        let shares = match answers.get(3) {
+            Some(Value::BulkString(text)) => read(text).unwrap_or_default(),
+            _ => BTreeMap::new(),
+        };
         if matches!(answers.get(2), Some(Value::Int(batches)) if *batches as u64 >= MAX_BATCHES) {
             // No replica joins them: without a bound they would fill the memory.
             let mut all = redis::pipe();
             all.cmd("UNLINK").arg(&waiting);
             self.router.query_all(&all).await?;
-            return Ok(None);
+            return Ok(ReuseAnswer { taken: None, shares });
         }
         if answers.get(1) != Some(&Value::BulkString(own.into_bytes())) {
-            return Ok(None);
+            return Ok(ReuseAnswer { taken: None, shares });
         }
         let mut taken = redis::pipe();
         taken.cmd("PEXPIRE").arg(&turn).arg(TURN_MS);
@@ -71,7 +76,8 @@ impl RedisStore {
             // Batches that are not removed are returned again, under the same ids.
             let _ = self.router.query_all(&joined).await;
         }
-        Ok(Some(fields.into_iter().filter_map(|(name, text)| sent(&name, &text)).collect()))
+        let sent = fields.into_iter().filter_map(|(name, text)| sent(&name, &text));
+        Ok(ReuseAnswer { taken: Some(sent.collect()), shares })
     }
 
     pub(super) async fn read_reuse_table(&self, namespace: &str) -> Result<Option<ReuseTable>> {
@@ -110,6 +116,11 @@ impl RedisStore {
             let Ok(text) = serde_json::to_string(table) else { continue };
             let name = self.schema.reuse_table(namespace);
             writes.cmd("SET").arg(name).arg(text).arg("PX").arg(TABLE_MS);
+        }
+        if let Ok(text) = serde_json::to_string(&state.shares)
+            && !state.shares.is_empty()
+        {
+            writes.cmd("SET").arg(self.schema.reuse_shares()).arg(text).arg("PX").arg(TABLE_MS);
         }
         if !writes.is_empty() {
             self.router.query_all(&writes).await?;

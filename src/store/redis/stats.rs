@@ -24,7 +24,7 @@ use crate::{
         replica_report::ReplicaReport,
         reuse::{
             counts::ReuseFigures,
-            event::SentEvents,
+            event::{ReuseAnswer, SentEvents},
             table::{ReuseState, ReuseTable},
         },
         windows::{ALL, HistoryBucket},
@@ -89,11 +89,7 @@ impl StatsStore for RedisStore {
         self.read_hot_keys(namespace, range).await
     }
 
-    async fn exchange_reuse(
-        &self,
-        replica: u64,
-        events: &SentEvents,
-    ) -> Result<Option<Vec<SentEvents>>> {
+    async fn exchange_reuse(&self, replica: u64, events: &SentEvents) -> Result<ReuseAnswer> {
         self.exchange_reuse_events(replica, events).await
     }
 

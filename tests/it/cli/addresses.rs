@@ -78,7 +78,7 @@ fn each_of_several_addresses_counts() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn variables_of_the_client_libraries_have_no_effect() {
+async fn endpoint_is_the_only_variable_of_the_client_libraries_with_an_effect() {
     let larder = Larder::memory().start().await;
     let variables = [
         ("LARDER_ADDRESS", &*larder.address().to_string()),
@@ -88,4 +88,15 @@ async fn variables_of_the_client_libraries_have_no_effect() {
     ];
     let stored = Printed::new(run(&["set", "ns", "k", "v"], &variables));
     assert_eq!(stored.code, DONE, "{stored:?}");
+    let address = larder.address().to_string();
+    let variable = [("LARDER_ENDPOINT", &*address)];
+    for command in [&["get", "ns", "k"][..], &["stats"]] {
+        assert_eq!(Printed::new(run(command, &variable)).code, DONE, "{command:?}");
+        let flag = [command, &["--endpoint", &address]].concat();
+        assert_eq!(Printed::new(run(&flag, &[])).code, DONE, "{command:?}");
+    }
+    // A probe is of the server on this machine.
+    let probed = [variable[0], ("LARDER_LISTEN", "127.0.0.1:1")];
+    assert_ne!(Printed::new(run(&["healthcheck"], &probed)).code, DONE);
+    assert_eq!(Printed::new(run(&["healthcheck", "--endpoint", &address], &[])).code, DONE);
 }

@@ -2,13 +2,10 @@
 
 use std::{fs, time::Duration};
 
-use larder::{
-    pb::v1::{
-        AnalyzeRequest, AnalyzeResponse, BatchGetOrFetchRequest, BatchGetRequest, BatchSetRequest,
-        Finding, KeyRef, NamespaceAnalysis, SetRequest,
-        finding::{Kind, Severity},
-    },
-    stats::reuse::is_followed,
+use larder::pb::v1::{
+    AnalyzeRequest, AnalyzeResponse, BatchGetOrFetchRequest, BatchGetRequest, BatchSetRequest,
+    Finding, KeyRef, NamespaceAnalysis, SetRequest,
+    finding::{Kind, Severity},
 };
 use tonic::{Code, Status};
 
@@ -29,11 +26,9 @@ const LARGE: usize = 60;
 /// Time for the events of all replicas to be joined.
 const JOINED: Duration = Duration::from_secs(60);
 
-/// The first keys that are followed, so that a test needs few reads.
+/// Keys, which are all followed.
 fn followed(count: usize) -> Vec<String> {
-    let names = (0..).map(|number: u64| format!("k{number}"));
-    let is_followed = |name: &String| is_followed(xxhash_rust::xxh3::xxh3_64(name.as_bytes()));
-    names.filter(is_followed).take(count).collect()
+    (0..count).map(|number| format!("k{number}")).collect()
 }
 
 async fn write(cache: &Cache, namespace: &str, keys: &[String], bytes: usize) {
@@ -47,10 +42,10 @@ async fn write(cache: &Cache, namespace: &str, keys: &[String], bytes: usize) {
     }
 }
 
-/// Writes 2 MiB of values that last, with keys that are not followed.
+/// Writes 2 MiB of values that last.
 async fn hold(cache: &Cache, namespace: &str) {
     let item = |number| {
-        let key = format!("unfollowed {number}");
+        let key = format!("lasting {number}");
         SetRequest {
             namespace: namespace.to_owned(),
             ..set_for(&key, data(vec![0; 65_536]), 3_600_000)
@@ -76,13 +71,12 @@ async fn read(cache: &Cache, namespace: &str, keys: &[String]) -> usize {
     found
 }
 
-/// Waits until entries have ended, by a key that is not followed.
+/// Waits until entries have ended, by one more key.
 async fn until_ended(cache: &Cache, namespace: &str) {
-    let unfollowed = vec!["unfollowed".to_owned()];
-    assert!(!is_followed(xxhash_rust::xxh3::xxh3_64(b"unfollowed")));
-    write(cache, namespace, &unfollowed, 1).await;
+    let last = vec!["last".to_owned()];
+    write(cache, namespace, &last, 1).await;
     eventually("the entries have ended", JOINED, async || {
-        (read(cache, namespace, &unfollowed).await == 0).then_some(())
+        (read(cache, namespace, &last).await == 0).then_some(())
     })
     .await;
 }
@@ -171,6 +165,26 @@ on_both_stores!(each_kind_of_reuse_is_found, config: TTLS, |env| {
     assert_eq!(counters.hits, 4 * KEYS as u64);
     assert!(reuse.sampled_hits == 4 * KEYS as u64 && reuse.ttls.len() == 16, "{reuse:?}");
     assert!(env.larder.admin("/metrics").await.body.contains("larder_reuse_dropped_total"));
+});
+
+/// Each key is read again after the end of its TTL.
+async fn check_small(cache: &Cache, keys: usize, rounds: usize) {
+    let keys = followed(keys);
+    for _ in 0..rounds {
+        assert_eq!(read(cache, "short", &keys).await, 0);
+        write(cache, "short", &keys, 10).await;
+        until_ended(cache, "short").await;
+    }
+    let found = finding(cache, "short", Kind::TtlTooShort).await;
+    assert!(found.suggestion.starts_with("[namespaces.short]\nttl = \""), "{found:?}");
+}
+
+on_both_stores!(ttl_of_a_hundred_keys_is_judged, config: TTLS, |env| {
+    check_small(&env.cache, 100, 4).await;
+});
+
+on_both_stores!(ttl_of_two_thousand_keys_is_judged, config: TTLS, |env| {
+    check_small(&env.cache, 2_000, 3).await;
 });
 
 const READS_THROUGH: &str = "ttl = '1s'\nlease_wait = '30s'";

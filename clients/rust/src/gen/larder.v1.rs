@@ -4786,7 +4786,7 @@ pub struct NamespaceAnalysis {
     #[prost(message, optional, tag = "5")]
     pub reuse: ::core::option::Option<ReuseEstimate>,
 }
-/// ReuseEstimate is estimates of at least the last 24 hours, from one key in 128 or fewer.
+/// ReuseEstimate is estimates of at least the last 24 hours, from sampled keys.
 #[derive(Clone, PartialEq, ::prost::Message)]
 pub struct ReuseEstimate {
     /// Hits of sampled keys.

@@ -4,9 +4,9 @@ use crate::stats::reuse::event::FollowedEntry;
 const NOW: u64 = 1_000_000_000_000;
 const MINUTE: u64 = 60_000;
 
-/// A hash of a followed key.
+/// The hash of a key.
 fn hash(number: u64) -> u64 {
-    xxhash_rust::xxh3::xxh3_64(&number.to_be_bytes()) >> 7
+    xxhash_rust::xxh3::xxh3_64(&number.to_be_bytes())
 }
 
 fn write(written_at: u64) -> ReuseEvent {
@@ -26,10 +26,10 @@ fn full_table_keeps_half_of_its_keys_and_weighs_them_twice() {
         assert!(table.keys() <= MAX_KEYS && table.is_valid());
     }
     // 625 of 5,000 keys are below an eighth of the threshold.
-    assert_eq!(table.weight(), SAMPLING * 8);
+    assert_eq!(table.weight(), 8);
     assert!((550..700).contains(&table.keys()), "{}", table.keys());
     // Each write counts for the keys that it stood for when it was seen.
-    let (writes, expected) = (figures.sum().writes as f64, 5000.0 * SAMPLING as f64);
+    let (writes, expected) = (figures.sum().writes as f64, 5000.0_f64);
     assert!((writes / expected - 1.0).abs() < 0.1, "{writes} of {expected}");
 }
 
@@ -41,7 +41,7 @@ fn table_with_room_follows_more_keys_and_counts_them_a_day_later() {
     for number in 0..5000 {
         table.apply(vec![of_keys(vec![(hash(number), vec![write(NOW)])])], &mut figures);
     }
-    assert_eq!(table.weight(), SAMPLING * 8);
+    assert_eq!(table.weight(), 8);
     // Of the keys 1,000 are still read, each every hour, and stored for a minute.
     let read_all = |table: &mut ReuseTable, at| {
         let mut figures = ReuseFigures::default();
@@ -58,7 +58,7 @@ fn table_with_room_follows_more_keys_and_counts_them_a_day_later() {
         assert!(now < NOW + 30 * HOUR);
     }
     let begin = now;
-    assert_eq!((table.weight(), table.learning), (SAMPLING * 8, 2));
+    assert_eq!((table.weight(), table.learning), (8, 2));
     let place = TTLS_MS.iter().position(|ttl| *ttl == 8 * HOUR).unwrap_or(0);
     while table.learning > 0 {
         let sum = read_all(&mut table, now);
@@ -68,7 +68,7 @@ fn table_with_room_follows_more_keys_and_counts_them_a_day_later() {
         now += HOUR;
     }
     assert!(now >= begin + LEARNING_MS && table.keys() > 400, "{}", table.keys());
-    assert_eq!(table.weight(), SAMPLING * 2);
+    assert_eq!(table.weight(), 2);
     // With 8 hours, a miss in nine is left: there is none because of what was not seen.
     let sums: Vec<ReuseCounts> =
         (0..9).map(|hour| read_all(&mut table, now + hour * HOUR)).collect();
@@ -76,7 +76,37 @@ fn table_with_room_follows_more_keys_and_counts_them_a_day_later() {
         .iter()
         .fold((0, 0), |(missed, misses), sum| (missed + sum.missed[place], misses + sum.misses));
     assert!((missed as f64 / misses as f64 - 1.0 / 9.0).abs() < 0.02, "{missed} of {misses}");
-    assert!((misses as f64 / 9000.0 / SAMPLING as f64 - 1.0).abs() < 0.1, "{misses}");
+    assert!((misses as f64 / 9000.0 - 1.0).abs() < 0.1, "{misses}");
+}
+
+/// A replica that has halved its share has no events of the other keys.
+#[test]
+fn keys_that_one_replica_does_not_follow_are_dropped() {
+    let (mut table, mut figures) = (ReuseTable::default(), ReuseFigures::default());
+    let keys = (0..100).map(|number| (hash(number), vec![write(NOW)]));
+    table.apply(vec![of_keys(keys.collect())], &mut figures);
+    assert_eq!((table.keys(), table.share()), (100, 0));
+    let raised = NamespaceEvents { raised: 2, ..NamespaceEvents::default() };
+    table.apply(vec![raised], &mut figures);
+    let of_share = (0..100).filter(|number| is_below(hash(*number), 2)).count();
+    assert_eq!((table.keys(), table.share(), table.weight()), (of_share, 2, 4));
+    // Another one still follows all.
+    let keys = (0..100).map(|number| (hash(number), vec![write(NOW + 1)]));
+    table.apply(vec![of_keys(keys.collect())], &mut figures);
+    assert_eq!(table.keys(), of_share);
+    assert_eq!(figures.sum().writes, 100 + 4 * of_share as u64);
+}
+
+#[test]
+fn fewer_keys_are_followed_if_many_events_are_joined() {
+    let (mut table, mut figures) = (ReuseTable::default(), ReuseFigures::default());
+    let events: Vec<ReuseEvent> = (0..100).map(|at| ReuseEvent::Miss { at: NOW + at }).collect();
+    let of_all = |count| of_keys((0..count).map(|number| (hash(number), events.clone())).collect());
+    table.apply(vec![of_all(100)], &mut figures);
+    assert_eq!(table.share(), 1);
+    let mut few = ReuseTable::default();
+    few.apply(vec![of_all(60), of_all(60)], &mut figures);
+    assert_eq!(few.share(), 0, "of few keys all are followed");
 }
 
 #[test]
@@ -89,7 +119,7 @@ fn events_of_several_replicas_are_joined_in_the_order_of_their_times() {
     table.apply(vec![again], &mut figures);
     let sum = figures.sum();
     let five_minutes = super::super::TTLS_MS.iter().position(|ttl| *ttl == 5 * MINUTE);
-    assert_eq!((sum.misses, sum.missed[five_minutes.unwrap_or(0)]), (2 * SAMPLING, 0));
+    assert_eq!((sum.misses, sum.missed[five_minutes.unwrap_or(0)]), (2, 0));
 }
 
 #[test]
@@ -99,9 +129,9 @@ fn ended_entries_are_counted_and_idle_keys_dropped() {
     table.sweep(NOW + MINUTE, &mut figures);
     assert_eq!(figures.sum().ended, 0, "events may still arrive");
     table.sweep(NOW + 2 * MINUTE, &mut figures);
-    assert_eq!((figures.sum().unread, table.keys()), (SAMPLING, 1));
+    assert_eq!((figures.sum().unread, table.keys()), (1, 1));
     table.sweep(NOW + IDLE_MS, &mut figures);
-    assert_eq!((figures.sum().unread, table.keys()), (SAMPLING, 0));
+    assert_eq!((figures.sum().unread, table.keys()), (1, 0));
 }
 
 #[test]
@@ -110,9 +140,9 @@ fn invalidation_of_the_namespace_removes_every_entry() {
     let invalidations = vec![ReuseInvalidation { at: NOW + 1, is_whole: true }];
     let missed_at = NOW + MINUTE / 2;
     let keys = vec![(7, vec![write(NOW), ReuseEvent::Miss { at: missed_at }])];
-    table.apply(vec![NamespaceEvents { keys, invalidations, skipped: 0 }], &mut figures);
+    table.apply(vec![NamespaceEvents { keys, invalidations, ..Default::default() }], &mut figures);
     let sum = figures.sum();
-    assert_eq!((sum.ended, sum.invalidated, sum.evicted), (SAMPLING, SAMPLING, 0));
+    assert_eq!((sum.ended, sum.invalidated, sum.evicted), (1, 1, 0));
 }
 
 #[test]

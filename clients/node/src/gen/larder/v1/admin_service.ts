@@ -799,7 +799,7 @@ export interface NamespaceAnalysis {
   reuse?: ReuseEstimate | undefined;
 }
 
-/** ReuseEstimate is estimates of at least the last 24 hours, from one key in 128 or fewer. */
+/** ReuseEstimate is estimates of at least the last 24 hours, from sampled keys. */
 export interface ReuseEstimate {
   /** Hits of sampled keys. */
   sampledHits: bigint;
