@@ -164,13 +164,17 @@ impl View<'_> {
             (card("w8", "Reads by outcome", &outcomes(course, &course.events(&[], Vec::new()))))
             (card("w4", "Latency of hits", &latencies(course, LatencyKind::Hit, "hits")))
             (still("entries", distributions.as_ref()))
-            (still("curve", curves.as_ref()))
-            @if let Some(origin) = figures.config.as_ref().and_then(|it| it.origin.as_ref()) {
-                (card("w6", "Origin", &shown_origin(&origin.target.shown(), figures, span)))
+            div.stack {
+                (still("curve", curves.as_ref()))
+                (still("rules", rules.as_ref()))
             }
-            (still("rules", rules.as_ref()))
-            (card("w6", &format!("Counted, {}", span.label()), &counted(figures)))
-            (card("w6", "Invalidations that are remembered", &bans(&found, shows_keys)))
+            div.stack {
+                @if let Some(origin) = figures.config.as_ref().and_then(|it| it.origin.as_ref()) {
+                    (card("w6", "Origin", &shown_origin(&origin.target.shown(), figures, span)))
+                }
+                (card("w6", &format!("Counted, {}", span.label()), &counted(figures)))
+                (card("w6", "Invalidations that are remembered", &bans(&found, shows_keys)))
+            }
             (degraded_notice(*is_degraded))
         })
     }
@@ -266,8 +270,24 @@ fn rows(found: &Distribution, shown: impl Fn(u64) -> String, zero: &str) -> Vec<
     (first..=last).map(|index| (name(index), found.counts[index])).collect()
 }
 
+/// Rules that are set come before those that are built in, which most readers look for less.
 fn rules(settings: &[SettingInForce], figures: &NamespaceFigures, shows_keys: bool) -> Markup {
     let own = format!("[namespaces.{}]", figures.name);
+    let is_set = |setting: &&SettingInForce| setting.source != SettingSource::BuiltIn;
+    let (set, built_in): (Vec<_>, Vec<_>) = settings.iter().partition(is_set);
+    html! {
+        @if !set.is_empty() { (rule_table(&set, &own, shows_keys)) }
+        @if !figures.is_configured {
+            p.soft { "The namespace has no table of its own: " code { (own) } "." }
+        }
+        details.values {
+            summary { "Built in: " (built_in.len()) }
+            (rule_table(&built_in, &own, shows_keys))
+        }
+    }
+}
+
+fn rule_table(settings: &[&SettingInForce], own: &str, shows_keys: bool) -> Markup {
     html! {
         table.dense.rules {
             thead { tr {
@@ -294,9 +314,6 @@ fn rules(settings: &[SettingInForce], figures: &NamespaceFigures, shows_keys: bo
                     }
                 }
             }
-        }
-        @if !figures.is_configured {
-            p.soft { "The namespace has no table of its own: " code { (own) } "." }
         }
     }
 }
