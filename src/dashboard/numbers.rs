@@ -82,6 +82,11 @@ pub(super) fn span(time: Duration) -> String {
     String::new()
 }
 
+/// A length of time, rounded down to its largest unit, such as `2 h`.
+pub(super) fn rough_span(time: Duration) -> String {
+    span(time).split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
 /// The time of day in UTC, such as `22:05`, of milliseconds since the Unix epoch.
 pub(super) fn clock(millis: u64) -> String {
     rfc3339(millis).get(11..16).unwrap_or_default().to_owned()
@@ -115,6 +120,13 @@ fn rfc3339(millis: u64) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn rough_span_has_one_unit() {
+        let rough = |seconds| rough_span(Duration::from_secs(seconds));
+        assert_eq!([rough(9_000), rough(271), rough(7)], ["2 h", "4 min", "7 s"]);
+        assert_eq!(rough_span(Duration::from_millis(12)), "12 ms");
+    }
 
     #[test]
     fn rates_have_three_digits_and_a_unit() {

@@ -81,7 +81,8 @@ pub(super) fn replica_table(figures: &Figures, is_long: bool) -> Markup {
 
 fn replica_row(report: &ReplicaReport, name: &str, is_long: bool, now: u64) -> Markup {
     let ReplicaReport { replica, state, .. } = report;
-    let since = |millis: u64| numbers::span(Duration::from_millis(now.saturating_sub(millis)));
+    let age = |millis: u64| Duration::from_millis(now.saturating_sub(millis));
+    let up = age(replica.started_at_ms);
     let class = if state.store_available { "dot ok" } else { "dot bad" };
     let id = short_id(report);
     let name = if name.is_empty() { &id } else { name };
@@ -93,7 +94,7 @@ fn replica_row(report: &ReplicaReport, name: &str, is_long: bool, now: u64) -> M
                 @if !state.store_available { b.worse { " no store" } }
             }
             @if is_long { td.mid { (visible(&replica.version)) } }
-            td.n { (since(replica.started_at_ms)) }
+            td.n { (if is_long { numbers::span(up) } else { numbers::rough_span(up) }) }
             td.n { (numbers::per_second(report.requests_per_second)) }
             td.n { (format!("{:.0} %", report.cpus * 100.0)) }
             td.n { (numbers::bytes(state.resident_bytes)) }
@@ -101,7 +102,7 @@ fn replica_row(report: &ReplicaReport, name: &str, is_long: bool, now: u64) -> M
                 td.n.wide { (numbers::count(state.in_flight)) }
                 td.n.wide { (numbers::count(state.connections)) }
                 td.n.wide { (numbers::bytes(state.near_cache_bytes)) }
-                td.n.wide { (since(report.reported_at_ms)) " ago" }
+                td.n.wide { (numbers::span(age(report.reported_at_ms))) " ago" }
             }
         }
     }
