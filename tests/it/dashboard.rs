@@ -12,7 +12,7 @@ mod actions;
 mod visitors;
 // Logins of principals.
 mod principals;
-// What visits and actions leave in the audit log.
+// Records of visits and actions in the audit log.
 mod trail;
 // Live figures.
 mod live;

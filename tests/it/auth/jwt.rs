@@ -285,7 +285,7 @@ async fn a_token_opens_the_dashboard_and_a_login_waits_for_a_new_key() {
 }
 
 #[tokio::test]
-async fn tokens_whose_keys_cannot_be_read_lock_nobody_out() {
+async fn tokens_whose_keys_cannot_be_read_lock_no_address_out() {
     let operator = principal("operator", "operator");
     let config = format!(
         "[auth]\n{operator}[auth.jwt.corp]\nissuer = \"{ISSUER}\"\naudience = \"larder\"\n\

@@ -1,4 +1,4 @@
-//! What visits, refused visits and actions leave in the audit log.
+//! Records of visits, of refused visits and of actions in the audit log.
 
 use serde_json::Value;
 use tempfile::TempDir;
@@ -17,7 +17,7 @@ const ROLES: &str = "anonymous = ['all']\n\
     [auth.roles.operator]\nallow = [{ verbs = ['admin'], namespaces = ['*'] }]\n\
     [auth.roles.viewer]\nallow = [{ verbs = ['stats'], namespaces = ['*'] }]\n";
 const RULES: &str = "[[events.user_changed]]\nnamespace = 'ns'\nkey = 'user:{id}'\n\
-    [[events.user_changed]]\nnamespace = 'ns'\ntag = 'user:{id}'\n";
+    [[events.user_changed]]\nnamespace = 'ns'\ntags = ['user:{id}']\n";
 const EVENT: &str =
     r#"{"specversion":"1.0","type":"user_changed","id":"1","source":"/s","data":{"id":"7"}}"#;
 
@@ -142,16 +142,16 @@ async fn forged_and_malformed_actions_of_an_operator_have_its_name() {
     own.push(("origin", http.origin()));
     let mut foreign = browser.headers();
     foreign.push(("origin", "http://evil.example".to_owned()));
-    let long = "x".repeat(257 * 1024);
+    let long = "x".repeat(256 * 1024);
     let flush = [("action", "flush")];
     assert_eq!(http.form("/actions", &own, &flush).await.status, 403);
     assert_eq!(http.form("/actions", &foreign, &flush).await.status, 403);
-    assert_eq!(http.form("/actions", &own, &[("keys", &*long)]).await.status, 400);
+    assert_eq!(http.form("/actions", &own, &[("keys", long.as_str())]).await.status, 400);
     let headers = browser.headers_of_change();
     let many = (0..1001).map(|key| format!("{key}\n")).collect::<String>();
     for (fields, expected) in [
         (&[("action", "nothing")][..], 404),
-        (&[("action", "warm"), ("namespace", "ns"), ("keys", &many)], 400),
+        (&[("action", "warm"), ("namespace", "ns"), ("keys", many.as_str())], 400),
         (&[("action", "event"), ("name", "user_changed"), ("attributes", "id=7")], 303),
     ] {
         let answer = http.form("/actions", &headers, fields).await;
@@ -221,22 +221,26 @@ async fn as_many_keys_and_tags_as_an_action_may_have_are_confirmed_and_done() {
     let audited = Audited::start(origin).await;
     let keys: String = (0..1000).map(|key| format!("\u{fc}ser:{key:022}\r\n")).collect();
     let tags: String = (0..100).map(|tag| format!("{}{tag:03}\r\n", "t/".repeat(60))).collect();
-    for fields in [
-        [("action", "warm"), ("namespace", "ns"), ("keys", &keys)],
-        [("action", "tag"), ("namespace", "ns"), ("tags", &*tags)],
+    for (fields, title) in [
+        (
+            [("action", "warm"), ("namespace", "ns"), ("keys", keys.as_str())],
+            "Warm 1000 keys of ns".to_owned(),
+        ),
+        (
+            [("action", "tag"), ("namespace", "ns"), ("tags", tags.as_str())],
+            format!("Invalidate tag {}000 and 99 more of ns", "t/".repeat(60)),
+        ),
     ] {
         let shown = audited.http.get(&address("/confirm", &fields)).await;
         assert_eq!(shown.status, 200, "{shown:?}");
-        let field = fields[2].0;
-        let sent = shown.field(&format!("{field}.encoded"));
+        let name = format!("{}.encoded", fields[2].0);
+        let sent = shown.field(&name);
         assert!(sent.len() > 16 * 1024, "{}", sent.len());
         let csrf = shown.field("csrf");
-        let form = [fields[0], fields[1], (&format!("{field}.encoded"), &sent), ("csrf", &csrf)];
+        let form = [fields[0], fields[1], (name.as_str(), sent.as_str()), ("csrf", csrf.as_str())];
         let done = audited.http.form("/actions", &own_headers(&audited.http), &form).await;
         assert_eq!(done.status, 303, "{done:?}");
+        let job = audited.http.get(done.header("location")).await;
+        assert!(job.body.contains(&title), "{title}: {job:?}");
     }
-    let records = audited.records("POST /actions", 2).await;
-    let mut counts: Vec<_> = records.iter().map(|it| it["target_count"].as_u64()).collect();
-    counts.sort_unstable();
-    assert_eq!(counts, [Some(100), Some(1000)]);
 }
