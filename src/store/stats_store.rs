@@ -57,9 +57,9 @@ pub trait StatsStore: Send + Sync {
     ) -> Result<Vec<(u64, HotKeyCounts)>>;
 
     /// Leaves events of followed keys for the replica that joins those of all, and returns the
-    /// shares that it has put last. If that is this one, returns all that were left. A batch that was sent again after an error may be among
-    /// them twice, under the same id. A replica joins them for as long as it calls this more often
-    /// than every 20 s.
+    /// shares that it has put last. If that is this one, returns all that were left. A batch that
+    /// was sent again after an error may be among them twice, under the same id. A replica joins
+    /// them for as long as it calls this more often than every 20 s.
     async fn exchange_reuse(&self, replica: u64, events: &SentEvents) -> Result<ReuseAnswer>;
 
     /// The followed keys of a namespace, as they were put last.

@@ -9,7 +9,7 @@ use std::{
 pub(super) const PLACES: usize = 128;
 /// Length of the steps of time in which a run goes on without a lock, in milliseconds.
 const STEP_MS: u64 = 125;
-/// The lower bits of a place are the number of hits, the others distinguish its run from other ones.
+/// The lower bits of a place are the number of hits, the others distinguish its run.
 const COUNT: u64 = (1 << 24) - 1;
 
 /// The runs that go on. A hit that belongs to one costs a load and an addition.

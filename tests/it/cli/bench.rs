@@ -52,7 +52,8 @@ on_both_stores!(bench_does_not_touch_entries_of_others, |env| {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bench_ends_if_its_entries_cannot_be_written() {
-    let larder = Larder::memory().config("max_value_bytes = '1KiB'\n").start().await;
+    let larder =
+        Larder::memory().config("[namespaces.bench]\nmax_value_bytes = '1KiB'\n").start().await;
     let refused = cli(&larder, "bench --duration 100ms --value-bytes 4096");
     refused.expect_failure(USAGE, &["bytes"]);
     assert_eq!(cli(&larder, "keys bench").code, MISS);

@@ -36,7 +36,7 @@ async fn write(cache: &Cache, namespace: &str, keys: &[String], bytes: usize) {
         namespace: namespace.to_owned(),
         ..set(key, data(vec![b'v'; bytes]))
     };
-    for keys in keys.chunks((1 << 20) / bytes) {
+    for keys in keys.chunks(((1 << 20) / bytes).min(1000)) {
         let items = keys.iter().map(item).collect();
         cache.batch_set(BatchSetRequest { items }).await.unwrap();
     }

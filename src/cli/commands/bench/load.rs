@@ -20,7 +20,7 @@ use crate::{
 /// Pause after an error, so that a server that refuses calls is not flooded.
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
-/// What the calls have measured.
+/// Measurements of the calls.
 #[derive(Debug, Default)]
 pub(super) struct Measured {
     pub(super) took: Duration,
