@@ -26,7 +26,7 @@ async fn without_the_store_the_pages_state_what_is_not_known() {
     let builder = Larder::redis(&proxy.redis_url()).default_timeouts();
     let larder = builder.config("[namespaces.ns]\n").start().await;
     let http = Http::to(&larder);
-    let notice = "the figures are those of this replica alone";
+    let notice = "the figures are of this replica alone";
     eventually("the store answers", SOON, async || {
         let body = http.get("/namespaces/ns").await.body;
         let is_known = body.contains("<b>0</b> entries") && !body.contains(notice);
