@@ -214,6 +214,16 @@ impl Traffic {
     }
 }
 
+impl StoreFigures {
+    /// The kind and the version. The version of a server of Redis begins with its kind.
+    pub(super) fn name(&self) -> String {
+        let version = self.server_version.as_deref().unwrap_or_default();
+        let has_kind = version.to_lowercase().starts_with(&self.kind);
+        let kind = if has_kind { "" } else { self.kind.as_str() };
+        format!("{kind} {version}").trim().to_owned()
+    }
+}
+
 impl AnswerPart {
     pub(super) fn name(self) -> &'static str {
         match self {
@@ -224,5 +234,21 @@ impl AnswerPart {
             Self::History => "history",
             Self::Findings => "findings",
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_store_is_named_once() {
+        let name = |kind: &str, version: Option<&str>| {
+            let server_version = version.map(str::to_owned);
+            StoreFigures { kind: kind.to_owned(), server_version, ..Default::default() }.name()
+        };
+        assert_eq!(name("redis", Some("Redis 7.0.15")), "Redis 7.0.15");
+        assert_eq!(name("redis", Some("Valkey 8.1.0")), "redis Valkey 8.1.0");
+        assert_eq!(name("memory", None), "memory");
     }
 }

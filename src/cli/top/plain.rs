@@ -89,7 +89,6 @@ fn store(store: &StoreFigures) -> String {
     if !store.reachable {
         return format!("{}, not reachable", store.kind);
     }
-    let version = store.server_version.as_ref().map(|version| format!(" {version}"));
     let used = match store.max_bytes {
         Some(limit) => units::bytes_of(store.used_bytes, limit),
         None => format!("{}, no limit", units::bytes(store.used_bytes)),
@@ -97,9 +96,8 @@ fn store(store: &StoreFigures) -> String {
     let evictions =
         store.evictions_per_second.map(|number| format!(", {} evictions/s", units::rate(number)));
     format!(
-        "{}{}, {used}, {} keys, {} evicted{}",
-        store.kind,
-        version.unwrap_or_default(),
+        "{}, {used}, {} keys, {} evicted{}",
+        store.name(),
         units::count(store.keys),
         units::count(store.evicted_keys),
         evictions.unwrap_or_default(),

@@ -154,7 +154,9 @@ fn breakers(replicas: &[ReplicaReport], shows_keys: bool) -> Markup {
                 th.wide.failures scope="col" { "Last failure" }
             } }
             tbody {
-                @for (report, origin) in &origins { (breaker_row(&names.name(report), origin, shows_keys)) }
+                @for (report, origin) in &origins {
+                    (breaker_row(&names.name(report), origin, shows_keys))
+                }
                 @if origins.is_empty() {
                     tr { td.none colspan="7" { "No replica has an origin." } }
                 }

@@ -71,7 +71,9 @@ pub(super) fn replica_table(figures: &Figures, is_long: bool) -> Markup {
             } }
             tbody {
                 @for replica in &figures.replicas {
-                    @let name = if is_long { replica.state.host.clone() } else { names.name(replica) };
+                    // The long table has the id of each.
+                    @let host = &replica.state.host;
+                    @let name = if is_long { host.clone() } else { names.name(replica) };
                     (replica_row(replica, &name, is_long, now))
                 }
             }

@@ -11,7 +11,7 @@ const KEYS: usize = 100_000;
 const BATCH: usize = 1_000;
 /// More namespaces than a page has, each with enough reads for a judgement.
 const NAMESPACES: usize = 105;
-const MISSES: usize = 100;
+const MISSES: usize = 1000;
 
 on_both_stores!(a_namespace_of_100_000_keys_is_paged, |env| {
     for batch in 0..KEYS / BATCH {

@@ -50,11 +50,7 @@ fn server(scene: &Scene<'_>, width: u16) -> Line<'static> {
 
 fn store_state(scene: &Scene<'_>) -> Vec<Span<'static>> {
     let store = &scene.figures.store;
-    let version = store.server_version.as_deref().unwrap_or_default();
-    // The version of a server of Redis begins with its name.
-    let has_kind = version.to_lowercase().starts_with(&store.kind);
-    let kind = if has_kind { "" } else { &store.kind };
-    let name = format!("{kind} {version}");
+    let name = store.name();
     let (state, style) = if !store.reachable {
         ("down", scene.theme.severity(Severity::Critical))
     } else if store.trouble.is_some() {
@@ -62,7 +58,7 @@ fn store_state(scene: &Scene<'_>) -> Vec<Span<'static>> {
     } else {
         ("ok", scene.theme.good())
     };
-    vec![Span::raw(format!("{} ", escape(name.trim()))), Span::styled(state, style)]
+    vec![Span::raw(format!("{} ", escape(&name))), Span::styled(state, style)]
 }
 
 fn traffic(scene: &Scene<'_>, width: u16) -> Line<'static> {
