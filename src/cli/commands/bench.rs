@@ -4,7 +4,7 @@ mod latencies;
 mod load;
 mod report;
 
-use std::time::Duration;
+use std::{io, pin::pin, time::Duration};
 
 use bytes::Bytes;
 
@@ -131,22 +131,20 @@ impl Args {
         rand::fill(&mut bytes[..]);
         let value = Bytes::from(bytes);
         let mut load = Load::new(self, value);
-        tokio::select! {
-            filled = self.fill(&sessions[0], &load) => filled?,
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted?;
-                remark("interrupted before the load began");
-                return Ok(load.ended());
-            }
-        }
+        // Calls in flight come to their end first: a write that is abandoned could be stored after
+        // the entries were deleted.
+        let stop = load.stop();
+        let interrupt = async move |remarked: &str| {
+            let interrupted = tokio::signal::ctrl_c().await;
+            remark(remarked);
+            stop.cancel();
+            interrupted
+        };
+        let filled = self.fill(&sessions[0], &load);
+        until_ended(filled, interrupt("interrupted before the load began")).await??;
         load.begin();
-        tokio::select! {
-            () = load.run(sessions, self.in_flight) => {}
-            interrupted = tokio::signal::ctrl_c() => {
-                interrupted?;
-                remark("interrupted: these are the figures so far");
-            }
-        }
+        let calls = load.run(sessions, self.in_flight);
+        until_ended(calls, interrupt("interrupted: these are the figures so far")).await?;
         Ok(load.ended())
     }
 
@@ -173,6 +171,9 @@ impl Args {
     async fn fill(&self, session: &Session, load: &Load<'_>) -> Result<(), Error> {
         let batch = (BATCH_BYTES / u64::from(self.value_bytes.max(1))).clamp(1, BATCH);
         for first in (0..self.keys).step_by(batch as usize) {
+            if load.is_stopped() {
+                break;
+            }
             let numbers = first..self.keys.min(first + batch);
             let items = numbers.map(|number| load.write(number)).collect();
             let request = session.request(BatchSetRequest { items });
@@ -213,6 +214,19 @@ impl Args {
             ..SetRequest::default()
         }
     }
+}
+
+/// Waits for the end of `work`, also after an interrupt.
+async fn until_ended<T>(
+    work: impl Future<Output = T>,
+    interrupt: impl Future<Output = io::Result<()>>,
+) -> io::Result<T> {
+    let mut work = pin!(work);
+    tokio::select! {
+        done = &mut work => return Ok(done),
+        interrupted = interrupt => interrupted?,
+    }
+    Ok(work.await)
 }
 
 fn key(number: u64) -> String {

@@ -190,7 +190,7 @@ mod tests {
         let misses = (Counter::Misses, 1900);
         let (failed, fetched) = (Counter::FetchesFailed, Counter::Fetches);
         let low = (Severity::Warning, "low hit rate".to_owned());
-        assert_eq!(chips(&[misses, (failed, 1), (fetched, 1899)]), [low.clone()]);
+        assert_eq!(chips(&[misses, (failed, 1), (fetched, 1899)]), std::slice::from_ref(&low));
         let one = (Severity::Warning, "1 fetch failed".to_owned());
         assert_eq!(chips(&[(failed, 1), (fetched, 9)]), [one]);
         let many = (Severity::Critical, "60 fetches failed".to_owned());

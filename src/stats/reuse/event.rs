@@ -152,7 +152,9 @@ impl ReuseEvent {
     pub(super) fn hits(&mut self) -> Option<&mut u64> {
         match self {
             Self::Hit { count, .. } => Some(count),
-            _ => None,
+            Self::Miss { .. } | Self::Write { .. } | Self::Touch { .. } | Self::Removal { .. } => {
+                None
+            }
         }
     }
 

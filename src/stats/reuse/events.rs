@@ -68,9 +68,10 @@ impl ReuseEvents {
     /// less of a key that is read so often changes nothing.
     #[inline]
     pub fn add(&self, hash: u64, event: ReuseEvent) {
-        let run = match event {
-            ReuseEvent::Hit { at, is_stale, .. } => Some(Run::of(hash, at, is_stale)),
-            _ => None,
+        let run = if let ReuseEvent::Hit { at, is_stale, .. } = event {
+            Some(Run::of(hash, at, is_stale))
+        } else {
+            None
         };
         if !run.is_some_and(|run| self.runs.count(hash, run)) {
             self.add_event(hash, event, run);

@@ -55,7 +55,7 @@ async fn bench_ends_if_its_entries_cannot_be_written() {
     let larder =
         Larder::memory().config("[namespaces.bench]\nmax_value_bytes = '1KiB'\n").start().await;
     let refused = cli(&larder, "bench --duration 100ms --value-bytes 4096");
-    refused.expect_failure(USAGE, &["bytes"]);
+    refused.expect_failure(REFUSED, &["VALUE_TOO_LARGE"]);
     assert_eq!(cli(&larder, "keys bench").code, MISS);
 }
 

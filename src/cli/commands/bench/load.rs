@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use futures_util::future::join_all;
 use tokio::time::{Instant, sleep, sleep_until};
+use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
 
 use super::{Args, key, latencies::Latencies};
@@ -39,6 +40,7 @@ pub(super) struct Load<'a> {
     began: Instant,
     /// Number of the next call of the schedule.
     next: Cell<u64>,
+    stop: CancellationToken,
     measured: RefCell<Measured>,
 }
 
@@ -51,7 +53,16 @@ enum Answer {
 impl<'a> Load<'a> {
     pub(super) fn new(args: &'a Args, value: Bytes) -> Self {
         let (began, measured) = (Instant::now(), RefCell::default());
-        Self { args, value, began, next: Cell::new(0), measured }
+        Self { args, value, began, next: Cell::new(0), stop: CancellationToken::new(), measured }
+    }
+
+    /// No call begins after it is cancelled.
+    pub(super) fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    pub(super) fn is_stopped(&self) -> bool {
+        self.stop.is_cancelled()
     }
 
     /// Time is measured from now.
@@ -92,6 +103,9 @@ impl<'a> Load<'a> {
     /// is over. A call that comes late by the schedule, because all callers waited for answers, is
     /// late for its caller: its time counts from the schedule.
     async fn next_call(&self) -> Option<Instant> {
+        if self.is_stopped() {
+            return None;
+        }
         let (now, end) = (Instant::now(), self.began + self.args.duration);
         let Some(rate) = self.args.rate else { return (now < end).then_some(now) };
         let number = self.next.replace(self.next.get() + 1);
@@ -102,7 +116,7 @@ impl<'a> Load<'a> {
         if intended <= now {
             return Some(intended);
         }
-        sleep_until(intended).await;
+        self.stop.run_until_cancelled(sleep_until(intended)).await?;
         // The timer can be a millisecond late, which is no time of the server.
         Some(Instant::now())
     }
@@ -123,10 +137,10 @@ impl<'a> Load<'a> {
         }
         let request = session.request(self.write(number));
         let response = session.cache().set(request).await?.into_inner();
-        match response.result() {
-            SetResult::Stored => Ok(Answer::Written),
-            _ => Err(Status::unavailable("the value is not stored")),
+        if response.result() != SetResult::Stored {
+            return Err(Status::unavailable("the value is not stored"));
         }
+        Ok(Answer::Written)
     }
 
     fn count(&self, answer: Result<Answer, Status>, took: Duration) {
