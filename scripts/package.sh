@@ -70,7 +70,8 @@ build() {
   binary=$(binaries)/larder
   setup_musl
   cargo build --locked --package larder --bin larder --target "$TARGET" --profile "$PROFILE"
-  ! ldd "$binary" 2>/dev/null || fail "$binary is not static"
+  ! readelf --dynamic --program-headers "$binary" | grep -E 'NEEDED|INTERP' ||
+    fail "$binary is not static"
   rm -rf -- "$OUT/files"
   mkdir -p "$OUT/files/completions"
   "$binary" man "$OUT/files/man"
