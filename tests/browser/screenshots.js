@@ -15,6 +15,8 @@ const images = join(repository, "docs/images");
 const START_LIMIT_MS = 120_000;
 /** The analysis needs some minutes of reads. */
 const RUN_MS = 240_000;
+/** Pixels of a picture. */
+const MAX_HEIGHT = 1600;
 
 const PICTURES = [
   { name: "overview-light", path: "/" },
@@ -76,7 +78,12 @@ async function take(browser, url, { name, path, dialog, confirm, colorScheme = "
   }
   const live = page.locator("[data-live]");
   if (await live.count()) await eventually("live", async () => (await live.innerText()) === "live");
-  await page.screenshot({ path: `${images}/${name}.png`, fullPage: !dialog || confirm });
+  // The rest of a long list is more of the same.
+  const height = await page.evaluate(() => document.scrollingElement.scrollHeight);
+  const clip = { x: 0, y: 0, width: viewport.width, height: Math.min(height, MAX_HEIGHT) };
+  const whole = { fullPage: true, ...(viewport === PHONE ? {} : { clip }) };
+  const shown = !dialog || confirm ? whole : {};
+  await page.screenshot({ path: `${images}/${name}.png`, ...shown });
   await context.close();
 }
 

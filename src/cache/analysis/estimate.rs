@@ -95,8 +95,7 @@ impl ReuseEstimate {
         if counts.seen_hits + counts.seen_misses + counts.seen_ended == 0 {
             return None;
         }
-        let mean_ttl =
-            Duration::from_secs_f64(counts.ttl_seconds as f64 / counts.writes.max(1) as f64);
+        let mean_ttl = Duration::from_millis(counts.ttl_millis / counts.writes.max(1));
         let mut estimate = Self { counts, mean_ttl, ttls: Vec::new(), figures };
         let is_enough = estimate.counts.seen_misses >= MIN_MISSES;
         let miss_rate = miss_rate.filter(|_| is_enough).map(|rate| estimate.asked(rate));

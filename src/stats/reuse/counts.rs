@@ -23,8 +23,8 @@ pub struct ReuseCounts {
     pub writes: u64,
     /// Of these, those with the TTL of the configuration.
     pub default_writes: u64,
-    /// Sum of the TTLs of the values stored, in seconds.
-    pub ttl_seconds: u64,
+    /// Sum of the TTLs of the values stored, in milliseconds.
+    pub ttl_millis: u64,
     /// Entries that have ended, in any way.
     pub ended: u64,
     /// Of these, those without a read.
@@ -70,7 +70,7 @@ impl ReuseCounts {
         add(&mut self.invalidated, other.invalidated);
         add(&mut self.writes, other.writes);
         add(&mut self.default_writes, other.default_writes);
-        add(&mut self.ttl_seconds, other.ttl_seconds);
+        add(&mut self.ttl_millis, other.ttl_millis);
         add(&mut self.ended, other.ended);
         add(&mut self.unread, other.unread);
         add(&mut self.held, other.held);

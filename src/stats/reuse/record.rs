@@ -73,7 +73,7 @@ impl KeyRecord {
                 if is_default_ttl {
                     add(&mut to.counts.default_writes, to.weight);
                 }
-                add(&mut to.counts.ttl_seconds, to.weight.saturating_mul(entry.ttl) / 1000);
+                add(&mut to.counts.ttl_millis, to.weight.saturating_mul(entry.ttl));
                 self.write(entry, to);
             }
             ReuseEvent::Touch { at, ttl } => self.touch(at, ttl, to),

@@ -42,7 +42,7 @@ fn healthy() -> ReuseCounts {
         missed: [128 * 100; TTLS_MS.len()],
         writes: 128 * 100,
         default_writes: 128 * 100,
-        ttl_seconds: 128 * 100 * 30 * MINUTE,
+        ttl_millis: 128 * 100 * 30 * MINUTE * 1000,
         ended: 128 * 100,
         unread: 128 * 10,
         held: 1_000_000,

@@ -153,6 +153,14 @@ fn an_update_is_a_write_for_every_ttl() {
 }
 
 #[test]
+fn a_ttl_below_a_second_counts() {
+    let mut key = Key::default();
+    let entry = FollowedEntry { ttl: 950, ..entry(0, 1) };
+    key.apply(ReuseEvent::Write { entry, is_default_ttl: true });
+    assert_eq!((key.counts.writes, key.counts.ttl_millis), (1, 950));
+}
+
+#[test]
 fn two_writes_after_one_miss_are_one() {
     let mut key = Key::default();
     key.miss(0);
