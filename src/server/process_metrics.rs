@@ -52,6 +52,7 @@ pub(super) fn host_name() -> String {
 mod linux {
     use std::time::Duration;
 
+    use nix::unistd::{SysconfVar, sysconf};
     use opentelemetry::metrics::Meter;
     use procfs::process::{Process, Stat};
 
@@ -74,8 +75,7 @@ mod linux {
             }),
             (metric_list::PROCESS_THREADS, |process| Some(process.stat().ok()?.num_threads as f64)),
             (metric_list::PROCESS_START_TIME, |process| {
-                let since_boot =
-                    process.stat().ok()?.starttime as f64 / procfs::ticks_per_second() as f64;
+                let since_boot = seconds(process.stat().ok()?.starttime)?;
                 Some(procfs::boot_time_secs().ok()? as f64 + since_boot)
             }),
         ];
@@ -93,7 +93,9 @@ mod linux {
             .observed_sum(meter)
             .with_callback(|observer| {
                 if let Some(stat) = Process::myself().ok().and_then(|process| process.stat().ok()) {
-                    observer.observe(cpu_time(&stat).as_secs_f64(), &[]);
+                    if let Some(seconds) = cpu_seconds(&stat) {
+                        observer.observe(seconds, &[]);
+                    }
                 }
             })
             .build();
@@ -105,17 +107,28 @@ mod linux {
         let stat = process.stat().ok();
         ProcessUsage {
             resident_bytes: resident_bytes(&process).unwrap_or_default(),
-            cpu_time: stat.as_ref().map(cpu_time).unwrap_or_default(),
+            cpu_time: Duration::from_secs_f64(
+                stat.as_ref().and_then(cpu_seconds).unwrap_or_default(),
+            ),
         }
     }
 
     fn resident_bytes(process: &Process) -> Option<u64> {
-        process.statm().ok()?.resident.checked_mul(procfs::page_size())
+        process.statm().ok()?.resident.checked_mul(constant(SysconfVar::PAGE_SIZE)?)
     }
 
-    fn cpu_time(stat: &Stat) -> Duration {
-        let ticks = stat.utime.saturating_add(stat.stime);
-        Duration::from_secs_f64(ticks as f64 / procfs::ticks_per_second() as f64)
+    fn cpu_seconds(stat: &Stat) -> Option<f64> {
+        seconds(stat.utime.saturating_add(stat.stime))
+    }
+
+    fn seconds(ticks: u64) -> Option<f64> {
+        Some(ticks as f64 / constant(SysconfVar::CLK_TCK)? as f64)
+    }
+
+    /// A constant of the system. That of `procfs` is read from the auxiliary vector, which is
+    /// another one under valgrind.
+    fn constant(variable: SysconfVar) -> Option<u64> {
+        u64::try_from(sysconf(variable).ok()??).ok().filter(|value| *value > 0)
     }
 
     #[allow(clippy::cast_precision_loss, clippy::unnecessary_wraps)]
