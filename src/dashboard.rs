@@ -1,9 +1,9 @@
 //! The dashboard: pages for people on the admin port.
 //!
-//! The server renders every page ([`layout`]), and each works without a script. The script that
-//! comes with them replaces the figures of a page by newer ones ([`live`]) and shows confirmations
+//! The server renders every page (`layout`), and each works without a script. The script that
+//! comes with them replaces the figures of a page by newer ones (`live`) and shows confirmations
 //! as dialogs. The port has checked the request (`src/admin`) before a page is made; the
-//! permissions of its sender are in [`visitor`].
+//! permissions of its sender are in `visitor`.
 
 mod actions;
 mod assets;

@@ -92,10 +92,9 @@ mod linux {
         metric_list::PROCESS_CPU
             .observed_sum(meter)
             .with_callback(|observer| {
-                if let Some(stat) = Process::myself().ok().and_then(|process| process.stat().ok()) {
-                    if let Some(seconds) = cpu_seconds(&stat) {
-                        observer.observe(seconds, &[]);
-                    }
+                let stat = Process::myself().ok().and_then(|process| process.stat().ok());
+                if let Some(seconds) = stat.as_ref().and_then(cpu_seconds) {
+                    observer.observe(seconds, &[]);
                 }
             })
             .build();
