@@ -121,8 +121,9 @@ struct HealthcheckArgs {
     service: String,
 }
 
+/// Where the server is.
 #[derive(Debug, Args)]
-struct StatsArgs {
+struct AddressArgs {
     /// Address of the server, or several with commas [default: LARDER_ENDPOINT, LARDER_LISTEN, or
     /// 127.0.0.1:50051]
     #[arg(
@@ -133,6 +134,12 @@ struct StatsArgs {
         hide_env_values = true
     )]
     address: Option<String>,
+}
+
+#[derive(Debug, Args)]
+struct StatsArgs {
+    #[command(flatten)]
+    server: AddressArgs,
     #[command(flatten)]
     connect: ConnectArgs,
     /// Print JSON, with durations in seconds

@@ -4,6 +4,8 @@ pub mod codec;
 
 use std::time::Duration;
 
+use tonic::Code;
+
 use crate::model::SaturatingFrom as _;
 
 /// `larder.v1`, the services of Larder. The protos are the reference.
@@ -49,9 +51,40 @@ pub fn from_duration(duration: Duration) -> prost_types::Duration {
     }
 }
 
+/// Name of a status code in the gRPC specification.
+pub fn code_name(code: Code) -> &'static str {
+    match code {
+        Code::Ok => "OK",
+        Code::Cancelled => "CANCELLED",
+        Code::Unknown => "UNKNOWN",
+        Code::InvalidArgument => "INVALID_ARGUMENT",
+        Code::DeadlineExceeded => "DEADLINE_EXCEEDED",
+        Code::NotFound => "NOT_FOUND",
+        Code::AlreadyExists => "ALREADY_EXISTS",
+        Code::PermissionDenied => "PERMISSION_DENIED",
+        Code::ResourceExhausted => "RESOURCE_EXHAUSTED",
+        Code::FailedPrecondition => "FAILED_PRECONDITION",
+        Code::Aborted => "ABORTED",
+        Code::OutOfRange => "OUT_OF_RANGE",
+        Code::Unimplemented => "UNIMPLEMENTED",
+        Code::Internal => "INTERNAL",
+        Code::Unavailable => "UNAVAILABLE",
+        Code::DataLoss => "DATA_LOSS",
+        Code::Unauthenticated => "UNAUTHENTICATED",
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn codes_are_named_as_in_the_specification() {
+        assert_eq!(code_name(Code::Ok), "OK");
+        assert_eq!(code_name(Code::ResourceExhausted), "RESOURCE_EXHAUSTED");
+        let codes = (0..=16).map(|code| code_name(Code::from_i32(code)));
+        assert_eq!(codes.collect::<std::collections::BTreeSet<_>>().len(), 17);
+    }
 
     #[test]
     fn negative_and_malformed_durations_are_none() {

@@ -19,7 +19,7 @@ use super::{
 use crate::pb::v1::{self as pb, cache_service_client::CacheServiceClient};
 
 pub(super) fn run(args: &StatsArgs) -> ExitCode {
-    client::run(args.address.as_ref(), &args.connect, async |server: RemoteServer| {
+    client::run(args.server.address.as_ref(), &args.connect, async |server: RemoteServer| {
         let client = CacheServiceClient::new(server.connection.clone());
         match all_pages(client, &args.namespaces).await {
             Ok(stats) => {

@@ -13,8 +13,11 @@ use std::{
 use tonic::Code;
 use tracing::Level;
 
-use super::{method::Method, metrics::code_name};
-use crate::model::{EntryKey, Namespace, SaturatingFrom as _, log_names_in_plain_text};
+use super::method::Method;
+use crate::{
+    model::{EntryKey, Namespace, SaturatingFrom as _, log_names_in_plain_text},
+    pb::code_name,
+};
 
 /// Target of the access log.
 const TARGET: &str = "larder::request";

@@ -10,12 +10,13 @@ use parking_lot::Mutex;
 use tonic::{Code, Request};
 use transport::ConnectionShare;
 
-use super::{access::Access, method::Method, metrics::code_name, status};
+use super::{access::Access, method::Method, status};
 use crate::{
     audit::{AuditLog, AuditedCaller, Record},
     auth::MintRequest,
     cache::{DeleteResult, Durability, InvalidateTarget, TargetOutcome},
     model::{AuditEvent, EntryKey, Namespace, TargetKind, Verb},
+    pb::code_name,
 };
 
 /// Header with an id that the caller gave its request.

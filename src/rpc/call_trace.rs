@@ -6,8 +6,8 @@ use tonic::Code;
 use tracing::Span;
 use tracing_opentelemetry::OpenTelemetrySpanExt as _;
 
-use super::{method::Method, metrics::code_name};
-use crate::trace_sampler;
+use super::method::Method;
+use crate::{pb::code_name, trace_sampler};
 
 /// The header of the W3C Trace Context.
 const TRACE_PARENT: HeaderName = HeaderName::from_static("traceparent");

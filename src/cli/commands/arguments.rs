@@ -12,7 +12,7 @@ use clap::Args;
 use tonic::metadata::AsciiMetadataValue;
 
 pub(super) use super::super::duration;
-use super::super::security::SecurityArgs;
+use super::super::{AddressArgs, security::SecurityArgs};
 use super::failure::Error;
 use crate::pb::{
     from_duration,
@@ -22,16 +22,8 @@ use crate::pb::{
 /// How to reach the server, and how to print its answer.
 #[derive(Debug, Args)]
 pub(super) struct CallArgs {
-    /// Address of the server, or several with commas [default: LARDER_ENDPOINT, LARDER_LISTEN, or
-    /// 127.0.0.1:50051]
-    #[arg(
-        long,
-        visible_alias = "endpoint",
-        value_name = "HOST:PORT",
-        env = "LARDER_ADDRESS",
-        hide_env_values = true
-    )]
-    pub(super) address: Option<String>,
+    #[command(flatten)]
+    pub(super) server: AddressArgs,
     /// Time limit for connecting, and again for an answer, such as 500ms
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = duration)]
     pub(super) timeout: Duration,

@@ -59,7 +59,7 @@ pub(super) fn pause(time: Duration) -> Result<(), Error> {
 
 impl Session {
     async fn open(args: &CallArgs) -> Result<Self, Error> {
-        let address = args.address.clone().unwrap_or_else(client::default_address);
+        let address = args.server.address.clone().unwrap_or_else(client::default_address);
         let limit = args.timeout;
         let connecting = client::connect(address.clone(), &args.security);
         let server = client::within(limit, &address, connecting).await?;

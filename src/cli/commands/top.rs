@@ -32,7 +32,7 @@ pub(in crate::cli) struct Args {
 impl Args {
     pub(super) fn run(&self) -> Result<Ending, Error> {
         let options = TopOptions {
-            address: self.call.address.clone().unwrap_or_else(default_address),
+            address: self.call.server.address.clone().unwrap_or_else(default_address),
             limit: self.call.timeout,
             security: self.call.security.clone(),
         };

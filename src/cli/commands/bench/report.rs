@@ -31,7 +31,7 @@ pub(super) struct Report<'a> {
     reads: Figures,
     writes: Figures,
     hit_rate: Option<f64>,
-    errors: BTreeMap<String, u64>,
+    errors: BTreeMap<&'static str, u64>,
 }
 
 /// Figures of the calls that were answered.
@@ -116,7 +116,7 @@ mod tests {
         let mut measured =
             Measured { took: Duration::from_secs(2), hits: 75, ..Measured::default() };
         (1..=100).for_each(|number| measured.reads.add(Duration::from_micros(number)));
-        measured.errors.insert("UNAVAILABLE".to_owned(), 3);
+        measured.errors.insert("UNAVAILABLE", 3);
         measured
     }
 
