@@ -130,7 +130,7 @@ impl Args {
         // A value that cannot be compressed.
         rand::fill(&mut bytes[..]);
         let value = Bytes::from(bytes);
-        let mut load = Load::new(self, value);
+        let mut load = Load::new(self, value)?;
         // Calls in flight come to their end first: a write that is abandoned could be stored after
         // the entries were deleted.
         let stop = load.stop();

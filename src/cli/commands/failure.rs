@@ -37,6 +37,8 @@ pub(super) enum Error {
     Degraded(Cow<'static, str>),
     #[error("{}", sentence(address, status))]
     Refused { address: String, status: Box<Status> },
+    #[error("cannot keep the latencies")]
+    Latencies(#[from] hdrhistogram::CreationError),
     #[error(transparent)]
     Client(#[from] client::Error),
     #[error(transparent)]
@@ -74,7 +76,7 @@ fn code(ending: &Result<Ending, Error>) -> u8 {
         Err(Error::Client(client::Error::Address { .. })) => 2,
         Err(Error::Journal(OfflineError::Missing(_) | OfflineError::NotAJournal(_))) => 2,
         Err(Error::Refused { .. } | Error::Degraded(_) | Error::Client(_) | Error::Journal(_)) => 3,
-        Err(Error::Output(_) | Error::Pages { .. }) => 5,
+        Err(Error::Output(_) | Error::Pages { .. } | Error::Latencies(_)) => 5,
         Err(Error::Config(_)) => EXIT_CONFIG,
     }
 }

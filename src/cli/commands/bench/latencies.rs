@@ -2,102 +2,73 @@
 
 use std::time::Duration;
 
-/// Steps of each power of two: a latency is known to 1.6 %.
-const STEPS: u64 = 64;
-/// Steps for all latencies up to 12 days, in microseconds.
-const CELLS: usize = 36 * STEPS as usize;
+use hdrhistogram::{CreationError, Histogram};
 
-/// Latencies in steps that grow with them.
+/// The longest latency that is told from longer ones, in microseconds: an hour.
+const LONGEST: u64 = 3_600_000_000;
+/// A latency is known to 0.1 %.
+const DIGITS: u8 = 3;
+
 #[derive(Debug)]
-pub(super) struct Latencies {
-    cells: Vec<u64>,
-    count: u64,
-    longest: Duration,
-}
-
-impl Default for Latencies {
-    fn default() -> Self {
-        Self { cells: vec![0; CELLS], count: 0, longest: Duration::ZERO }
-    }
-}
+pub(super) struct Latencies(Histogram<u64>);
 
 impl Latencies {
-    pub(super) fn add(&mut self, took: Duration) {
-        let micros = u64::try_from(took.as_micros()).unwrap_or(u64::MAX);
-        self.cells[cell(micros)] += 1;
-        self.count += 1;
-        self.longest = self.longest.max(took);
+    pub(super) fn new() -> Result<Self, CreationError> {
+        Histogram::new_with_bounds(1, LONGEST, DIGITS).map(Self)
     }
 
-    pub(super) fn merge(&mut self, other: &Self) {
-        self.cells.iter_mut().zip(&other.cells).for_each(|(sum, count)| *sum += count);
-        self.count += other.count;
-        self.longest = self.longest.max(other.longest);
+    pub(super) fn add(&mut self, took: Duration) {
+        self.0.saturating_record(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+
+    /// The latencies of both.
+    pub(super) fn with(&self, other: &Self) -> Self {
+        let mut all = self.0.clone();
+        // Both have the same bounds.
+        all += &other.0;
+        Self(all)
     }
 
     pub(super) fn count(&self) -> u64 {
-        self.count
+        self.0.len()
     }
 
     /// The longest one; none without any.
     pub(super) fn longest(&self) -> Option<Duration> {
-        (self.count > 0).then_some(self.longest)
+        self.quantile(1.0)
     }
 
     /// The latency that this share of all does not exceed; none without any.
     pub(super) fn quantile(&self, share: f64) -> Option<Duration> {
-        // Far below the largest number.
-        let rank = ((self.count as f64 * share).ceil() as u64).clamp(1, self.count.max(1));
-        let mut seen = 0;
-        let place = self.cells.iter().position(|count| {
-            seen += count;
-            seen >= rank
-        })?;
-        Some(Duration::from_micros(last_of(place)).min(self.longest))
+        let micros = self.0.value_at_quantile(share);
+        (!self.0.is_empty()).then_some(Duration::from_micros(micros))
     }
 }
 
-/// The place of a number. Numbers below twice the steps have a place each.
-fn cell(micros: u64) -> usize {
-    let shift = (u64::BITS - micros.leading_zeros()).saturating_sub(STEPS.ilog2() + 1);
-    let place = u64::from(shift) * STEPS + (micros >> shift);
-    (place as usize).min(CELLS - 1)
-}
-
-/// The largest number of a place.
-fn last_of(place: usize) -> u64 {
-    let place = place as u64;
-    let shift = (place / STEPS).saturating_sub(1);
-    ((place - shift * STEPS + 1) << shift) - 1
-}
-
 #[cfg(test)]
+#[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
 
     #[test]
-    fn each_number_is_in_its_place() {
-        for exponent in 0..40 {
-            for number in [1_u64 << exponent, (1 << exponent) + 1, (1 << exponent) * 3 / 2] {
-                let last = last_of(cell(number));
-                assert!(number <= last && last - number <= number / STEPS, "{number}: {last}");
-                assert!(cell(last) == cell(number) && cell(last + 1) == cell(number) + 1);
-            }
-        }
-        assert_eq!(cell(u64::MAX), CELLS - 1);
-    }
-
-    #[test]
     fn quantiles_are_those_of_all_latencies() {
-        let (mut one, mut two) = (Latencies::default(), Latencies::default());
+        let (mut one, mut two) = (Latencies::new().unwrap(), Latencies::new().unwrap());
         assert_eq!((one.quantile(0.5), one.longest()), (None, None));
         (1..=500).for_each(|millis| one.add(Duration::from_millis(millis)));
         (501..=1000).for_each(|millis| two.add(Duration::from_millis(millis)));
-        one.merge(&two);
-        assert_eq!((one.count(), one.longest()), (1000, Some(Duration::from_secs(1))));
+        let all = one.with(&two);
+        assert_eq!((one.count(), all.count()), (500, 1000));
         for (share, millis) in [(0.5, 500.0), (0.99, 990.0), (0.001, 1.0), (1.0, 1000.0)] {
-            let found = one.quantile(share).map_or(f64::NAN, |took| took.as_secs_f64() * 1000.0);
-            assert!((found / millis - 1.0).abs() < 0.02, "{share}: {found}");
+            let found = all.quantile(share).map_or(f64::NAN, |took| took.as_secs_f64() * 1000.0);
+            assert!((found / millis - 1.0).abs() < 0.001, "{share}: {found}");
         }
+    }
+
+    #[test]
+    fn each_latency_is_counted() {
+        let mut latencies = Latencies::new().unwrap();
+        [Duration::ZERO, Duration::from_nanos(1), Duration::MAX].map(|took| latencies.add(took));
+        assert_eq!(latencies.count(), 3);
+        assert!(latencies.longest().unwrap() >= Duration::from_micros(LONGEST));
     }
 }

@@ -8,6 +8,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::join_all;
+use hdrhistogram::CreationError;
 use tokio::time::{Instant, sleep, sleep_until};
 use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status};
@@ -25,7 +26,7 @@ use crate::{
 const ERROR_PAUSE: Duration = Duration::from_millis(10);
 
 /// Measurements of the calls.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Measured {
     pub(super) took: Duration,
     pub(super) reads: Latencies,
@@ -34,6 +35,13 @@ pub(super) struct Measured {
     pub(super) hits: u64,
     /// Calls that failed, by the code of their status.
     pub(super) errors: BTreeMap<&'static str, u64>,
+}
+
+impl Measured {
+    pub(super) fn new() -> Result<Self, CreationError> {
+        let (reads, writes) = (Latencies::new()?, Latencies::new()?);
+        Ok(Self { took: Duration::ZERO, reads, writes, hits: 0, errors: BTreeMap::new() })
+    }
 }
 
 /// The load of one run. All of it is on one thread.
@@ -54,9 +62,10 @@ enum Answer {
 }
 
 impl<'a> Load<'a> {
-    pub(super) fn new(args: &'a Args, value: Bytes) -> Self {
-        let (began, measured) = (Instant::now(), RefCell::default());
-        Self { args, value, began, next: Cell::new(0), stop: CancellationToken::new(), measured }
+    pub(super) fn new(args: &'a Args, value: Bytes) -> Result<Self, CreationError> {
+        let (began, measured) = (Instant::now(), RefCell::new(Measured::new()?));
+        let stop = CancellationToken::new();
+        Ok(Self { args, value, began, next: Cell::new(0), stop, measured })
     }
 
     /// No call begins after it is cancelled.

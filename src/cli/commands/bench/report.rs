@@ -48,15 +48,12 @@ struct Figures {
 
 impl<'a> Report<'a> {
     pub(super) fn new(setting: Setting<'a>, measured: &Measured) -> Self {
-        let mut all = Latencies::default();
-        all.merge(&measured.reads);
-        all.merge(&measured.writes);
         let reads = measured.reads.count();
         let figures = |latencies: &Latencies| Figures::new(latencies, measured.took);
         Self {
             setting,
             seconds: measured.took.as_secs_f64(),
-            all: figures(&all),
+            all: figures(&measured.reads.with(&measured.writes)),
             reads: figures(&measured.reads),
             writes: figures(&measured.writes),
             hit_rate: (reads > 0).then(|| measured.hits as f64 / reads as f64),
@@ -114,7 +111,7 @@ mod tests {
 
     fn measured() -> Measured {
         let mut measured =
-            Measured { took: Duration::from_secs(2), hits: 75, ..Measured::default() };
+            Measured { took: Duration::from_secs(2), hits: 75, ..Measured::new().unwrap() };
         (1..=100).for_each(|number| measured.reads.add(Duration::from_micros(number)));
         measured.errors.insert("UNAVAILABLE", 3);
         measured
@@ -138,7 +135,7 @@ bench: 2.0 s, 50/s, 2 x 32 in flight, 1000 keys of 1.0 KiB
 hit rate 75.0 %
 errors UNAVAILABLE 3";
         assert_eq!(Report::new(setting(Some(50)), &measured()).text(), expected);
-        let nothing = Report::new(setting(None), &Measured::default()).text();
+        let nothing = Report::new(setting(None), &Measured::new().unwrap()).text();
         assert!(nothing.contains("0.0 s, as many as possible"), "{nothing}");
         assert!(nothing.ends_with("hit rate -\nerrors 0"), "{nothing}");
     }
