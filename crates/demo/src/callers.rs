@@ -19,6 +19,8 @@ use crate::{fleet::Fleet, popularity::Zipf, values};
 const SESSION_TTL: Duration = Duration::from_secs(30);
 /// Callers that ask for the same report at the same time.
 const STAMPEDE: usize = 40;
+const THUMBNAIL_BYTES: usize = 2 * 1024;
+const ORIGINAL_BYTES: usize = 100 * 1024;
 
 /// Starts the callers. They go on for as long as the program runs.
 pub(crate) fn start(fleet: &Arc<Fleet>) {
@@ -30,6 +32,7 @@ pub(crate) fn start(fleet: &Arc<Fleet>) {
     read(fleet, "search", Duration::from_millis(100), Zipf::new(100_000, 0.2));
     sessions(fleet);
     pages(fleet);
+    images(fleet);
     counters(fleet);
     stampedes(fleet);
 }
@@ -73,6 +76,30 @@ fn pages(fleet: &Arc<Fleet>) {
             };
             let pages = fleet.namespace("pages");
             pages.get_or_fetch_with(format!("page:{number}"), options, load).await
+        }
+    });
+}
+
+/// Thumbnails are read all the time, and the large images that they are made from once.
+fn images(fleet: &Arc<Fleet>) {
+    let keys = Zipf::new(100, 1.0);
+    fleet.repeat(Duration::from_millis(40), move |fleet| {
+        let key = format!("thumbnail:{}", keys.choose());
+        async move {
+            let images = fleet.namespace("images");
+            if !images.get(&key).await?.found() {
+                images.set(&key, &values::text(THUMBNAIL_BYTES).into()).await?;
+            }
+            Ok::<_, Error>(())
+        }
+    });
+    let number = AtomicU64::new(0);
+    fleet.repeat(Duration::from_secs(1), move |fleet| {
+        let key = format!("original:{}", number.fetch_add(1, Relaxed));
+        async move {
+            let images = fleet.namespace("images");
+            images.set(&key, &values::text(ORIGINAL_BYTES).into()).await?;
+            images.get(&key).await
         }
     });
 }

@@ -16,8 +16,8 @@ use tokio::time::{Instant, sleep};
 const LIMIT: Duration = Duration::from_secs(60);
 /// Redis, the API, three replicas and the callers.
 const PROCESSES: usize = 6;
-const NAMESPACES: [&str; 8] =
-    ["counters", "pages", "prices", "products", "reports", "search", "sessions", "users"];
+const NAMESPACES: [&str; 9] =
+    ["counters", "images", "pages", "prices", "products", "reports", "search", "sessions", "users"];
 
 fn larder() -> PathBuf {
     let demo = Path::new(env!("CARGO_BIN_EXE_larder-demo"));
