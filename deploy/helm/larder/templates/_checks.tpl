@@ -8,7 +8,7 @@
 {{- if and $store.urlSecret.name (ne $store.url "memory") -}}
 {{- fail "store.url and store.urlSecret.name exclude each other" -}}
 {{- end -}}
-{{- if regexMatch "://[^/]*:[^/]*@" $store.url -}}
+{{- if eq (include "larder.hasPassword" $store.url) "true" -}}
 {{- fail "store.url: a ConfigMap is no place for a password: use store.passwordSecret" -}}
 {{- end -}}
 {{- include "larder.refuseSecrets" .Values.config -}}
@@ -45,12 +45,18 @@
 {{- end -}}
 {{- end -}}
 
+{{/* Whether the URL of a Redis has a password. */}}
+{{- define "larder.hasPassword" -}}
+{{- regexMatch "(://[^/]*:[^/]*@)|([?&][a-z_]*pass[a-z_]*=)" . -}}
+{{- end -}}
+
 {{/* Fails if config, which becomes a ConfigMap, has a secret itself, and not a reference to one. A
 digest of a token is no secret. */}}
 {{- define "larder.refuseSecrets" -}}
 {{- $secrets := dict
       "admin.token" (get (default dict .admin) "token")
-      "audit.hash_key" (get (default dict .audit) "hash_key") -}}
+      "audit.hash_key" (get (default dict .audit) "hash_key")
+      "auth.minted.keys" (get (get (default dict .auth) "minted" | default dict) "keys") -}}
 {{- range $name, $principal := get (default dict .auth) "principals" | default dict -}}
 {{- $_ := set $secrets (printf "auth.principals.%s.tokens" $name)
       (get (default dict $principal) "tokens") -}}
@@ -61,6 +67,12 @@ digest of a token is no secret. */}}
 {{- if regexMatch "(?i)^((proxy-)?authorization|cookie|x-api-key)$" $header -}}
 {{- $_ := set $secrets (printf "namespaces.%s.origin.headers.%s" $name $header) $value -}}
 {{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $index, $source := default list .event_sources -}}
+{{- if eq (include "larder.hasPassword" (get $source "url" | default "")) "true" -}}
+{{- fail (printf "config.event_sources[%d].url: a ConfigMap is no place for a password: use %s"
+      $index "url_file with secretFiles") -}}
 {{- end -}}
 {{- end -}}
 {{- range $path, $values := $secrets -}}
