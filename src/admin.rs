@@ -82,7 +82,7 @@ pub struct AdminPort {
 /// A connection that is served.
 struct Served {
     task: AbortHandle,
-    /// Whether its request has come, or at least its head.
+    /// Whether its request has come, with its body.
     is_asked: Arc<AtomicBool>,
 }
 
@@ -184,10 +184,12 @@ async fn accept(
     }
 }
 
-/// The oldest connection without a complete request, or else the oldest.
+/// The oldest connection without a complete request, or else the oldest. Never the newest, which
+/// had no time to send one.
 fn take_oldest(connections: &mut VecDeque<Served>) -> Option<Served> {
+    let others = connections.len().saturating_sub(1);
     let is_silent = |connection: &Served| !connection.is_asked.load(Relaxed);
-    let oldest = connections.iter().position(is_silent).unwrap_or(0);
+    let oldest = connections.iter().take(others).position(is_silent).unwrap_or(0);
     connections.remove(oldest)
 }
 
@@ -196,5 +198,31 @@ async fn readyz(State(admin): State<Admin>) -> (StatusCode, &'static str) {
         (StatusCode::OK, "ok\n")
     } else {
         (StatusCode::SERVICE_UNAVAILABLE, "not ready\n")
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_newest_connection_stays() {
+        let connection = |is_asked: bool| {
+            let task = tokio::spawn(async {}).abort_handle();
+            Served { task, is_asked: Arc::new(AtomicBool::new(is_asked)) }
+        };
+        let taken = |asked: &[bool]| {
+            let mut connections: VecDeque<Served> =
+                asked.iter().map(|it| connection(*it)).collect();
+            let task = take_oldest(&mut connections).unwrap().task.id();
+            assert!(connections.iter().all(|left| left.task.id() != task));
+            let left = connections.iter().map(|left| left.is_asked.load(Relaxed));
+            left.collect::<Vec<bool>>()
+        };
+        assert_eq!(taken(&[true, false, false]), [true, false]);
+        assert_eq!(taken(&[true, true, false]), [true, false], "the oldest of those that asked");
+        assert_eq!(taken(&[false, true]), [true]);
+        assert!(taken(&[false]).is_empty());
     }
 }

@@ -7,15 +7,17 @@ use std::{
         Arc,
         atomic::{AtomicBool, Ordering::Relaxed},
     },
+    task::Poll,
     time::Duration,
 };
 
 use axum::{
     Router,
-    body::Bytes,
+    body::{Body, Bytes, HttpBody as _},
     extract::{ConnectInfo, Request},
     middleware,
 };
+use futures_util::{StreamExt as _, stream};
 use hyper::server::conn::http1;
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
@@ -56,7 +58,7 @@ pub(super) struct PeerCertificate(pub(super) Bytes);
 /// State of a connection, shared with the listener.
 #[derive(Debug, Clone, Default)]
 pub(super) struct ConnectionState {
-    /// Whether its request has come, or at least its head.
+    /// Whether its request has come, with its body.
     pub(super) is_asked: Arc<AtomicBool>,
     answer: LongAnswer,
 }
@@ -78,8 +80,8 @@ impl ConnectionState {
         certificate: Option<Bytes>,
     ) -> Router {
         let (state, certificate) = (self.clone(), certificate.map(PeerCertificate));
-        router.clone().layer(middleware::map_request(move |mut request: Request| {
-            state.is_asked.store(true, Relaxed);
+        router.clone().layer(middleware::map_request(move |request: Request| {
+            let mut request = request.map(|body| marked_at_end(body, state.is_asked.clone()));
             request.extensions_mut().insert(ConnectInfo(peer));
             request.extensions_mut().insert(state.answer.clone());
             if let Some(certificate) = certificate.clone() {
@@ -96,6 +98,19 @@ impl ConnectionState {
             sleep(LONG_TIMEOUT - CONNECTION_TIMEOUT).await;
         }
     }
+}
+
+/// A body that sets the flag when all of it has come.
+fn marked_at_end(body: Body, has_come: Arc<AtomicBool>) -> Body {
+    if body.is_end_stream() {
+        has_come.store(true, Relaxed);
+        return body;
+    }
+    let end = stream::poll_fn(move |_| {
+        has_come.store(true, Relaxed);
+        Poll::Ready(None)
+    });
+    Body::from_stream(body.into_data_stream().chain(end))
 }
 
 /// Serves the request of a connection.
