@@ -56,11 +56,25 @@ async fn check(address: &ConnectionAddr) -> io::Result<Option<&'static str>> {
             RESP_TYPES.contains(&first).then_some(NO_TLS)
         }
         ConnectionAddr::Tcp(host, port) => {
-            let first = first_byte(host, *port, &client_hello()?).await?;
-            TLS_RECORDS.contains(&first).then_some(TLS)
+            let greeting = client_hello()?;
+            // Redis does not answer that greeting, and the next connection waits for the check.
+            tokio::select! {
+                () = speaks_plain_resp(host, *port) => None,
+                first = first_byte(host, *port, &greeting) => {
+                    TLS_RECORDS.contains(&first?).then_some(TLS)
+                }
+            }
         }
         _ => None,
     })
+}
+
+/// Returns when the port has answered without TLS.
+async fn speaks_plain_resp(host: &str, port: u16) {
+    let first = first_byte(host, port, b"PING\r\n").await;
+    if !first.is_ok_and(|first| RESP_TYPES.contains(&first)) {
+        std::future::pending().await
+    }
 }
 
 /// The first byte of the answer to a greeting.
@@ -106,6 +120,31 @@ mod tests {
             }
         });
         (port, serving)
+    }
+
+    /// The next connection waits for the check.
+    #[tokio::test]
+    async fn a_server_without_tls_is_recognised_at_once() {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let serving = tokio::spawn(async move {
+            let mut silent = Vec::new();
+            loop {
+                let (mut peer, _) = listener.accept().await.unwrap();
+                let mut greeting = [0; 6];
+                peer.read_exact(&mut greeting).await.unwrap();
+                if greeting == *b"PING\r\n" {
+                    peer.write_all(b"+PONG\r\n").await.unwrap();
+                }
+                silent.push(peer);
+            }
+        });
+        let url = format!("redis://127.0.0.1:{port}").into_connection_info().unwrap();
+        let check = TlsCheck::default();
+        let checked = check.disagreement(url.addr(), Duration::from_secs(3600));
+        let found = tokio::time::timeout(Duration::from_secs(30), checked).await;
+        assert_eq!(found, Ok(None));
+        serving.abort();
     }
 
     #[tokio::test]
