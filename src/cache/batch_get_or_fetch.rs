@@ -14,7 +14,7 @@ use super::{
     NamespaceContext,
     chunk_sizer::{ChunkLimits, ChunkSizer},
     follow::FollowedRead,
-    get_or_fetch::{Decision, FetchContext, LeaseAttempt, OriginFetch},
+    get_or_fetch::{Decision, FetchContext, LeaseAttempt, OriginFetch, count_answer},
     request::MAX_WAIT,
     singleflight::run_together,
 };
@@ -125,8 +125,8 @@ impl BatchGetOrFetch {
         let answers: Vec<KeyResult> = answers.into_iter().flatten().collect();
         let keys = self.contexts[first..].iter().zip(&self.requests[first..]);
         for (result, (context, request)) in answers.iter().zip(keys) {
+            self.cache.sample(count_answer(result, context), &request.key);
             if let Ok(result) = result {
-                self.cache.sample(result.count(context), &request.key);
                 let followed = context.followed_at(&request.key, || read_at);
                 context.follow_read(followed, FollowedRead::of_fetch(result, request.mode));
             }

@@ -149,8 +149,8 @@ impl Cache {
                 (stored.compute().await, followed)
             }
         };
+        self.sample(count_answer(&result, &context), &request.key);
         if let Ok(result) = &result {
-            self.sample(result.count(&context), &request.key);
             context.follow_read(followed, FollowedRead::of_fetch(result, request.mode));
         }
         result
@@ -197,10 +197,20 @@ impl FetchContext<'_> {
     }
 }
 
+/// Counts the answer. No cache has answered a call that failed. Returns whether the read is to be
+/// sampled.
+#[must_use]
+pub(super) fn count_answer(
+    result: &Result<GetOrFetchResult, Error>,
+    context: &NamespaceContext,
+) -> bool {
+    result.as_ref().map_or_else(|_| context.count_outcome(None), |result| result.count(context))
+}
+
 impl GetOrFetchResult {
     /// Counts the answer. Returns whether the read is to be sampled.
     #[must_use]
-    pub(super) fn count(&self, context: &NamespaceContext) -> bool {
+    fn count(&self, context: &NamespaceContext) -> bool {
         let outcome = match &self.outcome {
             GetOrFetchOutcome::Found(found) => (!self.status.is_miss()).then_some(found.outcome),
             GetOrFetchOutcome::Lease(_) => {

@@ -11,7 +11,7 @@ use crate::{
     },
     config::{NamespaceConfig, NearCacheConfig, OriginConfig},
     model::{Entry, FetchMetadata, Kind, Timestamp},
-    store,
+    origin, store,
 };
 
 /// Rules with a near cache, under which every fetched entry is due for an early refresh.
@@ -196,4 +196,15 @@ async fn reads_are_timed_as_hits_or_misses() {
     failing.get_or_fetch(&only_if_cached).await;
     let timed = |kind| failing.counters().latency(kind, 0.5).is_some();
     assert_eq!((timed(LatencyKind::Hit), timed(LatencyKind::Miss)), (false, true));
+}
+
+/// Otherwise the hit rate would be high while an origin is down.
+#[tokio::test(start_paused = true)]
+async fn a_call_that_fails_is_a_read_that_no_cache_answered() {
+    let origin = FakeOrigin::failing(origin::OriginErrorKind::Unreachable);
+    let test = TestCache::of_origin(&origin, config());
+    for key in ["a", "b"] {
+        assert!(test.cache.get_or_fetch(&request(key)).await.is_err());
+    }
+    assert_eq!((test.counted(Counter::Misses), test.counted(Counter::Hits)), (2, 0));
 }

@@ -93,7 +93,7 @@ async fn a_failure_without_a_stale_value_is_an_error() {
     let error = test.cache.get_or_fetch(&request("k")).await.unwrap_err();
     let Error::Origin { namespace, error } = error else { panic!("{error}") };
     assert_eq!((namespace.as_str(), error.kind), ("ns", OriginErrorKind::Refused));
-    assert_eq!(test.all_counted(), [(Counter::FetchesFailed, 1)]);
+    assert_eq!(test.all_counted(), [(Counter::Misses, 1), (Counter::FetchesFailed, 1)]);
 }
 
 #[tokio::test(start_paused = true)]
