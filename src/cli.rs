@@ -31,6 +31,7 @@ use crate::{
     error_chain::ErrorChain,
     origin,
     tls::TlsError,
+    visible_text::visible_lines,
 };
 
 /// Exit code for an unusable configuration (`EX_CONFIG` of sysexits.h).
@@ -241,7 +242,7 @@ fn print(text: &str) -> io::Result<()> {
 
 /// Prints an error with its causes. Each of several mistakes in a configuration has a line.
 fn print_error(error: &(dyn std::error::Error + 'static)) {
-    let _ = io::stderr().write_all(error_lines(error).as_bytes());
+    let _ = io::stderr().write_all(visible_lines(&error_lines(error)).as_bytes());
 }
 
 fn error_lines(error: &(dyn std::error::Error + 'static)) -> String {

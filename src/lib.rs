@@ -111,4 +111,5 @@ pub mod tls;
 pub mod trace_sampler;
 pub mod units;
 pub mod url_template;
+pub mod visible_text;
 pub mod warm_list;

@@ -2,6 +2,8 @@
 
 use comfy_table::{Table, presets};
 
+use crate::visible_text::visible;
+
 /// In place of a figure that there is not.
 pub(super) fn dash() -> String {
     "-".to_owned()
@@ -14,23 +16,16 @@ pub(super) fn percent(share: f64) -> String {
 
 /// Text without characters that control a terminal.
 pub(super) fn escape(text: &str) -> String {
-    let mut escaped = String::with_capacity(text.len());
-    for letter in text.chars() {
-        if letter.is_control() {
-            escaped.extend(letter.escape_default());
-        } else {
-            escaped.push(letter);
-        }
-    }
-    escaped
+    visible(text).into_owned()
 }
 
-/// A table without borders.
+/// A table without borders. No cell has a character that controls a terminal.
 pub(super) fn table(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> String {
     let mut table = Table::new();
     table.load_style(presets::NOTHING);
     table.set_header(header.iter().copied());
-    table.add_rows(rows);
+    let escaped = |row: Vec<String>| row.into_iter().map(|cell| escape(&cell)).collect::<Vec<_>>();
+    table.add_rows(rows.into_iter().map(escaped));
     let lines: Vec<String> = table.lines().map(|line| line.trim_end().to_owned()).collect();
     lines.join("\n")
 }
@@ -48,5 +43,6 @@ mod tests {
     fn table_is_aligned_without_trailing_spaces() {
         let rows = [vec!["a".to_owned(), "1".to_owned()], vec!["long".to_owned(), String::new()]];
         assert_eq!(table(&["key", "n"], rows), " key   n\n a     1\n long");
+        assert_eq!(table(&["key"], [vec!["\u{1b}[2J\n".to_owned()]]), " key\n \\u{1b}[2J\\n");
     }
 }

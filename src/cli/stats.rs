@@ -16,14 +16,21 @@ use super::{
     connection::Connection,
     figures::{dash, percent},
 };
-use crate::pb::v1::{self as pb, cache_service_client::CacheServiceClient};
+use crate::{
+    pb::v1::{self as pb, cache_service_client::CacheServiceClient},
+    visible_text::{visible_json, visible_lines},
+};
 
 pub(super) fn run(args: &StatsArgs) -> ExitCode {
     client::run(args.server.address.as_ref(), &args.connect, async |server: RemoteServer| {
         let client = CacheServiceClient::new(server.connection.clone());
         match all_pages(client, &args.namespaces).await {
             Ok(stats) => {
-                let text = if args.json { as_json(&stats).to_string() } else { as_table(&stats) };
+                let text = if args.json {
+                    visible_json(&as_json(&stats).to_string()).into_owned()
+                } else {
+                    visible_lines(&as_table(&stats)).into_owned()
+                };
                 super::print(&format!("{text}\n")).map_err(Error::Output)?;
                 let is_unknown = |name: &&String| {
                     !stats.namespaces.iter().any(|namespace| namespace.namespace == **name)
@@ -67,7 +74,8 @@ fn as_table(stats: &pb::StatsResponse) -> String {
     ];
     parts.retain(|part| part.lines().count() > 1 || part.starts_with("replicas"));
     parts.push(store_lines(stats.store.as_ref()));
-    let mut text = parts.join("\n\n");
+    let lines = parts.join("\n\n");
+    let mut text = lines.lines().map(str::trim_end).collect::<Vec<_>>().join("\n");
     if stats.degraded {
         text.push_str(
             "\nThe store did not answer: \
@@ -98,7 +106,7 @@ const READS: &[Column] = &[
     ("deletes", |counters| counters.deletes.to_string()),
     ("leases", |counters| counters.leases_granted.to_string()),
     ("fetches", |counters| counters.fetches.to_string()),
-    ("saved", |counters| counters.fetches_coalesced.to_string()),
+    ("coalesced", |counters| counters.fetches_coalesced.to_string()),
 ];
 
 /// Columns for what does not always happen. Rows without any of it are left out.
@@ -378,8 +386,8 @@ mod tests {
         assert!(text.contains("50.0 %"));
         // A counter that is added to the JSON needs a column here.
         assert_eq!(counters_json(&counters).as_object().unwrap().len(), 33);
-        let saved = text.lines().next().unwrap().split_whitespace().last();
-        assert_eq!(saved, Some("saved"));
+        let coalesced = text.lines().next().unwrap().split_whitespace().last();
+        assert_eq!(coalesced, Some("coalesced"));
         assert_eq!(text.lines().nth(1).unwrap().split_whitespace().last(), Some("1015"));
     }
 }

@@ -1,26 +1,12 @@
-//! Texts of callers, such as keys, as they can be shown. Their letters are escaped by the pages;
-//! what has no letter, or would turn the text around it, is shown by its code.
+//! Texts and values of callers, as they can be shown. Their letters are escaped by the pages.
 
-use std::{borrow::Cow, fmt::Write as _};
+use std::fmt::Write as _;
+
+pub(super) use crate::visible_text::visible;
+use crate::visible_text::visible_lines;
 
 /// Largest part of a value that is shown, in bytes.
 pub(super) const MAX_VALUE_BYTES: usize = 4096;
-
-/// A text with visible control characters.
-pub(super) fn visible(text: &str) -> Cow<'_, str> {
-    if !text.chars().any(is_hidden) {
-        return Cow::Borrowed(text);
-    }
-    let mut shown = String::with_capacity(text.len() + 16);
-    for letter in text.chars() {
-        if is_hidden(letter) {
-            let _ = write!(shown, "\\u{{{:x}}}", u32::from(letter));
-        } else {
-            shown.push(letter);
-        }
-    }
-    Cow::Owned(shown)
-}
 
 /// The begin of a value: as text if it is one, and as hexadecimal digits otherwise. Also whether
 /// that is all of it.
@@ -36,21 +22,9 @@ pub(super) fn value(data: &[u8]) -> (String, bool) {
         Err(_) => None,
     };
     match text {
-        Some(text) => (lines(text), is_whole),
+        Some(text) => (visible_lines(text).into_owned(), is_whole),
         None => (hex(shown), is_whole),
     }
-}
-
-/// Line ends and tabs stay.
-fn lines(text: &str) -> String {
-    let lines = text.split_inclusive(['\n', '\t']).map(|line| {
-        let (line, end) = match line.char_indices().next_back() {
-            Some((at, '\n' | '\t')) => line.split_at(at),
-            _ => (line, ""),
-        };
-        format!("{}{end}", visible(line))
-    });
-    lines.collect()
 }
 
 /// Sixteen bytes in each line.
@@ -65,33 +39,13 @@ fn hex(data: &[u8]) -> String {
     shown
 }
 
-/// Control characters, and those that set the direction of the text, or have no width.
-fn is_hidden(letter: char) -> bool {
-    letter.is_control()
-        || matches!(letter, '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}')
-        || matches!(letter, '\u{2060}'..='\u{206f}' | '\u{feff}')
-        || matches!(letter, '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{fff9}'..='\u{fffb}')
-        // Tags, which copy the letters of ASCII.
-        || matches!(letter, '\u{e0000}'..='\u{e007f}')
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
 
     #[test]
-    fn what_cannot_be_seen_is_shown_by_its_code() {
-        assert_eq!(visible("user:4711 é"), "user:4711 é");
-        assert_eq!(visible("a\0b\n\u{202e}c"), "a\\u{0}b\\u{a}\\u{202e}c");
-        for hidden in "\u{ad}\u{61c}\u{180e}\u{2066}\u{feff}\u{fff9}\u{e0001}\u{e0041}".chars() {
-            let expected = format!("a\\u{{{:x}}}b", u32::from(hidden));
-            assert_eq!(visible(&format!("a{hidden}b")), expected);
-        }
-    }
-
-    #[test]
     fn values_are_text_or_digits_and_are_cut() {
-        assert_eq!(value("a\tb\r\n".as_bytes()), ("a\tb\\u{d}\n".to_owned(), true));
+        assert_eq!(value("a\tb\r\n".as_bytes()), ("a\tb\\r\n".to_owned(), true));
         assert_eq!(value(&[0xff, 0, 1]), ("ff 00 01".to_owned(), true));
         let long = "é".repeat(MAX_VALUE_BYTES);
         let (shown, is_whole) = value(&long.as_bytes()[1..]);

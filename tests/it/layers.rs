@@ -33,13 +33,17 @@ const LAYERS: &[(&str, &str)] = &[
     (
         "cli",
         "auth config error_chain growing_pauses model origin pb server store telemetry tls \
-         transport units",
+         transport units visible_text",
     ),
     ("cloud_events", "audit cache model"),
     ("config", "event_template model sentinel_url tls url_template"),
     ("count_guard", ""),
     ("demo", ""),
-    ("dashboard", "admin audit cache config health metric_list model stats units warm_list"),
+    (
+        "dashboard",
+        "admin audit cache config health metric_list model stats units visible_text \
+     warm_list",
+    ),
     ("error_chain", ""),
     (
         "event_streams",
@@ -85,6 +89,7 @@ const LAYERS: &[(&str, &str)] = &[
     ("transport", "repeated_events"),
     ("units", ""),
     ("url_template", "model"),
+    ("visible_text", ""),
     ("warm_list", "cache config model repeated_events"),
 ];
 

@@ -36,7 +36,7 @@ impl Args {
                     remark(&format!("larder: {} records are missing", part.missed));
                 }
                 for record in &part.records {
-                    output.bytes(&[record.as_bytes(), b"\n"].concat())?;
+                    output.json_text(record)?;
                 }
             }
             Ok(Ending::Done)

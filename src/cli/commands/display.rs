@@ -128,7 +128,7 @@ impl<'a> ReadEntry<'a> {
 
     fn row(&self, key: &KeyRef) -> Vec<String> {
         vec![
-            escape(&key.key),
+            key.key.clone(),
             word(self.outcome.as_str_name(), "OUTCOME_").into_owned(),
             self.value.map_or("-", kind_name).to_owned(),
             self.value.map_or_else(dash, |value| content(value).len().to_string()),
@@ -155,11 +155,11 @@ pub(super) fn entries_table<'a>(
     table(&header, entries.into_iter().map(|(key, entry)| entry.row(key)))
 }
 
-/// Names and values, aligned.
+/// Names and values, aligned. No value has a character that controls a terminal.
 pub(super) fn facts(rows: &[(&str, String)]) -> String {
     let width = rows.iter().map(|(name, _)| name.len()).max().unwrap_or(0);
     let lines: Vec<String> =
-        rows.iter().map(|(name, value)| format!("{name:width$}  {value}")).collect();
+        rows.iter().map(|(name, value)| format!("{name:width$}  {}", escape(value))).collect();
     lines.iter().map(|line| line.trim_end()).collect::<Vec<_>>().join("\n")
 }
 

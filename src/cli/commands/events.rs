@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     arguments::CallArgs,
-    display::{durability_name, escape},
+    display::durability_name,
     failure::{Ending, Error},
     output::{Output, table},
     session,
@@ -155,7 +155,7 @@ impl TargetLine<'_> {
             (false, None, _) => "done",
         };
         let what = selection(self.pattern, self.key, self.tags);
-        vec![escape(self.namespace), what, result.to_owned()]
+        vec![self.namespace.to_owned(), what, result.to_owned()]
     }
 }
 
@@ -204,21 +204,21 @@ impl<'a> RuleLine<'a> {
             what.push_str(&pairs(self.params));
         }
         let when = if self.when.is_empty() { "-".to_owned() } else { pairs(self.when) };
-        vec![escape(self.event), escape(self.namespace), what, when]
+        vec![self.event.to_owned(), self.namespace.to_owned(), what, when]
     }
 }
 
 fn selection(pattern: Option<&str>, key: Option<&str>, tags: &[String]) -> String {
     match (pattern, key) {
-        (Some(pattern), _) => format!("pattern {}", escape(pattern)),
-        (None, Some(key)) => format!("key {}", escape(key)),
+        (Some(pattern), _) => format!("pattern {pattern}"),
+        (None, Some(key)) => format!("key {key}"),
         (None, None) if tags.is_empty() => "all".to_owned(),
-        (None, None) => format!("tags {}", escape(&tags.join(" "))),
+        (None, None) => format!("tags {}", tags.join(" ")),
     }
 }
 
 fn pairs(pairs: &BTreeMap<String, String>) -> String {
-    let pairs = pairs.iter().map(|(name, value)| format!("{}={}", escape(name), escape(value)));
+    let pairs = pairs.iter().map(|(name, value)| format!("{name}={value}"));
     pairs.collect::<Vec<_>>().join(" ")
 }
 

@@ -6,7 +6,7 @@ use serde::Serialize;
 
 use super::{
     arguments::{CallArgs, duration},
-    display::{escape, seconds, show},
+    display::{seconds, show},
     failure::{Ending, Error},
     output::{Output, remark, table},
     session,
@@ -89,7 +89,7 @@ fn text(response: &HotKeysResponse) -> String {
     let row = |hot: &HotKey| {
         let params = if hot.params_digest.is_empty() { "-" } else { &hot.params_digest };
         vec![
-            escape(&hot.key),
+            hot.key.clone(),
             format!("~{}", hot.reads),
             format!("\u{b1} {}", hot.error),
             percent(hot.share),

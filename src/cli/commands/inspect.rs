@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     arguments::{CallArgs, EntryArgs},
-    display::{EntryName, escape, facts, phrase, seconds, show, word},
+    display::{EntryName, facts, phrase, seconds, show, word},
     failure::{Ending, Error},
     output::Output,
     session,
@@ -165,7 +165,7 @@ fn entry_rows(entry: &InspectedEntry) -> Vec<(&'static str, String)> {
     for ban in &entry.bans {
         let BanJson { tag, glob, sequence } = BanJson::new(ban);
         let kind = if tag.is_some() { "tag" } else { "glob" };
-        let matched = escape(tag.or(glob).unwrap_or_default());
+        let matched = tag.or(glob).unwrap_or_default();
         rows.push(("banned by", format!("{kind} {matched} (ban {sequence})")));
     }
     if !entry.etag.is_empty() {

@@ -246,7 +246,7 @@ fn row(pending: &Pending, now: Timestamp) -> Vec<String> {
         show(Some(from_duration(now.since(queued.queued_at)))),
         hold_off(pending, now).map_or_else(dash, |left| show(Some(from_duration(left)))),
         queued.invalidation.namespace().as_str().to_owned(),
-        escape(&what),
+        what,
     ]
 }
 

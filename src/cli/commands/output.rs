@@ -1,11 +1,15 @@
 //! Standard output: text for people, or one JSON object per line.
 
-use std::io::{self, IsTerminal as _, Write};
+use std::{
+    borrow::Cow,
+    io::{self, IsTerminal as _, Write},
+};
 
 use serde::Serialize;
 
 use super::failure::Error;
 pub(super) use crate::cli::figures::table;
+use crate::visible_text::{visible_json, visible_lines};
 
 /// Where a command writes. Errors of writing end the command; standard library macros would panic.
 pub(super) struct Output {
@@ -38,18 +42,26 @@ impl Output {
         !self.json && self.is_terminal && io::stderr().is_terminal()
     }
 
-    /// Writes a line: `json` if the output is JSON, otherwise the text.
+    /// Writes a line: `json` if the output is JSON, otherwise the text. A terminal gets no
+    /// character that controls it.
     pub(super) fn line(
         &mut self,
         json: &impl Serialize,
         text: impl FnOnce() -> String,
     ) -> Result<(), Error> {
-        let line = if self.json {
-            serde_json::to_string(json).map_err(|error| Error::Output(error.into()))?
-        } else {
-            text()
-        };
-        self.write(&[line.as_bytes(), b"\n"])
+        if self.json {
+            let line = serde_json::to_string(json).map_err(|error| Error::Output(error.into()))?;
+            return self.json_text(&line);
+        }
+        let line = text();
+        let shown = if self.is_terminal { visible_lines(&line) } else { Cow::Borrowed(&*line) };
+        self.write(&[shown.as_bytes(), b"\n"])
+    }
+
+    /// Writes a line of JSON. A terminal gets no character that controls it.
+    pub(super) fn json_text(&mut self, json: &str) -> Result<(), Error> {
+        let shown = if self.is_terminal { visible_json(json) } else { Cow::Borrowed(json) };
+        self.write(&[shown.as_bytes(), b"\n"])
     }
 
     /// Writes bytes unchanged. A terminal gets a newline, so that the prompt is at the left.
@@ -70,7 +82,7 @@ impl Output {
 /// Prints a remark to standard error, which leaves standard output to values.
 pub(super) fn remark(text: &str) {
     // A closed standard error is no reason to fail.
-    let _ = writeln!(io::stderr(), "{text}");
+    let _ = writeln!(io::stderr(), "{}", visible_lines(text));
 }
 
 #[cfg(test)]
@@ -103,6 +115,22 @@ mod tests {
             let writer = Box::new(written.clone());
             Output { json: false, is_terminal, writer }.bytes(b"a\0").unwrap();
             assert_eq!(*written.0.lock(), expected);
+        }
+    }
+
+    #[test]
+    fn a_terminal_gets_no_character_that_controls_it() {
+        for (json, is_terminal, expected) in [
+            (false, true, "a\\u{1b}]0;b\n"),
+            (false, false, "a\u{1b}]0;b\n"),
+            (true, true, "{\"key\":\"\\u009b1m\"}\n"),
+            (true, false, "{\"key\":\"\u{9b}1m\"}\n"),
+        ] {
+            let written = Written::default();
+            let mut output = Output { json, is_terminal, writer: Box::new(written.clone()) };
+            let text = || "a\u{1b}]0;b".to_owned();
+            output.line(&serde_json::json!({"key": "\u{9b}1m"}), text).unwrap();
+            assert_eq!(String::from_utf8_lossy(&written.0.lock()), expected);
         }
     }
 

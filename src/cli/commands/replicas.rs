@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     arguments::CallArgs,
-    display::{escape, word},
+    display::word,
     failure::{Ending, Error},
     output::{Output, remark, table},
     session,
@@ -109,13 +109,13 @@ fn row(replica: &Replica) -> Vec<String> {
     let store = match (replica.store_available, replica.store_trouble.as_str()) {
         (true, _) => "available".to_owned(),
         (false, "") => "unavailable".to_owned(),
-        (false, trouble) => format!("unavailable: {}", escape(trouble)),
+        (false, trouble) => format!("unavailable: {trouble}"),
     };
     let info = replica.replica.as_ref();
     vec![
         info.map(|info| info.id.clone()).unwrap_or_default(),
-        escape(&replica.host),
-        info.map(|info| escape(&info.version)).unwrap_or_default(),
+        replica.host.clone(),
+        info.map(|info| info.version.clone()).unwrap_or_default(),
         time(info.and_then(|info| info.started_at)).unwrap_or_else(dash),
         format!("{:.1}", replica.requests_per_second),
         format!("{:.2}", replica.cpus),
@@ -140,9 +140,9 @@ fn origin_rows(replica: &Replica) -> impl Iterator<Item = Vec<String>> {
             breaker(origin).replace('_', " "),
             time(origin.since).unwrap_or_else(dash),
             origin.in_flight.to_string(),
-            escape(&failures.collect::<Vec<_>>().join(", ")),
-            escape(&origin.last_error),
-            escape(&origin.url),
+            failures.collect::<Vec<_>>().join(", "),
+            origin.last_error.clone(),
+            origin.url.clone(),
         ]
     })
 }

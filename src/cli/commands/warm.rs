@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use super::{
     arguments::{CallArgs, ParamArgs, keys_from},
-    display::{seconds, show},
+    display::{escape, seconds, show},
     failure::{Ending, Error},
     output::Output,
     session,
@@ -118,7 +118,7 @@ fn text(progress: &WarmResponse) -> String {
     );
     if !progress.last_error.is_empty() {
         text.push_str("  last error: ");
-        text.push_str(&progress.last_error);
+        text.push_str(&escape(&progress.last_error));
     }
     text
 }

@@ -110,7 +110,7 @@ fn namespace(row: &NamespaceFigures) -> Vec<String> {
     let millis = |seconds: Option<f64>| seconds.map_or_else(dash, units::millis);
     let mark = if row.sampled { "~" } else { "" };
     vec![
-        escape(&row.namespace),
+        row.namespace.clone(),
         units::rate(traffic.reads_per_second),
         share(traffic.shown_hit_rate()),
         share(traffic.shown_stale_rate()),
@@ -126,8 +126,8 @@ fn namespace(row: &NamespaceFigures) -> Vec<String> {
 
 fn hot_key(row: &HotKeyFigures) -> Vec<String> {
     vec![
-        escape(&row.namespace),
-        escape(&row.key),
+        row.namespace.clone(),
+        row.key.clone(),
         format!("~{}", units::rate(row.reads_per_second)),
         format!("{} %", units::share(row.share)),
     ]
@@ -136,7 +136,7 @@ fn hot_key(row: &HotKeyFigures) -> Vec<String> {
 fn origin(row: &OriginFigures) -> Vec<String> {
     let latency = |seconds: Option<f64>| seconds.map_or_else(dash, units::latency);
     vec![
-        escape(&row.namespace),
+        row.namespace.clone(),
         units::rate(row.fetches_per_second),
         latency(row.fetch_latency.p50),
         latency(row.fetch_latency.p99),
@@ -153,7 +153,7 @@ fn replica(row: &ReplicaFigures) -> Vec<String> {
         row.id.clone(),
         row.version.clone(),
         uptime.unwrap_or_else(dash),
-        shown(|report| escape(&report.host)),
+        shown(|report| report.host.clone()),
         shown(|report| units::rate(report.requests_per_second)),
         shown(|report| format!("{:.2}", report.cpus)),
         shown(|report| units::bytes(report.resident_bytes)),
