@@ -18,6 +18,7 @@ mod layout;
 mod live;
 mod numbers;
 mod pages;
+mod places;
 mod query;
 mod replicas;
 mod span;
@@ -33,10 +34,6 @@ use axum::{
     routing::{get, post},
 };
 use opentelemetry::metrics::{Counter, Meter};
-use tokio::{
-    sync::{Semaphore, SemaphorePermit},
-    time::timeout,
-};
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
@@ -50,6 +47,7 @@ use crate::{
 use actions::Jobs;
 use error::Error;
 use live::Live;
+use places::{AllTaken, Place, Places};
 use visitor::Visitor;
 
 /// Most pages at once for which keys are listed or examined. Others wait.
@@ -61,16 +59,11 @@ const MAX_OPEN_LISTINGS: usize = 1;
 /// Time for which further ones wait.
 const LISTING_QUEUE_TIME: Duration = Duration::from_secs(2);
 
-/// A place among all listings, and one among those of visitors that are no operators.
-type ListingPlace<'a> = (SemaphorePermit<'a>, Option<SemaphorePermit<'a>>);
-
 /// Makes the pages.
 pub struct Dashboard {
     parts: DashboardParts,
     config: ArcSwap<Config>,
-    listings: Arc<Semaphore>,
-    /// Those of visitors that are no operators, among all.
-    open_listings: Semaphore,
+    listings: Places,
     listings_refused: Counter<u64>,
     jobs: Arc<Jobs>,
     live: Live,
@@ -100,14 +93,11 @@ pub struct DashboardParts {
 impl Dashboard {
     /// A dashboard for `parts`, and its metrics.
     pub fn new(parts: DashboardParts, config: &Config, meter: &Meter) -> Arc<Self> {
-        let listings = Arc::new(Semaphore::new(MAX_LISTINGS));
+        let listings = Places::new(MAX_LISTINGS, MAX_OPEN_LISTINGS);
         let shown = listings.clone();
         metric_list::DASHBOARD_LISTINGS
             .observed_gauge(meter)
-            .with_callback(move |observer| {
-                let free = shown.available_permits();
-                observer.observe(MAX_LISTINGS.saturating_sub(free) as u64, &[]);
-            })
+            .with_callback(move |observer| observer.observe(shown.taken() as u64, &[]))
             .build();
         let listings_refused = metric_list::DASHBOARD_LISTINGS_REFUSED.counter(meter);
         listings_refused.add(0, &[]);
@@ -115,7 +105,6 @@ impl Dashboard {
             parts,
             config: ArcSwap::from_pointee(config.clone()),
             listings,
-            open_listings: Semaphore::new(MAX_OPEN_LISTINGS),
             listings_refused,
             jobs: Jobs::new(meter),
             live: Live::new(meter),
@@ -127,19 +116,10 @@ impl Dashboard {
     ///
     /// # Errors
     /// [`Error::Busy`] if none is free in time.
-    async fn begin_listing(&self, visitor: &Visitor) -> Result<ListingPlace<'_>, Error> {
-        let taken = async {
-            let open = if visitor.is_operator {
-                None
-            } else {
-                Some(self.open_listings.acquire().await.ok()?)
-            };
-            Some((self.listings.acquire().await.ok()?, open))
-        };
-        let place = timeout(LISTING_QUEUE_TIME, taken).await.ok().flatten();
-        place.ok_or_else(|| {
+    async fn begin_listing(&self, visitor: &Visitor) -> Result<Place, Error> {
+        let place = self.listings.take(visitor.is_operator, LISTING_QUEUE_TIME).await;
+        place.map_err(|AllTaken(limit)| {
             self.listings_refused.add(1, &[]);
-            let limit = if visitor.is_operator { MAX_LISTINGS } else { MAX_OPEN_LISTINGS };
             Error::Busy { what: "listings of keys", limit }
         })
     }

@@ -10,7 +10,9 @@ use super::{
     text::visible,
 };
 use crate::{
-    cache::{Finding, FindingKind, Severity, failed_share_severity, low_hit_rate},
+    cache::{
+        Finding, FindingKind, Severity, failed_share_severity, fleet_stats::Overview, low_hit_rate,
+    },
     stats::{
         counters::{Counter, Counters},
         replica_report::{OriginReport, ReplicaReport, ReportedBreaker},
@@ -54,7 +56,7 @@ pub(super) struct Attention {
 
 /// The items of a fleet. `shows_keys`: whether keys may be named.
 pub(super) fn attention(figures: &Figures, examined: &Examined, shows_keys: bool) -> Attention {
-    let mut items = of_store(figures);
+    let mut items = of_store(&figures.overview, figures.is_degraded);
     if !figures.is_ready {
         items.push(Item {
             severity: Severity::Critical,
@@ -117,8 +119,7 @@ fn of_finding(finding: &Finding) -> Item {
     }
 }
 
-fn of_store(figures: &Figures) -> Vec<Item> {
-    let overview = &figures.overview;
+fn of_store(overview: &Overview, is_degraded: bool) -> Vec<Item> {
     let mut items = Vec::new();
     let mut add = |severity, cause: &str, evidence: String| {
         let act = ("/replicas".to_owned(), "Replicas and store");
@@ -132,7 +133,7 @@ fn of_store(figures: &Figures) -> Vec<Item> {
         // In the words of the store.
         add(Severity::Critical, what, visible(cause).into_owned());
     }
-    if figures.is_degraded && overview.trouble.is_none() {
+    if is_degraded && overview.trouble.is_none() {
         let evidence = "The figures are those of this replica alone.".to_owned();
         add(Severity::Critical, "The counts of the fleet cannot be read", evidence);
     }
@@ -235,12 +236,43 @@ fn of_hit_rate(name: &str, counters: &Counters, ttl: Option<Duration>) -> Option
 #[allow(clippy::unwrap_used)]
 mod tests {
     use super::*;
-    use crate::model::Namespace;
+    use crate::{
+        model::Namespace,
+        stats::delta::StatsReport,
+        store::{StoreInfo, Topology},
+    };
 
     fn counters(counts: &[(Counter, u64)]) -> Counters {
         let mut counters = Counters::default();
         counts.iter().for_each(|(counter, count)| counters.0[*counter as usize] = *count);
         counters
+    }
+
+    #[test]
+    fn the_state_of_the_store_is_shown_once() {
+        let facts =
+            |used_bytes| Some(StoreInfo { used_bytes, max_bytes: 100, ..StoreInfo::default() });
+        let shown = |facts: Option<StoreInfo>, trouble: Option<&str>, is_degraded| -> Vec<String> {
+            let overview = Overview {
+                report: StatsReport::default(),
+                store_kind: "memory",
+                topology: Topology::default(),
+                facts,
+                sizes: Vec::new(),
+                degraded: is_degraded,
+                trouble: trouble.map(str::to_owned),
+            };
+            let items = of_store(&overview, is_degraded).into_iter();
+            items.map(|item| format!("{:?} {}", item.severity, item.cause)).collect()
+        };
+        let none: [&str; 0] = [];
+        assert_eq!(shown(facts(1), None, false), none);
+        let alone = ["Critical The counts of the fleet cannot be read"];
+        assert_eq!(shown(facts(1), None, true), alone);
+        let trouble = Some("refused");
+        assert_eq!(shown(facts(1), trouble, true), ["Critical The store has trouble"]);
+        assert_eq!(shown(None, trouble, true), ["Critical The store is not available"]);
+        assert_eq!(shown(facts(90), None, false), ["Warning The store is nearly full"]);
     }
 
     #[test]

@@ -22,7 +22,7 @@ use maud::Markup;
 use opentelemetry::metrics::{Counter, Meter};
 use parking_lot::Mutex;
 use tokio::{
-    sync::{Notify, OwnedSemaphorePermit, Semaphore, watch},
+    sync::{Notify, watch},
     time::{Instant, MissedTickBehavior, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
@@ -31,6 +31,7 @@ use super::{
     Dashboard,
     error::Error,
     pages::{self, Part},
+    places::{AllTaken, Place, Places},
     query::Query,
     span::Span,
     visitor::Visitor,
@@ -67,9 +68,7 @@ enum Feed {
 pub(super) struct Live {
     feeds: Mutex<HashMap<Feed, Published>>,
     has_viewer: Arc<Notify>,
-    places: Arc<Semaphore>,
-    /// Those of visitors that are no operators, among all.
-    open_places: Arc<Semaphore>,
+    places: Places,
     viewers: Viewers<Feed>,
     refused: Counter<u64>,
     updates: Counter<u64>,
@@ -89,9 +88,6 @@ struct Viewing {
     until: Instant,
     _place: Place,
 }
-
-/// A place among all streams, and one among those of visitors that are no operators.
-type Place = (OwnedSemaphorePermit, Option<OwnedSemaphorePermit>);
 
 impl Feed {
     /// The page that a request asks for.
@@ -170,14 +166,11 @@ impl Feed {
 impl Live {
     /// No streams, and their metrics.
     pub(super) fn new(meter: &Meter) -> Self {
-        let places = Arc::new(Semaphore::new(MAX_STREAMS));
+        let places = Places::new(MAX_STREAMS, MAX_OPEN_STREAMS);
         let shown = places.clone();
         metric_list::DASHBOARD_STREAMS
             .observed_gauge(meter)
-            .with_callback(move |observer| {
-                let free = shown.available_permits();
-                observer.observe(MAX_STREAMS.saturating_sub(free) as u64, &[]);
-            })
+            .with_callback(move |observer| observer.observe(shown.taken() as u64, &[]))
             .build();
         let refused = metric_list::DASHBOARD_STREAMS_REFUSED.counter(meter);
         refused.add(0, &[]);
@@ -187,7 +180,6 @@ impl Live {
             feeds: Mutex::default(),
             has_viewer: Arc::default(),
             places,
-            open_places: Arc::new(Semaphore::new(MAX_OPEN_STREAMS)),
             viewers: Viewers::new(),
             refused,
             updates,
@@ -198,16 +190,12 @@ impl Live {
     ///
     /// # Errors
     /// [`Error::Busy`].
-    fn take_place(&self, visitor: &Visitor) -> Result<Place, Error> {
-        let take = |places: &Arc<Semaphore>, limit| {
-            places.clone().try_acquire_owned().map_err(|_| {
-                self.refused.add(1, &[]);
-                Error::Busy { what: "pages with live figures", limit }
-            })
-        };
-        let is_open = !visitor.is_operator;
-        let open = is_open.then(|| take(&self.open_places, MAX_OPEN_STREAMS)).transpose()?;
-        Ok((take(&self.places, MAX_STREAMS)?, open))
+    async fn take_place(&self, visitor: &Visitor) -> Result<Place, Error> {
+        let place = self.places.take(visitor.is_operator, Duration::ZERO).await;
+        place.map_err(|AllTaken(limit)| {
+            self.refused.add(1, &[]);
+            Error::Busy { what: "pages with live figures", limit }
+        })
     }
 
     /// Starts the task that makes the content, until the server stops.
@@ -281,7 +269,7 @@ pub(super) async fn stream(
 ) -> Result<Response, Error> {
     let feed = Feed::of(&Query::of(&uri), &dashboard, &visitor)?;
     let live = &dashboard.live;
-    let place = live.take_place(&visitor)?;
+    let place = live.take_place(&visitor).await?;
     if let Some(namespace) = feed.shown_keys()
         && live.viewers.is_new(&visitor.caller, feed.clone())
     {

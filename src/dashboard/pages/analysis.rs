@@ -102,14 +102,16 @@ fn best_and_worst(namespaces: &[AnalyzedNamespace]) -> Markup {
     rated.sort_by(|(_, one), (_, other)| other.total_cmp(one));
     // None is among both.
     let best = &rated[..rated.len().div_ceil(2).min(MAX_RATED)];
+    let no_other = if best.is_empty() { "No namespace" } else { "No other namespace" };
     let worst: Vec<_> = rated.iter().rev().take(MAX_RATED.min(rated.len() / 2)).copied().collect();
     html! {
-        (card("w6", "Best hit rates, 24 h", &rates(best)))
-        (card("w6", "Worst hit rates, 24 h", &rates(&worst)))
+        (card("w6", "Best hit rates, 24 h", &rates(best, "No namespace")))
+        (card("w6", "Worst hit rates, 24 h", &rates(&worst, no_other)))
     }
 }
 
-fn rates(rated: &[(&AnalyzedNamespace, f64)]) -> Markup {
+/// `none`: the subject of the sentence if there is none.
+fn rates(rated: &[(&AnalyzedNamespace, f64)], none: &str) -> Markup {
     html! {
         table.dense {
             thead { tr {
@@ -131,7 +133,7 @@ fn rates(rated: &[(&AnalyzedNamespace, f64)]) -> Markup {
                     }
                 }
                 @if rated.is_empty() {
-                    tr { td.none colspan="3" { "No namespace had " (ENOUGH) " reads." } }
+                    tr { td.none colspan="3" { (none) " had " (ENOUGH) " reads." } }
                 }
             }
         }

@@ -114,7 +114,7 @@ fn savings(figures: &Figures) -> KeyFigure {
     let saved = saved(&figures.sum);
     let time = compute_time(&figures.sum).map(|time| time.as_secs_f64() * saved as f64);
     KeyFigure {
-        name: "Fetches saved",
+        name: "Computations saved",
         value: numbers::count(saved),
         comparison: html! {
             "in " (covered(figures))

@@ -61,7 +61,7 @@ pub(super) fn replica_table(figures: &Figures, is_long: bool) -> Markup {
                 th.n scope="col" { "Up" }
                 th.n scope="col" { "Load" }
                 th.n scope="col" { "CPU" }
-                th.n scope="col" { "RSS" }
+                th.n.rss scope="col" { "RSS" }
                 @if is_long {
                     th.n.wide scope="col" { "In flight" }
                     th.n.wide scope="col" { "Connections" }
