@@ -29,7 +29,7 @@ use crate::{
     model::{AuditEvent, Violation},
 };
 use action::Action;
-use jobs::{Job, JobState};
+use jobs::{Begun, Job, JobState, random_id};
 
 pub(super) use jobs::Jobs;
 
@@ -37,6 +37,10 @@ pub(super) use jobs::Jobs;
 const SHORT: Duration = Duration::from_secs(1);
 /// Name of the actions in the audit log.
 const ACTION: &str = "POST /actions";
+/// The field with the id of a form. A form that is sent twice does its action once.
+const CONFIRMATION: &str = "confirmation";
+/// Length of such an id.
+const MAX_CONFIRMATION_BYTES: usize = 16;
 const TITLE: &str = "Invalidations";
 const PATH: &str = "/invalidations";
 
@@ -58,6 +62,7 @@ pub(super) async fn confirm(
                 @if let Some(token) = &visitor.csrf_token {
                     input type="hidden" name="csrf" value=(token);
                 }
+                input type="hidden" name=(CONFIRMATION) value=(random_id());
                 @for (name, value) in action.fields() {
                     @let (name, value) = exact_field(name, value);
                     input type="hidden" name=(name) value=(value);
@@ -82,14 +87,20 @@ pub(super) async fn begin(
     Error::unless_operator(&visitor)?;
     let mut record = Record::new(AuditEvent::Admin, ACTION);
     let confirmed = confirmed(&dashboard, body, &mut record).await;
-    let (action, job) = confirmed.inspect_err(|error| {
+    let (action, begun) = confirmed.inspect_err(|error| {
         record.caller(visitor.caller.clone()).code(error.code());
         dashboard.parts.audit.record(record);
     })?;
-    let task = run::run(dashboard.clone(), action, visitor.caller, job.clone());
-    // The job goes on if the browser leaves, and is recorded before the audit log is closed.
-    let task = dashboard.parts.ending.spawn(task);
-    let _ = tokio::time::timeout(SHORT, task).await;
+    let job = match begun {
+        Begun::Known(job) => job,
+        Begun::New(job) => {
+            let task = run::run(dashboard.clone(), action, visitor.caller, job.clone());
+            // The job goes on if the browser leaves, and is recorded before the audit log closes.
+            let task = dashboard.parts.ending.spawn(task);
+            let _ = tokio::time::timeout(SHORT, task).await;
+            job
+        }
+    };
     Ok(Redirect::to(&format!("/jobs/{}", job.id())).into_response())
 }
 
@@ -99,14 +110,20 @@ async fn confirmed(
     dashboard: &Dashboard,
     body: Body,
     record: &mut Record,
-) -> Result<(Action, Arc<Job>), Error> {
+) -> Result<(Action, Begun), Error> {
     let form = to_bytes(body, MAX_FORM_BYTES).await;
     let too_long = || format!("has more than {} KiB", MAX_FORM_BYTES / 1024);
     let form = form.map_err(|_| Violation::new("form", too_long()))?;
-    let action = Action::parse(&Query::parse(&form))?;
+    let query = Query::parse(&form);
+    let action = Action::parse(&query)?;
     *record = run::record_of(&action);
-    let job = dashboard.jobs.begin(action.title())?;
-    Ok((action, job))
+    let confirmation = Some(query.text(CONFIRMATION)).filter(|id| !id.is_empty());
+    if confirmation.is_some_and(|id| id.len() > MAX_CONFIRMATION_BYTES) {
+        let too_long = format!("has more than {MAX_CONFIRMATION_BYTES} bytes");
+        return Err(Violation::new(CONFIRMATION, too_long).into());
+    }
+    let begun = dashboard.jobs.begin(action.title(), confirmation.map(str::to_owned))?;
+    Ok((action, begun))
 }
 
 /// The page of a job.

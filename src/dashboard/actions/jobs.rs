@@ -27,12 +27,22 @@ pub(in crate::dashboard) struct Jobs {
 /// One action that runs or has ended.
 pub(in crate::dashboard) struct Job {
     id: String,
+    /// That of the form, which can be sent twice; none if it had none.
+    confirmation: Option<String>,
     title: String,
     began_at: Instant,
     state: Mutex<(JobState, Option<Duration>)>,
     /// Principals and addresses whose views are recorded: the page of a job that runs is loaded
     /// many times.
     viewers: Mutex<Vec<Viewer>>,
+}
+
+/// The job of a form.
+pub(super) enum Begun {
+    /// A job that is to run.
+    New(Arc<Job>),
+    /// The job that the same form has begun before.
+    Known(Arc<Job>),
 }
 
 /// How far a job is.
@@ -74,12 +84,22 @@ impl Jobs {
         jobs
     }
 
-    /// Begins a job.
+    /// Begins a job, unless the confirmation has begun one that is still kept.
     ///
     /// # Errors
     /// [`Error::Busy`].
-    pub(super) fn begin(&self, title: String) -> Result<Arc<Job>, Error> {
+    pub(super) fn begin(
+        &self,
+        title: String,
+        confirmation: Option<String>,
+    ) -> Result<Begun, Error> {
         let mut jobs = self.jobs.lock();
+        let is_same = |job: &&Arc<Job>| {
+            confirmation.is_some() && job.confirmation == confirmation && job.title == title
+        };
+        if let Some(known) = jobs.iter().find(is_same) {
+            return Ok(Begun::Known(known.clone()));
+        }
         if running(&jobs) >= MAX_RUNNING {
             self.refused.add(1, &[]);
             return Err(Error::Busy { what: "actions run", limit: MAX_RUNNING });
@@ -90,14 +110,15 @@ impl Jobs {
             jobs.remove(oldest);
         }
         let job = Arc::new(Job {
-            id: format!("{:016x}", rand::random::<u64>()),
+            id: random_id(),
+            confirmation,
             title,
             began_at: Instant::now(),
             state: Mutex::new((JobState::Running { done: 0, total: 0 }, None)),
             viewers: Mutex::default(),
         });
         jobs.push_back(job.clone());
-        Ok(job)
+        Ok(Begun::New(job))
     }
 
     pub(super) fn find(&self, id: &str) -> Option<Arc<Job>> {
@@ -108,6 +129,11 @@ impl Jobs {
     pub(in crate::dashboard) fn all(&self) -> Vec<Arc<Job>> {
         self.jobs.lock().iter().rev().cloned().collect()
     }
+}
+
+/// The id of a job or of a confirmation.
+pub(super) fn random_id() -> String {
+    format!("{:016x}", rand::random::<u64>())
 }
 
 fn running(jobs: &VecDeque<Arc<Job>>) -> usize {
@@ -164,23 +190,49 @@ mod tests {
 
     use super::*;
 
+    /// A job that runs.
+    fn begin(jobs: &Jobs, title: &str) -> Result<Arc<Job>, Error> {
+        match jobs.begin(title.to_owned(), None)? {
+            Begun::New(job) => Ok(job),
+            Begun::Known(job) => panic!("{} is known", job.title),
+        }
+    }
+
+    #[test]
+    fn a_form_that_is_sent_twice_begins_one_job() {
+        let jobs = Jobs::new(&SdkMeterProvider::default().meter("test"));
+        let form = Some(random_id());
+        let begin = |form: &Option<String>| jobs.begin("warm".to_owned(), form.clone()).unwrap();
+        let Begun::New(first) = begin(&form) else { panic!("it is new") };
+        for _ in 0..MAX_RUNNING {
+            let Begun::Known(again) = begin(&form) else { panic!("it is the same form") };
+            assert_eq!(again.id(), first.id());
+        }
+        first.end(JobState::Done(Vec::new()));
+        assert!(matches!(begin(&form), Begun::Known(_)));
+        assert!(matches!(begin(&Some(random_id())), Begun::New(_)));
+        assert!(matches!(begin(&None), Begun::New(_)));
+        assert!(matches!(begin(&None), Begun::New(_)));
+        assert_eq!(jobs.all().len(), 4);
+    }
+
     #[test]
     fn jobs_have_a_bound_and_the_oldest_that_ended_goes() {
         let jobs = Jobs::new(&SdkMeterProvider::default().meter("test"));
-        let first = jobs.begin("first".to_owned()).unwrap();
+        let first = begin(&jobs, "first").unwrap();
         for _ in 1..MAX_JOBS {
-            jobs.begin(String::new()).unwrap().end(JobState::Done(Vec::new()));
+            begin(&jobs, "").unwrap().end(JobState::Done(Vec::new()));
         }
         let second = jobs.all()[MAX_JOBS - 2].id().to_owned();
-        jobs.begin(String::new()).unwrap();
+        begin(&jobs, "").unwrap();
         assert_eq!(jobs.all().len(), MAX_JOBS);
         assert!(jobs.find(first.id()).is_some(), "it runs");
         assert!(jobs.find(&second).is_none());
         for _ in 2..MAX_RUNNING {
-            jobs.begin(String::new()).unwrap();
+            begin(&jobs, "").unwrap();
         }
-        assert!(matches!(jobs.begin(String::new()), Err(Error::Busy { .. })));
+        assert!(matches!(begin(&jobs, ""), Err(Error::Busy { .. })));
         first.end(JobState::Failed("x".to_owned()));
-        assert!(jobs.begin(String::new()).is_ok());
+        assert!(begin(&jobs, "").is_ok());
     }
 }

@@ -226,7 +226,7 @@ mod tests {
     use super::*;
     use crate::{
         config::{AuditConfig, AuditTarget},
-        dashboard::actions::Jobs,
+        dashboard::actions::{Jobs, jobs::Begun},
     };
 
     #[tokio::test]
@@ -237,7 +237,8 @@ mod tests {
         let config = AuditConfig { to, ..AuditConfig::default() };
         let meter = SdkMeterProvider::default().meter("test");
         let audit = AuditLog::open(&config, &meter).unwrap();
-        let job = Jobs::new(&meter).begin("x".to_owned()).unwrap();
+        let begun = Jobs::new(&meter).begin("x".to_owned(), None).unwrap();
+        let Begun::New(job) = begun else { panic!("it is new") };
         let mut record = record_of(&Action::FlushNear(None));
         record.code("INTERNAL");
         let end = JobEnd { audit: audit.clone(), record, job: job.clone() };

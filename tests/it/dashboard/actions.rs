@@ -100,6 +100,32 @@ async fn a_forged_action_is_refused() {
     assert!(cache.read("k").await.is_none());
 }
 
+/// By a double click, or when a browser goes back.
+#[tokio::test]
+async fn a_form_that_is_sent_twice_acts_once() {
+    let larder = Larder::memory().start().await;
+    let http = Http::to(&larder);
+    let fields = [("action", "flush"), ("namespace", "ns")];
+    let send = async |confirmation: &str| {
+        let csrf = http.get(&address("/confirm", &fields)).await.field("csrf");
+        let mut sent = fields.to_vec();
+        sent.extend([("csrf", &*csrf), ("confirmation", confirmation)]);
+        let answer = http.form("/actions", &own_headers(&http), &sent).await;
+        (answer.status, answer.header("location").to_owned())
+    };
+    let [first, second] = [(); 2]
+        .map(|()| async { http.get(&address("/confirm", &fields)).await.field("confirmation") });
+    let (first, second) = (first.await, second.await);
+    let begun = send(&first).await;
+    assert!(begun.0 == 303 && begun.1.starts_with("/jobs/"), "{begun:?}");
+    assert_eq!(send(&first).await, begun);
+    let other = send(&second).await;
+    assert!(other.0 == 303 && other != begun, "{other:?}");
+    let jobs = http.get("/invalidations").await.body;
+    assert_eq!(jobs.matches("href=\"/jobs/").count(), 2, "{jobs}");
+    assert_eq!(send(&"0".repeat(17)).await.0, 400);
+}
+
 #[tokio::test]
 async fn actions_are_in_the_audit_log() {
     let directory = tempfile::tempdir().unwrap();

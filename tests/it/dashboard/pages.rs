@@ -57,7 +57,8 @@ on_both_stores!(the_overview_shows_what_the_cache_does, |env| {
         env.cache.read(&format!("k{index}")).await;
     }
     let overview = page(&env, "/").await;
-    for expected in ["Hit rate", "75.0 %", "p99 of a hit", "Fetches saved", "Needs attention"] {
+    for expected in ["Hit rate", "75.0 %", "p99 of a hit", "Computations saved", "Needs attention"]
+    {
         assert!(overview.contains(expected), "{expected}: {overview}");
     }
     assert!(overview.contains("href=\"/namespaces/ns?span=1h\""), "{overview}");
