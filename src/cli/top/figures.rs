@@ -108,7 +108,7 @@ pub(super) struct NamespaceFigures {
     /// Whether keys and bytes are estimates.
     pub(super) sampled: bool,
     pub(super) ttl: Option<f64>,
-    /// Words for what needs attention, such as `breaker` or `ttl`.
+    /// Words for what needs attention, `open`, `failing` or `cold`.
     pub(super) marks: Vec<&'static str>,
 }
 

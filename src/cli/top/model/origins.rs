@@ -14,6 +14,9 @@ use crate::{
 /// Share of failed fetches from which an origin fails.
 const FAILING: f64 = 0.05;
 
+/// Fewest fetches for a judgement. It is a small number, so that an outage is seen soon.
+const ENOUGH_FETCHES: f64 = 10.0;
+
 /// Answers that describe origins.
 pub(super) struct OriginSources<'a> {
     pub(super) stats: &'a StatsResponse,
@@ -50,7 +53,7 @@ fn row(sources: &OriginSources<'_>, namespace: &NamespaceFigures) -> Option<Orig
         .filter(|origin| origin.namespace == *name)
         .collect();
     let has_origin = policy.is_some_and(|policy| policy.has_origin) || !states.is_empty();
-    if !has_origin && last_hour.fetches == 0 {
+    if !has_origin && last_hour.fetches == 0 && last_hour.fetches_failed == 0 {
         return None;
     }
     let is =
@@ -85,9 +88,10 @@ pub(super) fn is_failing(namespace: &NamespaceFigures) -> bool {
     failed_share(namespace).is_some_and(|share| share >= FAILING)
 }
 
-/// Share of the fetches that fail; none without fetches.
+/// Share of the fetches that fail; none if there are too few to judge.
 pub(super) fn failed_share(namespace: &NamespaceFigures) -> Option<f64> {
-    let failed = namespace.traffic.fetches_failed_per_second;
-    let all = failed + namespace.traffic.fetches_per_second;
-    (all > 0.0).then(|| failed / all)
+    let traffic = &namespace.traffic;
+    let failed = traffic.fetches_failed_per_second;
+    let all = failed + traffic.fetches_per_second;
+    (all * traffic.rate_window >= ENOUGH_FETCHES).then(|| failed / all)
 }

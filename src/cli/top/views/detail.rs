@@ -58,7 +58,7 @@ const COUNTERS: [CounterRow; 28] = [
     ("contended", |counters| counters.contended),
     ("fetches", |counters| counters.fetches),
     ("fetch errors", |counters| counters.fetches_failed),
-    ("fetches saved", |counters| counters.fetches_coalesced),
+    ("coalesced", |counters| counters.fetches_coalesced),
     ("early", |counters| counters.early_refreshes),
     ("uncacheable", |counters| counters.uncacheable),
     ("fills lost", |counters| counters.fills_lost),

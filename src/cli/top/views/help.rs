@@ -13,10 +13,10 @@ use crate::cli::top::state::DrawnRows;
 /// Keys and their meanings, then words and theirs.
 const TEXTS: [(&str, &str); 32] = [
     ("s, S", "sort by the next column; reverse the order"),
-    ("f", "filter by a part of the name; Esc clears it"),
+    ("f, /", "filter by a part of the name; Esc clears it"),
     ("Enter", "the selected namespace: policy, counters, latencies, hot keys"),
     ("k, o, r", "hot keys; origins; replicas; the same key goes back"),
-    ("p", "pause: no calls to the server until it is pressed again"),
+    ("p, Space", "pause: no calls to the server until it is pressed again"),
     ("arrows", "select a namespace, or scroll; also PgUp, PgDn, Home, End"),
     ("Esc", "go back; in the overview: quit"),
     ("q, Ctrl-C", "quit"),
@@ -38,7 +38,7 @@ const TEXTS: [(&str, &str); 32] = [
     ("", "run for 10 s; before that, of the last hour"),
     ("", ""),
     ("! open", "the circuit breaker of the origin rejects calls, on a replica or more"),
-    ("! failing", "5 % of the calls to the origin fail, or more"),
+    ("! failing", "5 % or more of at least ten calls to the origin fail"),
     ("! cold", "fewer than half of the reads are hits"),
     ("paused", "the figures do not change"),
     ("", ""),

@@ -131,6 +131,7 @@ fn figures() -> TopFigures {
     ];
     namespaces[1].marks = vec!["open"];
     namespaces[4].marks = vec!["cold"];
+    namespaces[7].marks = vec!["cold"];
     // Without reads, the hit rate is that of the last hour.
     let idle = &mut namespaces[8].traffic;
     (idle.hit_rate, idle.stale_rate, idle.hit_rate_last_hour) = (None, None, Some(0.5));
@@ -159,8 +160,8 @@ fn figures() -> TopFigures {
                 "origin points",
                 "breaker open 40 s (connection refused)",
             ),
-            attention(Severity::Notice, "statistics", "hit rate 43.0 %"),
-            attention(Severity::Notice, "drafts", "hit rate 8.3 %"),
+            attention(Severity::Warning, "drafts", "the cache answers 8.3 % of 6.5 M reads"),
+            attention(Severity::Notice, "statistics", "the cache answers 43.0 % of 78.6 M reads"),
         ],
         namespaces,
         hot_keys: vec![
