@@ -48,6 +48,23 @@ pub(super) enum Error {
     Runtime(#[from] std::io::Error),
 }
 
+impl Error {
+    /// Whether the command line is wrong, or a file or token that it names.
+    pub(super) fn is_usage(&self) -> bool {
+        match self {
+            Self::Address { .. } | Self::Tls(_) | Self::Token(_) => true,
+            Self::Connect { .. }
+            | Self::Disconnected { .. }
+            | Self::Status { .. }
+            | Self::Timeout { .. }
+            | Self::Unhealthy { .. }
+            | Self::NoStatistics { .. }
+            | Self::Output(_)
+            | Self::Runtime(_) => false,
+        }
+    }
+}
+
 /// A running server, connected.
 pub(super) struct RemoteServer {
     pub(super) address: String,

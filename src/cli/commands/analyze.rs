@@ -94,7 +94,17 @@ impl Args {
             if response.degraded {
                 remark("the store did not answer: counters are of one replica");
             }
-            Ok(if response.namespaces.is_empty() { Ending::Miss } else { Ending::Done })
+            let (unused, used): (Vec<_>, Vec<_>) = response.namespaces.iter().partition(is_unused);
+            for namespace in unused.iter().filter(|_| !self.namespaces.is_empty()) {
+                remark(&format!(
+                    "{}: there are no reads and no keys: check its name",
+                    namespace.namespace
+                ));
+            }
+            if response.namespaces.is_empty() {
+                remark("no namespace has statistics");
+            }
+            Ok(if used.is_empty() { Ending::Miss } else { Ending::Done })
         })
     }
 }
@@ -152,6 +162,16 @@ fn row(analyzed: &NamespaceAnalysis, findings: &[Finding]) -> Vec<String> {
         show(analyzed.ttl),
         if found > 0 { found.to_string() } else { dash() },
     ]
+}
+
+/// Whether nothing is known of a namespace. Its name may be a mistake.
+fn is_unused(analyzed: &&NamespaceAnalysis) -> bool {
+    let has_keys = analyzed.size.as_ref().is_some_and(|size| size.keys > 0);
+    let has_events = analyzed
+        .reuse
+        .as_ref()
+        .is_some_and(|reuse| reuse.sampled_misses > 0 || reuse.sampled_entries > 0);
+    reads(analyzed) == 0 && !has_keys && !has_events
 }
 
 /// Whether a TTL that is too short or too long would be found.

@@ -61,10 +61,10 @@ pub(super) struct EntriesArgs {
 
 /// Keys on the command line, or one per line of a file.
 #[derive(Debug, Args)]
-#[group(required = true, multiple = false)]
 pub(super) struct KeysArgs {
     /// Keys of the entries
-    #[arg(value_name = "KEY")]
+    // A group of both would come before the namespace in the usage.
+    #[arg(value_name = "KEY", required_unless_present = "keys_from", conflicts_with = "keys_from")]
     keys: Vec<String>,
     /// Read the keys from a file, one per line; `-` reads standard input
     #[arg(long, value_name = "PATH")]

@@ -1,12 +1,12 @@
 //! `larder delete` deletes entries.
 
-use std::time::Duration;
+use std::{iter, time::Duration};
 
 use serde::Serialize;
 
 use super::{
     arguments::{CallArgs, EntriesArgs, duration},
-    display::{EntryJson, EntryName, ReadEntry, durability_name, escape, is_queued},
+    display::{EntryJson, EntryName, ReadEntry, durability_name, is_queued},
     failure::{Ending, Error},
     get::print_content,
     output::{Output, table},
@@ -71,7 +71,9 @@ impl Args {
                 };
                 let mut cache = session.cache();
                 let response = session.answer(cache.batch_delete(session.request(request))).await?;
-                deletes.extend(response.existed.into_iter().zip(response.durabilities));
+                // Older servers have no such field.
+                let durabilities = response.durabilities.into_iter().chain(iter::repeat(0));
+                deletes.extend(response.existed.into_iter().zip(durabilities));
             }
             self.print(&keys, &deletes)?;
             // Entries that did not exist are as gone as the others.
@@ -139,7 +141,7 @@ impl Args {
             }
             (false, _) => output.line(&(), || {
                 let row = |(key, (existed, durability)): (&KeyRef, &(bool, i32))| {
-                    vec![escape(&key.key), result(*existed, *durability).to_owned()]
+                    vec![key.key.clone(), result(*existed, *durability).to_owned()]
                 };
                 table(&["key", "result"], results.map(row))
             }),

@@ -73,12 +73,18 @@ fn code(ending: &Result<Ending, Error>) -> u8 {
         Err(error) if is_closed_pipe(error) => 0,
         Err(Error::Usage(_) | Error::Input { .. }) => 2,
         Err(Error::Refused { status, .. }) if status.code() == Code::InvalidArgument => 2,
-        Err(Error::Client(client::Error::Address { .. })) => 2,
+        Err(Error::Refused { status, .. }) if is_not_json(status) => 1,
+        Err(Error::Client(error)) if error.is_usage() => 2,
         Err(Error::Journal(OfflineError::Missing(_) | OfflineError::NotAJournal(_))) => 2,
         Err(Error::Refused { .. } | Error::Degraded(_) | Error::Client(_) | Error::Journal(_)) => 3,
         Err(Error::Output(_) | Error::Pages { .. } | Error::Latencies(_)) => 5,
         Err(Error::Config(_)) => EXIT_CONFIG,
     }
+}
+
+/// Whether the value has no parts, because it is not JSON.
+fn is_not_json(status: &Status) -> bool {
+    status.get_error_details().error_info().is_some_and(|info| info.reason == "NOT_JSON")
 }
 
 fn is_closed_pipe(error: &Error) -> bool {

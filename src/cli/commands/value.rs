@@ -32,10 +32,14 @@ pub(super) enum ValueKind {
 
 /// Where a value comes from.
 #[derive(Debug, clap::Args)]
-#[group(required = true, multiple = false)]
 pub(super) struct ValueSource {
     /// The value; `-` reads standard input
-    #[arg(allow_negative_numbers = true)]
+    // A group of both would come before the namespace in the usage.
+    #[arg(
+        allow_negative_numbers = true,
+        required_unless_present = "file",
+        conflicts_with = "file"
+    )]
     value: Option<String>,
     /// Read the value from a file; `-` reads standard input
     #[arg(long, value_name = "PATH")]

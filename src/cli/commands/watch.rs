@@ -162,13 +162,18 @@ impl StreamEnd {
         let is_final = match &error {
             Error::Refused { status, .. } => matches!(
                 status.code(),
-                Code::InvalidArgument | Code::NotFound | Code::Unimplemented
+                Code::InvalidArgument
+                    | Code::NotFound
+                    | Code::Unimplemented
+                    | Code::PermissionDenied
+                    | Code::Unauthenticated
             ),
             Error::Client(_) => false,
             Error::Usage(_)
             | Error::Input { .. }
             | Error::Output(_)
             | Error::Pages { .. }
+            | Error::Latencies(_)
             | Error::Degraded(_)
             | Error::Config(_)
             | Error::Journal(_) => true,

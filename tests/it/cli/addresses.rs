@@ -74,7 +74,7 @@ fn each_of_several_addresses_counts() {
     // A token stays on this host.
     let line = ["get", "ns", "k", "--address", "127.0.0.1:1,192.0.2.1:1"];
     let refused = Printed::new(run(&line, &[("LARDER_TOKEN", "secret")]));
-    refused.expect_failure(REFUSED, &["the token is sent with TLS or to this host only"]);
+    refused.expect_failure(USAGE, &["the token is sent with TLS or to this host only"]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

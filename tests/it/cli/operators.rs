@@ -29,7 +29,9 @@ on_both_stores!(hot_keys_are_printed_as_estimates, |env| {
 
 on_both_stores!(analysis_is_printed_with_findings, |env| {
     let larder = &env.larder;
-    assert_eq!(cli(larder, "analyze").result(), (MISS, ""));
+    let nothing = cli(larder, "analyze");
+    let remark = "no namespace has statistics\n";
+    assert_eq!((nothing.result(), &*nothing.stderr), ((MISS, ""), remark));
     env.cache.put("k", "v").await;
     for key in ["k", "missing", "missing"] {
         env.cache.batch_get(batch_get(vec![key_ref(key); 1000])).await.unwrap();
@@ -50,6 +52,9 @@ on_both_stores!(analysis_is_printed_with_findings, |env| {
         (&json!("low_hit_rate"), &json!("notice"), &json!(null))
     );
     assert_eq!(finding["figures"][1], json!({"name": "reads", "value": 3000.0, "unit": "reads"}));
+    let unknown = cli(larder, "analyze nosuch");
+    assert!(unknown.code == MISS && unknown.stderr.starts_with("nosuch: "), "{unknown:?}");
+    assert_eq!(cli(larder, "analyze nosuch ns").code, DONE);
     cli(larder, "analyze NS").expect_failure(USAGE, &["namespaces[0]"]);
 });
 
