@@ -24,6 +24,8 @@ mod pages;
 mod parts;
 // The view of a fleet.
 mod top;
+// Whole sessions, against files.
+mod transcripts;
 // Values from arguments, files and standard input.
 mod values;
 // Changes, as they happen.
