@@ -3,9 +3,9 @@
 SHELL := bash
 # rustup installs cargo here; a shell started before does not have it in its path.
 export PATH := $(HOME)/.cargo/bin:$(PATH)
-# Half of the time of the tests is waiting, so there are more of them than cores.
+# The tests that drive servers wait most of their time, so there are more of them than cores.
 CORES := $(shell getconf _NPROCESSORS_ONLN)
-export NEXTEST_TEST_THREADS ?= $(shell expr 2 \* $(CORES))
+export NEXTEST_TEST_THREADS ?= $(shell expr 4 \* $(CORES))
 # Packages with their own lock file.
 OTHER_PACKAGES := benches/baseline benches/redis-clients examples/origin-rust examples/rust
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -330,13 +331,19 @@ def test_several_addresses(own: Setup) -> None:
         both = f"{own.backend.target},{second.target}"
         client = own.client(target=both, preset="local")
         ns = client.namespace("a")
-        for number in range(20):
-            ns.set(f"k{number}", 1)
-        counts = [
-            own.client(target=target).namespace("a").count_keys()
+        singles = [
+            own.client(target=target).namespace("a")
             for target in (own.backend.target, second.target)
         ]
-        assert sum(counts) == 20 and all(counts)
+        numbers = itertools.count()
+
+        def both_have_entries() -> bool:
+            ns.set(f"k{next(numbers)}", 1)
+            return all(single.count_keys() > 0 for single in singles)
+
+        # Both are connected to when both have an entry.
+        until(both_have_entries)
+        assert sum(single.count_keys() for single in singles) == next(numbers)
         own.backend.kill()
         until(lambda: all(not ns.get("k1").degraded for _ in range(10)), 5)
 
