@@ -26,7 +26,7 @@ for (const store of STORES) {
         await page.goto(server.url);
         await page.getByText("live", { exact: true }).waitFor();
         await watchShifts(page);
-        const saved = page.locator("section", { hasText: "Fetches saved" }).locator(".value").first();
+        const saved = page.locator("section", { hasText: "Computations saved" }).locator(".value").first();
         const before = await saved.innerText();
         // The focus and the order of the table stay.
         await page.getByRole("button", { name: "Keys" }).or(page.getByRole("button", { name: "Hit rate" })).first().click();
